@@ -1,0 +1,188 @@
+//! Group commit: what waits for the store is committed together, one transaction a lane at a time.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::complaint::Complaint;
+use crate::courier::Couriers;
+use crate::group::{Change, Decision, Group, Outcome};
+use crate::queue::{Queue, Queued, queue};
+use crate::store::{Store, StoreError};
+
+/// How many changes commit together at the most.
+const GROUP: usize = 512;
+/// How many changes may wait in a lane.
+const WAITING: usize = 16_384;
+/// How many bytes of changes may wait in a lane.
+const WAITING_BYTES: usize = 64 << 20;
+
+/// Why a change is not known to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// Too many wait already: nothing was done.
+    #[error("too many reports wait for the database")]
+    Busy,
+    /// The store did not answer in time; the change may still be made.
+    #[error("the database did not answer in time")]
+    TimedOut,
+    /// The store cannot be reached.
+    #[error("the database is not available")]
+    Store,
+    /// The store will not take this change, whenever it is sent.
+    #[error("the database does not take this report")]
+    Rejected,
+    /// Neither an output nor the store takes log messages.
+    #[error("no output and no store is there to take log messages")]
+    Nowhere,
+}
+
+/// An answer that is on its way.
+pub(crate) type Pending = oneshot::Receiver<Result<Outcome, Unavailable>>;
+type Reply = oneshot::Sender<Result<Outcome, Unavailable>>;
+
+#[derive(Debug)]
+enum Message {
+    Commit(Box<Change>, Reply),
+    Close,
+}
+
+/// Takes changes and answers when they are durable.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    lanes: Vec<Queue<Message>>,
+    deadline: Duration,
+}
+
+/// The receiving end of a lane, before it runs.
+pub(crate) struct Lane(mpsc::Receiver<Queued<Message>>);
+
+impl Committer {
+    pub(crate) fn new(lanes: usize, deadline: Duration) -> (Arc<Self>, Vec<Lane>) {
+        let (senders, receivers) = (0..lanes.max(1))
+            .map(|_| {
+                let (sender, receiver) = queue(WAITING, WAITING_BYTES);
+                (sender, Lane(receiver))
+            })
+            .unzip();
+        (Arc::new(Self { lanes: senders, deadline }), receivers)
+    }
+
+    /// Commits `change`, after all earlier ones of the same `key`. When the future is dropped the change is made all
+    /// the same.
+    pub(crate) async fn commit(&self, key: &impl Hash, change: Change) -> Result<Outcome, Unavailable> {
+        let answer = self.submit(key, change)?;
+        match tokio::time::timeout(self.deadline, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(Unavailable::TimedOut),
+        }
+    }
+
+    /// As [`Self::commit`], without waiting for the answer.
+    pub(crate) fn submit(&self, key: &impl Hash, change: Change) -> Result<Pending, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let bytes = change.size();
+        self.lane(key).try_send(Message::Commit(Box::new(change), reply), bytes).map_err(|_| Unavailable::Busy)?;
+        Ok(answer)
+    }
+
+    fn lane(&self, key: &impl Hash) -> &Queue<Message> {
+        if let [only] = self.lanes.as_slice() {
+            return only;
+        }
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let lanes = self.lanes.len() as u64;
+        &self.lanes[usize::try_from(hasher.finish() % lanes).expect("less than a usize")]
+    }
+
+    /// Ends each lane after what waits in it.
+    pub(crate) async fn close(&self) {
+        for lane in &self.lanes {
+            // A lane that is gone has nothing left to end.
+            let _ = lane.send(Message::Close).await;
+        }
+    }
+
+    /// Starts the lanes.
+    pub(crate) fn run(lanes: Vec<Lane>, store: &Arc<dyn Store>, couriers: &Arc<Couriers>, tasks: &mut JoinSet<()>) {
+        for (number, Lane(waiting)) in lanes.into_iter().enumerate() {
+            let writer = Writer {
+                number,
+                store: store.clone(),
+                couriers: couriers.clone(),
+                complaint: Complaint::about("database"),
+            };
+            tasks.spawn(writer.run(waiting));
+        }
+    }
+}
+
+struct Writer {
+    number: usize,
+    store: Arc<dyn Store>,
+    couriers: Arc<Couriers>,
+    complaint: Complaint,
+}
+
+impl Writer {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Queued<Message>>) {
+        let mut taken = Vec::with_capacity(GROUP);
+        let mut is_open = true;
+        while is_open && waiting.recv_many(&mut taken, GROUP).await > 0 {
+            let (mut changes, mut replies) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
+            let mut shares = Vec::with_capacity(taken.len());
+            for queued in taken.drain(..) {
+                let (message, share) = queued.into_parts();
+                match message {
+                    Message::Commit(change, reply) => {
+                        changes.push(*change);
+                        replies.push(reply);
+                        shares.push(share);
+                    }
+                    Message::Close => is_open = false,
+                }
+            }
+            if !changes.is_empty() {
+                self.commit(changes, replies).await;
+            }
+        }
+    }
+
+    async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
+        let group = Arc::new(Group::new(changes, self.couriers.outputs()));
+        match self.store.commit(self.number, group.clone()).await {
+            Ok(decision) => self.committed(decision, replies),
+            // One change spoils the group: alone, each shows which.
+            Err(StoreError::Rejected(_)) if replies.len() > 1 => {
+                for (change, reply) in group.changes().iter().zip(replies) {
+                    Box::pin(self.commit(vec![change.clone()], vec![reply])).await;
+                }
+            }
+            Err(error) => {
+                self.complaint.failed(&error);
+                let unavailable = match error {
+                    StoreError::Unavailable(_) => Unavailable::Store,
+                    StoreError::Rejected(_) => Unavailable::Rejected,
+                };
+                for reply in replies {
+                    let _ = reply.send(Err(unavailable));
+                }
+            }
+        }
+    }
+
+    /// Passes on what happened, and only then answers: whoever has an answer finds all earlier events under way.
+    fn committed(&mut self, decision: Decision, replies: Vec<Reply>) {
+        self.complaint.works();
+        self.couriers.dispatch(&decision);
+        for (outcome, reply) in decision.outcomes.into_iter().zip(replies) {
+            // The one who asked may have hung up.
+            let _ = reply.send(Ok(outcome));
+        }
+    }
+}

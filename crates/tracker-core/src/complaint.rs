@@ -1,0 +1,40 @@
+//! Saying that something fails, but not over and over.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use crate::output::chain;
+
+const AT_MOST_EVERY: Duration = Duration::from_mins(1);
+
+/// Logs a failure at once, again at most once a minute while it lasts, and its end.
+#[derive(Debug)]
+pub struct Complaint {
+    subject: String,
+    failing_since: Option<Instant>,
+    logged: Option<Instant>,
+}
+
+impl Complaint {
+    /// For failures of `subject`, such as "output `redis`".
+    pub fn about(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), failing_since: None, logged: None }
+    }
+
+    /// It failed.
+    pub fn failed(&mut self, error: &dyn Error) {
+        self.failing_since.get_or_insert_with(Instant::now);
+        if self.logged.is_none_or(|logged| logged.elapsed() >= AT_MOST_EVERY) {
+            self.logged = Some(Instant::now());
+            log::warn!("{}: {}", self.subject, chain(error));
+        }
+    }
+
+    /// It works.
+    pub fn works(&mut self) {
+        if let Some(since) = self.failing_since.take() {
+            self.logged = None;
+            log::info!("{}: works again after {:.1} s", self.subject, since.elapsed().as_secs_f64());
+        }
+    }
+}

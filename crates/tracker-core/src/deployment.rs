@@ -1,0 +1,179 @@
+//! Deployments: what engines report of them and what is recorded.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::invalid::Invalid;
+use crate::json::Object;
+use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, differs, replace};
+use crate::server::Server;
+use crate::time::{self, Timestamp};
+
+/// What is known of a deployment. In a report: what the engine gave; in a record: what is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
+pub struct DeploymentMembers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<DeploymentResult>,
+    /// Whole seconds, 0 to 2,147,483,647.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_seconds: Option<i32>,
+}
+
+/// The names of the members of a deployment, beside its id and times.
+pub const DEPLOYMENT_MEMBERS: [&str; 11] = [
+    "engine",
+    "engine_version",
+    "host",
+    "user",
+    "environment",
+    "package",
+    "package_url",
+    "version",
+    "arguments",
+    "result",
+    "elapsed_seconds",
+];
+
+impl DeploymentMembers {
+    /// About how many bytes they take.
+    pub(crate) fn size(&self) -> usize {
+        // Every other text has at most 2,048 characters.
+        size_of::<Self>() + self.arguments.as_ref().map_or(0, String::len)
+    }
+
+    fn read(object: &Object) -> Result<Self, Invalid> {
+        Ok(Self {
+            engine: object.text("engine", MAX_TEXT)?,
+            engine_version: object.text("engine_version", MAX_TEXT)?,
+            host: object.text("host", MAX_TEXT)?,
+            user: object.text("user", MAX_TEXT)?,
+            environment: object.text("environment", MAX_TEXT)?,
+            package: object.text("package", MAX_TEXT)?,
+            package_url: object.text("package_url", MAX_TEXT)?,
+            version: object.text("version", MAX_TEXT)?,
+            arguments: object.text("arguments", MAX_ARGUMENTS)?,
+            result: object.result()?,
+            elapsed_seconds: object.elapsed_seconds()?,
+        })
+    }
+}
+
+impl Merge for DeploymentMembers {
+    fn conflict(&self, given: &Self) -> Option<Conflict> {
+        differs("engine", &self.engine, &given.engine)
+            .or_else(|| differs("engine_version", &self.engine_version, &given.engine_version))
+            .or_else(|| differs("host", &self.host, &given.host))
+            .or_else(|| differs("user", &self.user, &given.user))
+            .or_else(|| differs("environment", &self.environment, &given.environment))
+            .or_else(|| differs("package", &self.package, &given.package))
+            .or_else(|| differs("package_url", &self.package_url, &given.package_url))
+            .or_else(|| differs("version", &self.version, &given.version))
+            .or_else(|| differs("arguments", &self.arguments, &given.arguments))
+            .or_else(|| differs("result", &self.result, &given.result))
+            .or_else(|| differs("elapsed_seconds", &self.elapsed_seconds, &given.elapsed_seconds))
+    }
+
+    fn merge(&mut self, given: Self) -> bool {
+        replace(&mut self.engine, given.engine)
+            | replace(&mut self.engine_version, given.engine_version)
+            | replace(&mut self.host, given.host)
+            | replace(&mut self.user, given.user)
+            | replace(&mut self.environment, given.environment)
+            | replace(&mut self.package, given.package)
+            | replace(&mut self.package_url, given.package_url)
+            | replace(&mut self.version, given.version)
+            | replace(&mut self.arguments, given.arguments)
+            | replace(&mut self.result, given.result)
+            | replace(&mut self.elapsed_seconds, given.elapsed_seconds)
+    }
+}
+
+/// The record of a deployment. As JSON: absent members are left out, times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    #[serde(rename = "deployment_id")]
+    pub id: DeploymentId,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub members: DeploymentMembers,
+    /// When its start was recorded.
+    #[serde(rename = "createdAt", serialize_with = "time::serialize")]
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    #[serde(rename = "updatedAt", serialize_with = "time::serialize")]
+    pub updated_at: Timestamp,
+}
+
+/// A deployment with the records of its servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeploymentWithServers {
+    /// The deployment.
+    #[serde(flatten)]
+    pub deployment: Deployment,
+    /// Its servers, by hostname.
+    pub servers: Vec<Server>,
+}
+
+/// What an engine says of a deployment at its start or finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentReport {
+    /// The deployment.
+    pub id: DeploymentId,
+    /// What the engine gave.
+    pub members: DeploymentMembers,
+    /// Give every server without a result this deployment's. Only a finish heeds it.
+    pub assert_empty_server_result: bool,
+}
+
+impl DeploymentReport {
+    /// A report that says nothing but the id.
+    pub fn new(id: DeploymentId) -> Self {
+        Self { id, members: DeploymentMembers::default(), assert_empty_server_result: false }
+    }
+
+    /// Reads the body of a report on the deployment `id`: a JSON object. Unknown members are ignored.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the member, for a wrong type, a value out of range and an id that is not `id`.
+    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, Invalid> {
+        Self::from_object(id, &Object::parse(body)?)
+    }
+
+    fn from_object(id: DeploymentId, object: &Object) -> Result<Self, Invalid> {
+        object.same_id(id)?;
+        Ok(Self {
+            id,
+            members: DeploymentMembers::read(object)?,
+            assert_empty_server_result: object.flag("assert_empty_server_result")?,
+        })
+    }
+}
+
+/// Whether `body`, sent where a deployment's start belongs, is a log message instead: it has a string `message` and no
+/// member of a deployment beside `deployment_id`. The README of the service before this one shows logs sent so.
+pub fn is_log_message(body: &RawValue) -> bool {
+    let Ok(object) = Object::parse(body) else { return false };
+    object.get("message").is_some_and(|message| message.get().starts_with('"'))
+        && DEPLOYMENT_MEMBERS.iter().chain(&["assert_empty_server_result"]).all(|name| object.get(name).is_none())
+}

@@ -1,0 +1,85 @@
+//! What outputs receive.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::deployment::Deployment;
+use crate::log::LogBatch;
+use crate::server::Server;
+use crate::time::Timestamp;
+
+/// Something that was recorded, as it was then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Its identity: a UUIDv7 that stays the same however often it is delivered.
+    pub id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A deployment started.
+    DeploymentStarted(Deployment),
+    /// A deployment finished, or a finish was corrected.
+    DeploymentFinished(Deployment),
+    /// A deployment started on a server.
+    ServerStarted(Server),
+    /// A deployment finished on a server.
+    ServerFinished(Server),
+    /// Log messages came in; each has an id and a time of its own.
+    Logged(LogBatch),
+}
+
+impl Event {
+    pub(crate) fn new(kind: EventKind, at: Timestamp) -> Self {
+        Self { id: Uuid::now_v7(), at, kind }
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        match &self.kind {
+            EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
+                deployment.members.size()
+            }
+            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => server.members.size(),
+            EventKind::Logged(logs) => size_of::<Self>() + logs.size(),
+        }
+    }
+
+    /// How many messages it makes: of a log batch each message, else one.
+    pub fn messages(&self) -> usize {
+        match &self.kind {
+            EventKind::Logged(logs) => logs.messages.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// Events that are delivered together, in order. However often and by whomever a batch is delivered, it has the same
+/// id and the same events: that is what an output recognises a repeat by.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The identity of the batch.
+    pub id: Uuid,
+    /// The events, in order.
+    pub events: Vec<Arc<Event>>,
+}
+
+impl Batch {
+    /// A new batch.
+    pub fn new(events: Vec<Arc<Event>>) -> Self {
+        Self { id: Uuid::now_v7(), events }
+    }
+
+    /// How many messages it makes.
+    pub fn messages(&self) -> usize {
+        self.events.iter().map(|event| event.messages()).sum()
+    }
+}

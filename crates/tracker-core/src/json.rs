@@ -1,0 +1,221 @@
+//! JSON at the edge: one pass over the text for what no store or output could take, then objects whose values stay as
+//! they were written.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::invalid::{Invalid, InvalidCode};
+
+/// How deep arrays and objects may nest, as serde_json limits its own recursion.
+pub const MAX_DEPTH: usize = 127;
+
+/// The members of a JSON object in their order, each value as it was written. Of a repeated name the last value
+/// counts, as in every JavaScript engine.
+#[derive(Debug, Clone)]
+pub struct Object<'a> {
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    repeats: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Reads `text`, which must have passed [`read`].
+    pub(crate) fn parse(text: &'a RawValue) -> Result<Self, Invalid> {
+        serde_json::from_str(text.get()).map_err(|error| match text.get().as_bytes().first() {
+            Some(b'{') => not_json(text.get(), &error),
+            _ => Invalid::new(InvalidCode::Shape, "a JSON object is wanted here"),
+        })
+    }
+
+    /// The value of the member `name`.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.members.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// Every member, in order, each name once.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(key, value)| (key.as_ref(), *value))
+    }
+
+    /// Whether a name stood more than once in the text.
+    pub(crate) fn had_repeats(&self) -> bool {
+        self.repeats
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                let repeats = keep_last(&mut members);
+                Ok(Object { members, repeats })
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn keep_last<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
+    let repeats = if members.len() <= 16 {
+        (1..members.len()).any(|i| members[..i].iter().any(|(key, _)| *key == members[i].0))
+    } else {
+        members.iter().map(|(key, _)| key).collect::<HashSet<_>>().len() < members.len()
+    };
+    if repeats {
+        let mut seen = HashSet::new();
+        members.reverse();
+        members.retain(|(key, _)| seen.insert(key.clone()));
+        members.reverse();
+    }
+    repeats
+}
+
+/// Reads a body as JSON whose values stay text.
+///
+/// # Errors
+/// [`InvalidCode::Json`] for bytes that are not UTF-8 or not JSON, for a NUL or half a surrogate pair in a string, and
+/// for nesting deeper than [`MAX_DEPTH`].
+pub fn read(body: &[u8]) -> Result<&RawValue, Invalid> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        Invalid::new(InvalidCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
+    })?;
+    screen(text)?;
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+    Ok(value)
+}
+
+/// Refuses what a JSON parser that skips over values would let pass.
+fn screen(text: &str) -> Result<(), Invalid> {
+    let bytes = text.as_bytes();
+    let refuse = |what: &str| Err(Invalid::new(InvalidCode::Json, what));
+    let (mut depth, mut in_string, mut i) = (0_usize, false, 0);
+    while let Some(&byte) = bytes.get(i) {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                if bytes.get(i + 1) == Some(&b'u') {
+                    match escape(text, i) {
+                        Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; leave it out"),
+                        Some(0xD800..=0xDBFF) if matches!(escape(text, i + 6), Some(0xDC00..=0xDFFF)) => i += 6,
+                        Some(0xD800..=0xDFFF) => {
+                            return refuse("the body has half of a surrogate pair in a string; send whole characters");
+                        }
+                        _ => {}
+                    }
+                }
+                i += 1;
+            }
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return refuse("the body nests arrays and objects deeper than 127 levels; flatten it");
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        i += 1;
+    }
+    Ok(())
+}
+
+/// The code unit of the escape `\uXXXX` at `at`.
+fn escape(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
+    if text.trim().is_empty() {
+        return Invalid::new(InvalidCode::Json, "the body is empty; send a JSON object");
+    }
+    let reason = error.to_string();
+    let reason = reason.split(" at line ").next().unwrap_or_default();
+    let place = format!("at line {}, column {}", error.line(), error.column());
+    let hint = unquoted(text, error.line(), error.column())
+        .map(|word| format!("; put `{word}` into double quotes"))
+        .unwrap_or_default();
+    Invalid::new(InvalidCode::Json, format!("the body is not valid JSON {place}: {reason}{hint}"))
+}
+
+/// The bare word around a place in the text, if there is one that JSON does not know.
+fn unquoted(text: &str, line: usize, column: usize) -> Option<String> {
+    let line = text.lines().nth(line.checked_sub(1)?)?;
+    let at = column.checked_sub(1)?.min(line.len());
+    let is_end = |byte: u8| byte.is_ascii_whitespace() || b",:{}[]\"".contains(&byte);
+    let bytes = line.as_bytes();
+    let start = bytes[..at].iter().rposition(|&byte| is_end(byte)).map_or(0, |i| i + 1);
+    let end = bytes[at..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |i| at + i);
+    let word = line.get(start..end)?;
+    let known = word.is_empty() || serde_json::from_str::<&RawValue>(word).is_ok();
+    (!known).then(|| word.chars().take(64).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_refused() {
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        for text in [
+            "",
+            " ",
+            "{",
+            "{\"a\":1}x",
+            "{\"a\":\"\u{0}\"}",
+            r#"{"a":"\u0000"}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":"\ud800\u0041"}"#,
+            r#"{"a":"\udc00"}"#,
+            &deep,
+        ] {
+            assert_eq!(read(text.as_bytes()).map(RawValue::get).unwrap_err().code, InvalidCode::Json, "{text}");
+        }
+        assert!(read(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn whole_surrogate_pairs_and_escaped_backslashes_pass() {
+        for text in [r#""\ud83d\ude00""#, r#""\\u0000""#, r#""\\\"[[""#, r#"{"a":123456789012345678901}"#] {
+            assert_eq!(read(text.as_bytes()).expect(text).get(), text);
+        }
+    }
+
+    #[test]
+    fn a_missing_quote_is_named_with_its_place() {
+        let body = br#"{"deployment_id": 84e803f7-9562-4d95-b828-25b167aea34b, "engine": "x"}"#;
+        let error = read(body).map(RawValue::get).unwrap_err().message;
+        assert!(error.contains("at line 1, column "), "{error}");
+        assert!(error.contains("put `84e803f7-9562-4d95-b828-25b167aea34b` into double quotes"), "{error}");
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_value_counts() {
+        let many: String = (0..40).map(|i| format!("\"k{}\":{i},", i % 20)).collect();
+        for text in [r#"{"a":1,"b":2,"a":3}"#.to_owned(), format!("{{{many}\"a\":3}}")] {
+            let object = Object::parse(read(text.as_bytes()).expect("JSON")).expect("an object");
+            assert!(object.had_repeats());
+            assert_eq!(object.get("a").map(RawValue::get), Some("3"));
+            assert_eq!(object.iter().filter(|(key, _)| *key == "a").count(), 1);
+        }
+    }
+}

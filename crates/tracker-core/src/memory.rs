@@ -1,0 +1,130 @@
+//! A store in memory: for embedding without SQL, and for tests. Nothing survives the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::deployment::{Deployment, DeploymentWithServers};
+use crate::event::{Batch, EventKind};
+use crate::group::{Decision, Group, Records};
+use crate::log::{LogDeploymentId, LogMessage};
+use crate::members::DeploymentId;
+use crate::server::{Hostname, Server, ServerKey};
+use crate::store::{Page, Store, StoreError};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Tables>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    deployments: BTreeMap<DeploymentId, Deployment>,
+    servers: BTreeMap<ServerKey, Server>,
+    logs: BTreeMap<LogDeploymentId, Vec<LogMessage>>,
+    outbox: BTreeMap<(String, Uuid), Arc<Batch>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic elsewhere leaves whole records behind: each is replaced in one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn with_servers(&self, deployment: &Deployment) -> DeploymentWithServers {
+        let servers = self.fleet(deployment.id).cloned().collect();
+        DeploymentWithServers { deployment: deployment.clone(), servers }
+    }
+
+    fn fleet(&self, id: DeploymentId) -> impl Iterator<Item = &Server> {
+        let first = ServerKey { deployment_id: id, hostname: Hostname::stored(String::new()) };
+        self.servers.range(first..).map(|(_, server)| server).take_while(move |server| server.deployment_id == id)
+    }
+}
+
+fn paged<T>(rows: impl Iterator<Item = T>, page: Page) -> Vec<T> {
+    rows.skip(usize::try_from(page.offset).unwrap_or(usize::MAX)).take(page.limit as usize).collect()
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, _lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
+        let mut tables = self.tables();
+        let mut records = Records {
+            deployments: group.deployments().iter().filter_map(|id| tables.deployments.get(id).cloned()).collect(),
+            servers: group.servers().iter().filter_map(|key| tables.servers.get(key).cloned()).collect(),
+        };
+        for id in group.fleets() {
+            records.servers.extend(tables.fleet(id).cloned());
+        }
+        let decision = group.decide(records);
+        for deployment in decision.new_deployments.iter().chain(&decision.changed_deployments) {
+            tables.deployments.insert(deployment.id, deployment.clone());
+        }
+        for server in decision.new_servers.iter().chain(&decision.changed_servers) {
+            tables.servers.insert(server.key(), server.clone());
+        }
+        for event in &decision.logs {
+            if let EventKind::Logged(logs) = &event.kind {
+                let kept = tables.logs.entry(logs.deployment_id.clone()).or_default();
+                kept.extend(logs.messages.iter().cloned());
+            }
+        }
+        for owed in &decision.owed {
+            tables.outbox.insert((owed.output.clone(), owed.batch.id), owed.batch.clone());
+        }
+        for (output, batches) in &decision.settled {
+            for batch in batches {
+                tables.outbox.remove(&(output.clone(), *batch));
+            }
+        }
+        Ok(decision)
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
+        let tables = self.tables();
+        Ok(tables.deployments.get(&id).map(|deployment| tables.with_servers(deployment)))
+    }
+
+    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        let tables = self.tables();
+        let mut newest: Vec<_> = tables.deployments.values().collect();
+        newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
+        Ok(paged(newest.into_iter().map(|deployment| tables.with_servers(deployment)), page))
+    }
+
+    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
+        let hostnames: BTreeSet<_> = self.tables().servers.keys().map(|key| key.hostname.clone()).collect();
+        Ok(paged(hostnames.into_iter().rev(), page))
+    }
+
+    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
+        let tables = self.tables();
+        let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
+        newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
+        Ok(paged(newest.into_iter().cloned(), page))
+    }
+
+    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
+        let tables = self.tables();
+        Ok(paged(tables.logs.get(&id).into_iter().flatten().cloned(), page))
+    }
+
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
+        let tables = self.tables();
+        let owed = tables.outbox.iter().filter(|((name, _), _)| name == output);
+        Ok(owed.map(|(_, batch)| batch.clone()).take(limit).collect())
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

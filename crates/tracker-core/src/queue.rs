@@ -1,0 +1,51 @@
+//! A queue with two bounds: items and bytes. What does not fit is refused at once.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// The sending side. Clones share the bounds.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    sender: mpsc::Sender<Queued<T>>,
+    bytes: Arc<Semaphore>,
+    max_bytes: usize,
+}
+
+/// An item, and its share of the bytes until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Queued<T> {
+    pub item: T,
+    share: OwnedSemaphorePermit,
+}
+
+impl<T> Queued<T> {
+    /// The item, and its share of the bytes.
+    pub(crate) fn into_parts(self) -> (T, OwnedSemaphorePermit) {
+        (self.item, self.share)
+    }
+}
+
+/// The queue is at one of its bounds, or closed.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::Receiver<Queued<T>>) {
+    let (sender, receiver) = mpsc::channel(max_items);
+    (Queue { sender, bytes: Arc::new(Semaphore::new(max_bytes)), max_bytes }, receiver)
+}
+
+impl<T> Queue<T> {
+    /// Puts `item` in, if it fits now. One that is larger than the bound takes all of it.
+    pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), Full> {
+        let share = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
+        let share = self.bytes.clone().try_acquire_many_owned(share).map_err(|_| Full)?;
+        self.sender.try_send(Queued { item, share }).map_err(|_| Full)
+    }
+
+    /// Waits until there is room for an item of no size.
+    pub(crate) async fn send(&self, item: T) -> Result<(), Full> {
+        let share = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;
+        self.sender.send(Queued { item, share }).await.map_err(|_| Full)
+    }
+}

@@ -1,0 +1,77 @@
+//! Delivery to an output that takes what it can: no waiting, no repeat.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::complaint::Complaint;
+use crate::event::Batch;
+use crate::output::{Output, OutputError};
+use crate::queue::{Queue, Queued, queue};
+
+/// How many batches are taken up together.
+const LOAD: usize = 256;
+/// How many batches may wait.
+const WAITING: usize = 8_192;
+
+/// The way to one best-effort output. `None` ends it.
+#[derive(Debug, Clone)]
+pub(crate) struct Relay {
+    output: Arc<dyn Output>,
+    queue: Arc<Queue<Option<Arc<Batch>>>>,
+}
+
+/// The ways to all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Relays(Arc<[Relay]>);
+
+impl FromIterator<Relay> for Relays {
+    fn from_iter<I: IntoIterator<Item = Relay>>(relays: I) -> Self {
+        Self(relays.into_iter().collect())
+    }
+}
+
+impl Relays {
+    /// Hands over `batch` if there is room; otherwise it is dropped.
+    pub(crate) fn announce(&self, batch: &Arc<Batch>) {
+        for relay in self.0.iter() {
+            if batch.events.iter().any(|event| relay.output.wants(event)) {
+                // Full: the output is far behind, and best effort means that it goes without.
+                let _ = relay.queue.try_send(Some(batch.clone()), 0);
+            }
+        }
+    }
+
+    /// Ends each relay after what waits for it.
+    pub(crate) async fn close(&self) {
+        for relay in self.0.iter() {
+            // One that is gone has nothing left to end.
+            let _ = relay.queue.send(None).await;
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn start(output: Arc<dyn Output>, tasks: &mut JoinSet<()>) -> Self {
+        let (queue, intake) = queue(WAITING, 0);
+        tasks.spawn(run(output.clone(), intake));
+        Self { output, queue: Arc::new(queue) }
+    }
+}
+
+async fn run(output: Arc<dyn Output>, mut intake: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
+    let mut complaint = Complaint::about(format!("output `{}`", output.name()));
+    let mut taken = Vec::with_capacity(LOAD);
+    let mut is_open = true;
+    while is_open && intake.recv_many(&mut taken, LOAD).await > 0 {
+        is_open = taken.iter().all(|queued| queued.item.is_some());
+        let batches: Vec<_> = taken.drain(..).filter_map(|queued| queued.item).collect();
+        let delivered: Result<(), OutputError> = output.deliver(&batches, &[]).await;
+        match delivered {
+            Ok(()) => complaint.works(),
+            Err(error) => complaint.failed(&error),
+        }
+    }
+    output.close().await;
+}

@@ -1,0 +1,146 @@
+//! Servers of a deployment: where it ran, and how it ended there.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::invalid::Invalid;
+use crate::json::Object;
+use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, differs, replace};
+use crate::time::{self, Timestamp};
+
+/// The name of a server: 1 to 2,048 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hostname(String);
+
+impl Hostname {
+    /// Takes `text` as a hostname; nothing is asked of its form but that it is not empty.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is empty or longer than 2,048 characters.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        match text.chars().count() {
+            0 => Err(Invalid::member("hostname", "must not be empty")),
+            1..=MAX_TEXT => Ok(Self(text)),
+            _ => Err(Invalid::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
+        }
+    }
+
+    /// A hostname as a store holds it, the empty one of old records included.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What identifies the record of a server: one host takes part in many deployments.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerKey {
+    /// The deployment that ran there.
+    pub deployment_id: DeploymentId,
+    /// The host.
+    pub hostname: Hostname,
+}
+
+/// What is known of a deployment on one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
+pub struct ServerMembers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<DeploymentResult>,
+    /// Whole seconds, 0 to 2,147,483,647.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_seconds: Option<i32>,
+}
+
+impl ServerMembers {
+    /// About how many bytes they take.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.ip_address.as_ref().map_or(0, String::len)
+    }
+
+    /// Whether the finish on this server was reported.
+    pub fn is_finished(&self) -> bool {
+        self.result.is_some() || self.elapsed_seconds.is_some()
+    }
+}
+
+impl Merge for ServerMembers {
+    fn conflict(&self, given: &Self) -> Option<Conflict> {
+        let conflicts = [
+            differs("ip_address", &self.ip_address, &given.ip_address),
+            differs("result", &self.result, &given.result),
+            differs("elapsed_seconds", &self.elapsed_seconds, &given.elapsed_seconds),
+        ];
+        // A value that contradicts the record weighs more than one that the record lacks.
+        conflicts.into_iter().flatten().min_by_key(|conflict| conflict.absent)
+    }
+
+    fn merge(&mut self, given: Self) -> bool {
+        replace(&mut self.ip_address, given.ip_address)
+            | replace(&mut self.result, given.result)
+            | replace(&mut self.elapsed_seconds, given.elapsed_seconds)
+    }
+}
+
+/// The record of a deployment on one server. As JSON: absent members are left out, times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The host.
+    pub hostname: Hostname,
+    /// The deployment.
+    pub deployment_id: DeploymentId,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub members: ServerMembers,
+    /// When it was recorded first.
+    #[serde(rename = "createdAt", serialize_with = "time::serialize")]
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    #[serde(rename = "updatedAt", serialize_with = "time::serialize")]
+    pub updated_at: Timestamp,
+}
+
+impl Server {
+    /// What identifies it.
+    pub fn key(&self) -> ServerKey {
+        ServerKey { deployment_id: self.deployment_id, hostname: self.hostname.clone() }
+    }
+}
+
+/// What an engine says of a deployment's start or finish on one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerReport {
+    /// The record it is about.
+    pub key: ServerKey,
+    /// What the engine gave.
+    pub members: ServerMembers,
+}
+
+impl ServerReport {
+    /// Reads the body of a report on a server of the deployment `id`: a JSON object. Unknown members are ignored.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the member, for a missing hostname, a wrong type, a value out of range and an id that is
+    /// not `id`.
+    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, Invalid> {
+        let object = Object::parse(body)?;
+        object.same_id(id)?;
+        let hostname = object.text("hostname", MAX_TEXT)?.ok_or_else(|| Invalid::member("hostname", "is required"))?;
+        Ok(Self {
+            key: ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? },
+            members: ServerMembers {
+                ip_address: object.text("ip_address", MAX_TEXT)?,
+                result: object.result()?,
+                elapsed_seconds: object.elapsed_seconds()?,
+            },
+        })
+    }
+}

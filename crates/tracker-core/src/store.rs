@@ -1,0 +1,97 @@
+//! Where the records live, and what is still owed to each output.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::deployment::DeploymentWithServers;
+use crate::event::Batch;
+use crate::group::{Decision, Group};
+use crate::log::{LogDeploymentId, LogMessage};
+use crate::members::DeploymentId;
+use crate::server::{Hostname, Server};
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// How many rows at the most.
+    pub limit: u32,
+    /// How many rows to pass over first; at most `i64::MAX`.
+    pub offset: u64,
+}
+
+/// Where the records live, and what is still owed to each output.
+///
+/// [`testing::store_suite`](crate::testing) holds an implementation against what is said here.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// How many groups may commit at the same time. Changes of one deployment always go through the same lane.
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    /// Commits a group of changes in one transaction: reads the records that the group names, lets
+    /// [`Group::decide`] apply the rules, and writes what it decided. `Ok` means that it is durable. At most one call
+    /// for each lane is under way at a time. When the future is dropped the group may or may not be committed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after [`StoreError::Unavailable`] the group may or may not be committed, after
+    /// [`StoreError::Rejected`] nothing of it is.
+    async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError>;
+
+    /// One deployment with its servers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError>;
+
+    /// Deployments with their servers, newest first: by the time of creation, then by id, both descending.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError>;
+
+    /// The distinct hostnames, descending by their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError>;
+
+    /// The records of one host, newest first: by the time of creation, then by deployment id, both descending.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError>;
+
+    /// The log messages of a deployment that the store keeps, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError>;
+
+    /// The oldest batches that are owed to `output`, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError>;
+
+    /// Tests that the store can be read and written.
+    ///
+    /// # Errors
+    /// [`StoreError`] that says what is wrong.
+    async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It cannot now; try again later.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// It will never take this; another change may go through.
+    #[error("the database rejects a change")]
+    Rejected(#[source] Box<dyn Error + Send + Sync>),
+}

@@ -1,0 +1,367 @@
+//! Suites that every [`Store`] and every [`Output`] runs, so that one implementation can stand in for another.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::event::{Batch, Event, EventKind};
+use crate::group::{Change, Decision, Group, Outcome, Owed};
+use crate::json;
+use crate::log::{LogBatch, LogDeploymentId};
+use crate::members::DeploymentId;
+use crate::output::{Delivery, Output, OutputError};
+use crate::server::{Hostname, ServerReport};
+use crate::store::{Page, Store};
+use crate::{Deployment, DeploymentMembers, DeploymentReport, DeploymentResult, time};
+
+/// A new deployment id.
+pub fn new_id() -> DeploymentId {
+    DeploymentId(Uuid::now_v7())
+}
+
+/// The report that a JSON body makes.
+///
+/// # Panics
+/// When it is refused.
+pub fn deployment_report(id: DeploymentId, body: &str) -> DeploymentReport {
+    DeploymentReport::read(id, json::read(body.as_bytes()).expect("JSON")).expect("a deployment report")
+}
+
+/// The report on a server that a JSON body makes.
+///
+/// # Panics
+/// When it is refused.
+pub fn server_report(id: DeploymentId, body: &str) -> ServerReport {
+    ServerReport::read(id, json::read(body.as_bytes()).expect("JSON")).expect("a server report")
+}
+
+/// The log messages that a JSON body makes.
+///
+/// # Panics
+/// When it is refused.
+pub fn logs(id: DeploymentId, body: &str) -> LogBatch {
+    let id = LogDeploymentId::new(&id.to_string()).expect("a UUID");
+    LogBatch::read(id, json::read(body.as_bytes()).expect("JSON")).expect("log messages")
+}
+
+/// A deployment's start as outputs get it.
+pub fn started(members: DeploymentMembers) -> Arc<Event> {
+    let now = time::now();
+    let deployment = Deployment { id: new_id(), members, created_at: now, updated_at: now };
+    Arc::new(Event::new(EventKind::DeploymentStarted(deployment), now))
+}
+
+/// Log messages as outputs get them.
+pub fn logged(body: &str) -> Arc<Event> {
+    Arc::new(Event::new(EventKind::Logged(logs(new_id(), body)), time::now()))
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within 10 s.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// An output under test with what stands behind it.
+#[async_trait]
+pub trait OutputHarness {
+    /// The output.
+    fn output(&self) -> Arc<dyn Output>;
+    /// Everything that has arrived since the beginning, in order: a line for each element, metric or row.
+    async fn received(&mut self) -> Vec<String>;
+    /// Makes the other side unreachable.
+    async fn take_away(&mut self);
+    /// Makes it reachable again.
+    async fn bring_back(&mut self);
+}
+
+/// Holds an output against what [`Output`] says.
+///
+/// # Panics
+/// When it does not keep to that.
+pub async fn output_suite(harness: &mut dyn OutputHarness) {
+    let output = harness.output();
+    let named = |engine: &str| started(DeploymentMembers { engine: Some(engine.into()), ..Default::default() });
+
+    assert!(!output.name().is_empty());
+    output.check().await.expect("the other side is there");
+    output.deliver(&[], &[]).await.expect("nothing is easily delivered");
+
+    let first = Arc::new(Batch::new(vec![named("engine_a"), logged(r#"[{"message":"b"},{"message":"c"}]"#)]));
+    let second = Arc::new(Batch::new(vec![named("engine_d")]));
+    output.deliver(&[first.clone(), second.clone()], &[]).await.expect("both are delivered");
+    let position = |lines: &[String], engine: &str| lines.iter().position(|line| line.contains(engine));
+    eventually("both batches arrive, in order", async || {
+        let lines = harness.received().await;
+        matches!((position(&lines, "engine_a"), position(&lines, "engine_d")), (Some(a), Some(d)) if a < d)
+    })
+    .await;
+
+    if output.delivery() == Delivery::AtLeastOnce {
+        let before = harness.received().await.len();
+        output.deliver(&[first.clone(), second.clone()], &[]).await.expect("a repeat is taken");
+        output.deliver(std::slice::from_ref(&second), &[first.id]).await.expect("a repeat of a part is taken");
+        assert_eq!(harness.received().await.len(), before, "a repeat does not arrive twice");
+    }
+
+    let hostile = "x\n.:|@/\u{0}\u{1F600}\"\\";
+    let members = DeploymentMembers {
+        engine: Some(hostile.into()),
+        environment: Some(hostile.into()),
+        package: Some(String::new()),
+        arguments: Some("a".repeat(65_536)),
+        ..Default::default()
+    };
+    output.deliver(&[Arc::new(Batch::new(vec![started(members)]))], &[]).await.expect("any text is delivered");
+
+    harness.take_away().await;
+    let begun = Instant::now();
+    eventually("the check notices that the other side is gone", async || output.check().await.is_err()).await;
+    if output.delivery() == Delivery::AtLeastOnce {
+        let lost: Result<(), OutputError> = output.deliver(&[Arc::new(Batch::new(vec![named("engine_e")]))], &[]).await;
+        lost.expect_err("what cannot be delivered is not confirmed");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "nothing waits for ever");
+    harness.bring_back().await;
+    eventually("the check notices that the other side is back", async || output.check().await.is_ok()).await;
+    let batch = Arc::new(Batch::new(vec![named("engine_f")]));
+    eventually("delivery goes on", async || output.deliver(std::slice::from_ref(&batch), &[]).await.is_ok()).await;
+    eventually("it arrives", async || position(&harness.received().await, "engine_f").is_some()).await;
+    output.close().await;
+}
+
+/// An output that takes everything, for stores that owe to it.
+#[derive(Debug)]
+struct Sink;
+
+#[async_trait]
+impl Output for Sink {
+    fn name(&self) -> &'static str {
+        "sink"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        !matches!(event.kind, EventKind::ServerStarted(_) | EventKind::ServerFinished(_))
+    }
+
+    async fn deliver(&self, _: &[Arc<Batch>], _: &[Uuid]) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+async fn commit(store: &dyn Store, changes: Vec<Change>) -> Decision {
+    let outputs: Arc<[Arc<dyn Output>]> = Arc::new([Arc::new(Sink)]);
+    store.commit(0, Arc::new(Group::new(changes, outputs))).await.expect("the store is there")
+}
+
+async fn outcome(store: &dyn Store, change: Change) -> Outcome {
+    commit(store, vec![change]).await.outcomes.remove(0)
+}
+
+const ALL: Page = Page { limit: 1000, offset: 0 };
+
+/// Holds an empty store against what [`Store`] says.
+///
+/// # Panics
+/// When it does not keep to that.
+pub async fn store_suite(store: &dyn Store) {
+    store.check().await.expect("the store is there");
+    assert!(store.lanes() > 0);
+    deployments_are_recorded(store).await;
+    servers_are_recorded(store).await;
+    a_group_commits_as_one(store).await;
+    logs_are_kept(store).await;
+    what_is_owed_is_kept_until_settled(store).await;
+}
+
+async fn deployments_are_recorded(store: &dyn Store) {
+    let id = new_id();
+    let full = r#"{"engine":"vagrant","engine_version":"0.6.3","host":"h","user":"Zoë \u2028 😀","environment":"dev",
+        "package":"p","package_url":"http://p","version":"1","arguments":"a 'b' \"c\" \\ \n\t;--","assert_empty_server_result":true}"#;
+    let start = || Change::StartDeployment(deployment_report(id, full));
+    assert_eq!(store.deployment(id).await.expect("a query"), None);
+    assert_eq!(outcome(store, Change::FinishDeployment(DeploymentReport::new(id))).await, Outcome::Unknown);
+    assert_eq!(outcome(store, start()).await, Outcome::Recorded);
+    assert_eq!(outcome(store, start()).await, Outcome::Unchanged);
+    let other = Change::StartDeployment(deployment_report(id, r#"{"engine":"vagrant","host":"other"}"#));
+    assert_eq!(outcome(store, other).await, Outcome::Conflict { field: "host" });
+
+    let recorded = store.deployment(id).await.expect("a query").expect("it is there");
+    assert_eq!(recorded.deployment.members, deployment_report(id, full).members);
+    assert_eq!(recorded.deployment.created_at, recorded.deployment.updated_at);
+
+    let finish =
+        || Change::FinishDeployment(deployment_report(id, r#"{"result":"failure","elapsed_seconds":2147483647}"#));
+    assert_eq!(outcome(store, finish()).await, Outcome::Recorded);
+    assert_eq!(outcome(store, finish()).await, Outcome::Unchanged);
+    assert_eq!(outcome(store, start()).await, Outcome::Unchanged, "a start that comes late is still a repeat");
+    let finished = store.deployment(id).await.expect("a query").expect("it is there").deployment;
+    assert_eq!(finished.created_at, recorded.deployment.created_at);
+    assert_eq!(finished.members.engine, recorded.deployment.members.engine);
+    assert_eq!(finished.members.result, Some(DeploymentResult::Failure));
+    assert_eq!(finished.members.elapsed_seconds, Some(2_147_483_647));
+
+    let bare = new_id();
+    assert_eq!(outcome(store, Change::StartDeployment(DeploymentReport::new(bare))).await, Outcome::Recorded);
+    let members = store.deployment(bare).await.expect("a query").expect("it is there").deployment.members;
+    assert_eq!(members, DeploymentMembers::default(), "what was not given is not recorded");
+
+    let list = store.deployments(ALL).await.expect("a query");
+    let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
+    assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
+    let second = store.deployments(Page { limit: 1, offset: 1 }).await.expect("a query");
+    assert_eq!(second.as_slice(), &list[1..2]);
+    let none = store.deployments(Page { limit: 1000, offset: i64::MAX as u64 }).await.expect("a query");
+    assert_eq!(none, []);
+}
+
+async fn servers_are_recorded(store: &dyn Store) {
+    let id = new_id();
+    let start = |body: &str| Change::StartServer(server_report(id, body));
+    let finish = |body: &str| Change::FinishServer(server_report(id, body));
+    assert_eq!(outcome(store, start(r#"{"hostname":"a","ip_address":"::1"}"#)).await, Outcome::Recorded);
+    assert_eq!(outcome(store, start(r#"{"hostname":"a"}"#)).await, Outcome::Unchanged);
+    let other = start(r#"{"hostname":"a","ip_address":"::2"}"#);
+    assert_eq!(outcome(store, other).await, Outcome::Conflict { field: "ip_address" });
+    assert_eq!(outcome(store, start(r#"{"hostname":"b"}"#)).await, Outcome::Recorded);
+    let more = start(r#"{"hostname":"b","ip_address":"::1"}"#);
+    assert_eq!(outcome(store, more).await, Outcome::Conflict { field: "ip_address" });
+
+    let late = r#"{"hostname":"late","result":"failure","elapsed_seconds":7}"#;
+    assert_eq!(outcome(store, finish(late)).await, Outcome::Recorded);
+    assert_eq!(outcome(store, finish(late)).await, Outcome::Unchanged);
+    let wrong = start(r#"{"hostname":"late","ip_address":"::9","result":"success"}"#);
+    assert_eq!(outcome(store, wrong).await, Outcome::Conflict { field: "result" });
+    let fill = commit(store, vec![start(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
+    assert_eq!(fill.outcomes, [Outcome::Recorded]);
+    assert!(fill.batch.events.is_empty(), "a start after the finish is not told");
+    let recorded = store.servers(Hostname::stored("late".into()), ALL).await.expect("a query");
+    assert_eq!(
+        recorded[0].members,
+        server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).members
+    );
+
+    assert_eq!(store.deployment(id).await.expect("a query"), None, "servers come before their deployment");
+    outcome(store, Change::StartDeployment(DeploymentReport::new(id))).await;
+    let assert = deployment_report(id, r#"{"result":"success","assert_empty_server_result":true}"#);
+    assert_eq!(outcome(store, Change::FinishDeployment(assert.clone())).await, Outcome::Recorded);
+    assert_eq!(outcome(store, Change::FinishDeployment(assert)).await, Outcome::Unchanged);
+    let servers = store.deployment(id).await.expect("a query").expect("it is there").servers;
+    let results: Vec<_> = servers.iter().map(|server| (server.hostname.as_str(), server.members.result)).collect();
+    let (success, failure) = (Some(DeploymentResult::Success), Some(DeploymentResult::Failure));
+    assert_eq!(results, [("a", success), ("b", success), ("late", failure)]);
+
+    for hostname in ["a b/ö", "a.example", "Z", "ä"] {
+        let report = server_report(new_id(), &format!("{{\"hostname\":{hostname:?}}}"));
+        outcome(store, Change::StartServer(report)).await;
+    }
+    let hostnames = store.hostnames(ALL).await.expect("a query");
+    let hostnames: Vec<_> = hostnames.iter().map(Hostname::as_str).collect();
+    assert_eq!(hostnames, ["ä", "late", "b", "a.example", "a b/ö", "a", "Z"], "descending by their bytes");
+    let two = store.hostnames(Page { limit: 2, offset: 1 }).await.expect("a query");
+    assert_eq!(two.iter().map(Hostname::as_str).collect::<Vec<_>>(), ["late", "b"]);
+
+    for _ in 0..3 {
+        outcome(store, Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#))).await;
+    }
+    let history = store.servers(Hostname::stored("a".into()), ALL).await.expect("a query");
+    let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
+    assert_eq!(order.len(), 4);
+    assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
+    assert_eq!(store.servers(Hostname::stored("nobody".into()), ALL).await.expect("a query"), []);
+}
+
+async fn a_group_commits_as_one(store: &dyn Store) {
+    let id = new_id();
+    let decision = commit(
+        store,
+        vec![
+            Change::StartDeployment(deployment_report(id, r#"{"engine":"e"}"#)),
+            Change::StartDeployment(deployment_report(id, r#"{"engine":"e"}"#)),
+            Change::StartDeployment(deployment_report(id, r#"{"engine":"other"}"#)),
+            Change::StartServer(server_report(id, r#"{"hostname":"g"}"#)),
+            Change::FinishDeployment(deployment_report(
+                id,
+                r#"{"result":"success","assert_empty_server_result":true}"#,
+            )),
+            Change::FinishDeployment(deployment_report(new_id(), "{}")),
+        ],
+    )
+    .await;
+    let conflict = Outcome::Conflict { field: "engine" };
+    assert_eq!(
+        decision.outcomes,
+        [Outcome::Recorded, Outcome::Unchanged, conflict, Outcome::Recorded, Outcome::Recorded, Outcome::Unknown]
+    );
+    assert_eq!(decision.batch.events.len(), 3);
+    let recorded = store.deployment(id).await.expect("a query").expect("it is there");
+    assert_eq!(recorded.deployment.members.result, Some(DeploymentResult::Success));
+    assert_eq!(recorded.servers[0].members.result, Some(DeploymentResult::Success));
+
+    let many: Vec<_> = (0..500).map(|_| Change::StartDeployment(DeploymentReport::new(new_id()))).collect();
+    assert!(commit(store, many).await.outcomes.iter().all(|outcome| *outcome == Outcome::Recorded));
+}
+
+async fn logs_are_kept(store: &dyn Store) {
+    let id = new_id();
+    let body = r#"[{"message":"Zoë \u2028 \ud83d\ude00 </x>","f":1.0,"i":123456789012345678901,"o":{"a":[1e-7]}},{"message":""}]"#;
+    let first = logs(id, body);
+    let second = logs(id, r#"{"message":"three","index":"mine"}"#);
+    let event = |logs: &LogBatch| Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now()));
+    commit(store, vec![Change::KeepLogs(event(&first)), Change::KeepLogs(event(&second))]).await;
+    let kept = store.logs(first.deployment_id.clone(), ALL).await.expect("a query");
+    let sent: Vec<_> = first.messages.iter().chain(&second.messages).collect();
+    assert_eq!(kept.len(), sent.len());
+    for (kept, sent) in kept.iter().zip(sent) {
+        assert_eq!(
+            (kept.event_id, kept.received_at, kept.object().get()),
+            (sent.event_id, sent.received_at, sent.object().get())
+        );
+    }
+    let page = store.logs(first.deployment_id.clone(), Page { limit: 1, offset: 2 }).await.expect("a query");
+    assert_eq!(page[0].event_id, second.messages[0].event_id);
+    let unknown = LogDeploymentId::new("nope").expect("a name");
+    assert!(store.logs(unknown, ALL).await.expect("a query").is_empty());
+}
+
+async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {
+    let ids = |owed: &[Arc<Batch>]| owed.iter().map(|batch| batch.id).collect::<Vec<_>>();
+    let earlier = ids(&store.owed("sink", 1000).await.expect("a query"));
+    assert!(!earlier.is_empty(), "what the earlier cases recorded is owed");
+    assert!(store.owed("another", 10).await.expect("a query").is_empty());
+    commit(store, vec![Change::Settle { output: "sink".into(), batches: earlier }]).await;
+    assert!(store.owed("sink", 1000).await.expect("a query").is_empty());
+
+    let server_only = commit(store, vec![Change::StartServer(server_report(new_id(), r#"{"hostname":"o"}"#))]).await;
+    assert!(server_only.owed.is_empty(), "what the output does not want is not owed");
+    let start = commit(store, vec![Change::StartDeployment(deployment_report(new_id(), r#"{"engine":"e"}"#))]).await;
+    let direct = Arc::new(Batch::new(vec![logged(r#"{"message":"m","n":1.0}"#)]));
+    let owe = || Change::Owe(Owed { output: "sink".into(), batch: direct.clone() });
+    commit(store, vec![owe()]).await;
+    commit(store, vec![owe()]).await;
+
+    let owed = store.owed("sink", 10).await.expect("a query");
+    assert_eq!(ids(&owed), [start.batch.id, direct.id], "in the order of their ids, each once");
+    let as_json = |batch: &Batch| serde_json::to_string(&batch.events).expect("events are JSON");
+    assert_eq!(as_json(&owed[0]), as_json(&start.batch));
+    assert_eq!(as_json(&owed[1]), as_json(&direct));
+    assert_eq!(ids(&store.owed("sink", 1).await.expect("a query")), [start.batch.id]);
+    commit(store, vec![Change::Settle { output: "sink".into(), batches: vec![start.batch.id, direct.id] }]).await;
+    assert!(store.owed("sink", 10).await.expect("a query").is_empty());
+}

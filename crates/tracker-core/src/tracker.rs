@@ -1,0 +1,283 @@
+//! The use cases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::committer::{Committer, Unavailable};
+use crate::courier::Couriers;
+use crate::deployment::{DeploymentReport, DeploymentWithServers};
+use crate::event::{Event, EventKind};
+use crate::group::{Change, Outcome};
+use crate::health::{self, Health, HealthTest};
+use crate::log::{LogBatch, LogDeploymentId, LogMessage};
+use crate::members::DeploymentId;
+use crate::output::{Delivery, Output};
+use crate::server::{Hostname, Server, ServerReport};
+use crate::store::{Page, Store, StoreError};
+use crate::time;
+
+/// Records deployments in one store and forwards them to any outputs. Cheap to clone; every clone is the same tracker.
+///
+/// A report that is answered `Ok` is durable, and on its way to every output. Dropping the future of a report does not
+/// take it back: it is recorded or not, as if the answer had been lost.
+#[derive(Debug, Clone)]
+pub struct Tracker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    outputs: Vec<Arc<dyn Output>>,
+    keep_logs: bool,
+    committer: Arc<Committer>,
+    couriers: Arc<Couriers>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub lanes: JoinSet<()>,
+    pub couriers: JoinSet<()>,
+    pub relays: JoinSet<()>,
+}
+
+/// Why a report was not recorded, or a query not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrackerError {
+    /// The record says otherwise, and a start does not overwrite.
+    #[error("`{field}` is recorded with another value, or without one")]
+    Conflict {
+        /// The member that differs.
+        field: &'static str,
+    },
+    /// There is no such record.
+    #[error("no such record")]
+    Unknown,
+    /// The store keeps no log messages.
+    #[error("log messages are not kept")]
+    LogsNotKept,
+    /// Not now: the same report may succeed later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Builds a [`Tracker`].
+#[derive(Debug)]
+pub struct TrackerBuilder {
+    store: Arc<dyn Store>,
+    outputs: Vec<Arc<dyn Output>>,
+    keep_logs: Option<bool>,
+    commit_deadline: Duration,
+}
+
+impl TrackerBuilder {
+    /// Forwards to `output`, too.
+    #[must_use]
+    pub fn output(mut self, output: impl Output) -> Self {
+        self.outputs.push(Arc::new(output));
+        self
+    }
+
+    /// Whether the store keeps log messages. By default it does when no output must have every event.
+    #[must_use]
+    pub fn keep_logs(mut self, keep: bool) -> Self {
+        self.keep_logs = Some(keep);
+        self
+    }
+
+    /// How long a report waits for its commit, 5 s by default. After that it is unknown whether it was recorded.
+    #[must_use]
+    pub fn commit_deadline(mut self, deadline: Duration) -> Self {
+        self.commit_deadline = deadline;
+        self
+    }
+
+    /// Starts the tracker. Its tasks run on the current tokio runtime until [`Tracker::shutdown`].
+    ///
+    /// # Panics
+    /// When there is no current tokio runtime.
+    pub fn start(self) -> Tracker {
+        let durable = self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce);
+        let (committer, lanes) = Committer::new(self.store.lanes(), self.commit_deadline);
+        let mut tasks = Tasks::default();
+        let couriers = Couriers::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
+        Committer::run(lanes, &self.store, &couriers, &mut tasks.lanes);
+        Tracker(Arc::new(Inner {
+            store: self.store,
+            outputs: self.outputs,
+            keep_logs: self.keep_logs.unwrap_or(!durable),
+            committer,
+            couriers,
+            tasks: Mutex::new(tasks),
+        }))
+    }
+}
+
+impl Tracker {
+    /// A tracker on `store`, without outputs so far.
+    pub fn builder(store: impl Store) -> TrackerBuilder {
+        TrackerBuilder {
+            store: Arc::new(store),
+            outputs: Vec::new(),
+            keep_logs: None,
+            commit_deadline: Duration::from_secs(5),
+        }
+    }
+
+    /// Records the start of a deployment. A repeat is `Ok` and changes nothing.
+    ///
+    /// # Errors
+    /// [`TrackerError::Conflict`] when the deployment is recorded with other values, [`TrackerError::Unavailable`].
+    pub async fn start_deployment(&self, report: DeploymentReport) -> Result<(), TrackerError> {
+        let id = report.id;
+        self.commit(id, Change::StartDeployment(report)).await
+    }
+
+    /// Records the finish of a deployment: what the report gives replaces what is recorded. A repeat is `Ok` and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unknown`] when its start was not recorded, [`TrackerError::Unavailable`].
+    pub async fn finish_deployment(&self, report: DeploymentReport) -> Result<(), TrackerError> {
+        let id = report.id;
+        self.commit(id, Change::FinishDeployment(report)).await
+    }
+
+    /// Records the start of a deployment on a server. A repeat is `Ok` and changes nothing; after the finish it fills
+    /// in what is absent.
+    ///
+    /// # Errors
+    /// [`TrackerError::Conflict`] when the server is recorded with other values, [`TrackerError::Unavailable`].
+    pub async fn start_server(&self, report: ServerReport) -> Result<(), TrackerError> {
+        let id = report.key.deployment_id;
+        self.commit(id, Change::StartServer(report)).await
+    }
+
+    /// Records the finish of a deployment on a server, whether its start was recorded or not. A repeat is `Ok` and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unavailable`].
+    pub async fn finish_server(&self, report: ServerReport) -> Result<(), TrackerError> {
+        let id = report.key.deployment_id;
+        self.commit(id, Change::FinishServer(report)).await
+    }
+
+    /// Records log messages, all or none: `Ok` when each output that must have them has them or is owed them, and the
+    /// store has them if it keeps logs.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unavailable`].
+    pub async fn append_logs(&self, logs: LogBatch) -> Result<(), TrackerError> {
+        if logs.messages.is_empty() {
+            return Ok(());
+        }
+        let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(uuid::Uuid::nil()));
+        let event = Arc::new(Event::new(EventKind::Logged(logs), time::now()));
+        if self.0.keep_logs {
+            self.commit(id, Change::KeepLogs(event)).await
+        } else {
+            Ok(self.0.couriers.send(event).await?)
+        }
+    }
+
+    async fn commit(&self, id: DeploymentId, change: Change) -> Result<(), TrackerError> {
+        match self.0.committer.commit(&id, change).await? {
+            Outcome::Recorded | Outcome::Unchanged => Ok(()),
+            Outcome::Conflict { field } => Err(TrackerError::Conflict { field }),
+            Outcome::Unknown => Err(TrackerError::Unknown),
+        }
+    }
+
+    /// One deployment with its servers.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unknown`], [`TrackerError::Unavailable`].
+    pub async fn deployment(&self, id: DeploymentId) -> Result<DeploymentWithServers, TrackerError> {
+        answered(self.0.store.deployment(id).await)?.ok_or(TrackerError::Unknown)
+    }
+
+    /// Deployments with their servers, newest first.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unavailable`].
+    pub async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, TrackerError> {
+        answered(self.0.store.deployments(page).await)
+    }
+
+    /// The distinct hostnames, descending.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unavailable`].
+    pub async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, TrackerError> {
+        answered(self.0.store.hostnames(page).await)
+    }
+
+    /// The records of one host, newest first.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unknown`] when there is none at all, [`TrackerError::Unavailable`].
+    pub async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, TrackerError> {
+        let servers = answered(self.0.store.servers(hostname.clone(), page).await)?;
+        if servers.is_empty() {
+            let first = Page { limit: 1, offset: 0 };
+            if answered(self.0.store.servers(hostname, first).await)?.is_empty() {
+                return Err(TrackerError::Unknown);
+            }
+        }
+        Ok(servers)
+    }
+
+    /// The log messages of a deployment, oldest first; none when it is unknown.
+    ///
+    /// # Errors
+    /// [`TrackerError::LogsNotKept`], [`TrackerError::Unavailable`].
+    pub async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, TrackerError> {
+        if !self.0.keep_logs {
+            return Err(TrackerError::LogsNotKept);
+        }
+        answered(self.0.store.logs(id, page).await)
+    }
+
+    /// Tests the store and every output, all at the same time, for [`health::TEST_DEADLINE`] at the most.
+    pub async fn health(&self) -> Health {
+        let (generated_at, begun) = (time::now(), Instant::now());
+        let mut running = JoinSet::new();
+        for output in &self.0.outputs {
+            let output = output.clone();
+            running.spawn(async move { health::test(output.name(), output.check()).await });
+        }
+        let mut tests = vec![health::test("db", self.0.store.check()).await];
+        tests.extend(running.join_all().await);
+        tests[1..].sort_by(|a: &HealthTest, b| a.name.cmp(&b.name));
+        Health { generated_at, duration: begun.elapsed(), tests }
+    }
+
+    /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered
+    /// by then is owed and delivered by the next run. Whether everything ended in time.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        let end = async {
+            let mut tasks = self.0.tasks.lock().await;
+            self.0.couriers.close().await;
+            while tasks.couriers.join_next().await.is_some() {}
+            self.0.committer.close().await;
+            while tasks.lanes.join_next().await.is_some() {}
+            self.0.couriers.close_relays().await;
+            while tasks.relays.join_next().await.is_some() {}
+        };
+        tokio::time::timeout(deadline, end).await.is_ok()
+    }
+}
+
+fn answered<T>(answer: Result<T, StoreError>) -> Result<T, TrackerError> {
+    answer.map_err(|error| {
+        log::warn!("a query failed: {}", crate::output::chain(&error));
+        match error {
+            StoreError::Unavailable(_) => Unavailable::Store.into(),
+            StoreError::Rejected(_) => Unavailable::Rejected.into(),
+        }
+    })
+}
