@@ -1,1 +1,43 @@
-//! stub
+//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`) and PostgreSQL (feature `postgres`).
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tracker_core::{DeploymentId, DeploymentReport, Tracker};
+//! use tracker_sql::{DatabaseUrl, SqlStore};
+//!
+//! # let folder = std::env::temp_dir().join(format!("tracker-sql-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("data.sqlite3").display().to_string();
+//! let tracker = Tracker::builder(SqlStore::open(DatabaseUrl::parse(&path)?)?).start();
+//! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+//! tracker.start_deployment(DeploymentReport::new(id)).await?;
+//! assert_eq!(tracker.deployment(id).await?.deployment.id, id);
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sqlite"))]
+//! # fn main() {}
+//! ```
+
+#![allow(clippy::duplicate_mod, reason = "queries.rs is compiled once for each database")]
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("tracker-sql needs a database: turn on the feature `sqlite` or `postgres`");
+
+mod connection;
+mod error;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod rows;
+mod schema;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
+mod values;
+mod worker;
+
+pub use connection::DatabaseUrl;
+pub use error::Error;
+pub use store::SqlStore;

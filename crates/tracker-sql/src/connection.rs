@@ -1,0 +1,168 @@
+//! A connection to whichever database the URL names.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracker_core::{
+    Batch, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Page, Server,
+};
+
+use crate::error::Error;
+
+/// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(String),
+    /// A server.
+    Postgres(String),
+}
+
+impl DatabaseUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`Error::Url`] for a scheme that is not known, or not built in; then it says which feature would.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let parsed = match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => Self::Postgres(url.to_owned()),
+            Some(("sqlite", path)) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned()),
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                let message = format!(
+                    "`{scheme}://` is no database that is known here; give a path, sqlite:PATH or postgres://USER@HOST/NAME"
+                );
+                return Err(Error::Url(message));
+            }
+            _ => Self::Sqlite(url.to_owned()),
+        };
+        let feature = match &parsed {
+            Self::Sqlite(path) if path.is_empty() => {
+                return Err(Error::Url("the path of the database is empty; give one such as data.sqlite3".into()));
+            }
+            Self::Sqlite(_) if !cfg!(feature = "sqlite") => "sqlite",
+            Self::Postgres(_) if !cfg!(feature = "postgres") => "postgres",
+            _ => return Ok(parsed),
+        };
+        Err(Error::Url(format!("this build has no {feature}; build it with the cargo feature `{feature}`")))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    /// Where it is, without credentials and parameters.
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "sqlite:{path}"),
+            Self::Postgres(url) => {
+                let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                let rest = rest.split('?').next().unwrap_or_default();
+                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                write!(formatter, "postgres://{place}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Makes connections, the first of which brings the tables up to date.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    url: DatabaseUrl,
+    is_migrated: Arc<Mutex<bool>>,
+}
+
+impl Connector {
+    pub fn new(url: DatabaseUrl) -> Self {
+        Self { url, is_migrated: Arc::default() }
+    }
+
+    pub fn connect(&self) -> Result<Connection, Error> {
+        let mut connection = Connection::establish(&self.url)?;
+        // A panic while migrating leaves the flag as it was.
+        let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_migrated {
+            connection.migrate()?;
+            *is_migrated = true;
+        }
+        drop(is_migrated);
+        connection.bound()?;
+        Ok(connection)
+    }
+}
+
+/// A connection.
+pub enum Connection {
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::Connection),
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Connection),
+}
+
+/// Calls the function of the database's own module.
+macro_rules! on_each {
+    ($self:ident, $($function:ident)::+ ($($argument:expr),*)) => {
+        match $self {
+            #[cfg(feature = "sqlite")]
+            Connection::Sqlite(connection) => crate::sqlite::$($function)::+(connection, $($argument),*),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(connection) => crate::postgres::$($function)::+(connection, $($argument),*),
+        }
+    };
+}
+
+impl Connection {
+    fn establish(url: &DatabaseUrl) -> Result<Self, Error> {
+        match url {
+            #[cfg(feature = "sqlite")]
+            DatabaseUrl::Sqlite(path) => crate::sqlite::connect(path).map(Self::Sqlite),
+            #[cfg(feature = "postgres")]
+            DatabaseUrl::Postgres(url) => crate::postgres::connect(url).map(Self::Postgres),
+            #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+            other => Err(Error::Url(format!("this build cannot open {other}"))),
+        }
+    }
+
+    fn migrate(&mut self) -> Result<(), Error> {
+        on_each!(self, migrate())
+    }
+
+    fn bound(&mut self) -> Result<(), Error> {
+        on_each!(self, bound())
+    }
+
+    pub fn commit(&mut self, group: &Group) -> Result<Decision, Error> {
+        on_each!(self, commit(group))
+    }
+
+    pub fn check(&mut self) -> Result<(), Error> {
+        on_each!(self, queries::check())
+    }
+
+    pub fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, Error> {
+        on_each!(self, queries::deployment(id))
+    }
+
+    pub fn deployments(&mut self, page: Page) -> Result<Vec<DeploymentWithServers>, Error> {
+        on_each!(self, queries::deployments(page))
+    }
+
+    pub fn hostnames(&mut self, page: Page) -> Result<Vec<Hostname>, Error> {
+        on_each!(self, queries::hostnames(page))
+    }
+
+    pub fn servers(&mut self, hostname: &Hostname, page: Page) -> Result<Vec<Server>, Error> {
+        on_each!(self, queries::servers(hostname, page))
+    }
+
+    pub fn logs(&mut self, id: &LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, Error> {
+        on_each!(self, queries::logs(id, page))
+    }
+
+    pub fn owed(&mut self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, Error> {
+        on_each!(self, queries::owed(output, limit))
+    }
+}

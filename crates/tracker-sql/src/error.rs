@@ -1,0 +1,74 @@
+//! What goes wrong with a database, sorted by what can be done.
+
+use diesel::ConnectionError;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use thiserror::Error;
+use tracker_core::StoreError;
+
+/// Why a database did not do what it was asked for.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The URL is none that this build knows.
+    #[error("{0}")]
+    Url(String),
+    /// It cannot be reached or opened.
+    #[error("cannot connect to the database")]
+    Connect(#[source] ConnectionError),
+    /// Its tables cannot be made.
+    #[error("cannot migrate the database")]
+    Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A statement failed.
+    #[error("a statement failed")]
+    Query(#[source] QueryError),
+    /// A row holds what nobody here has written.
+    #[error("a row does not hold JSON")]
+    Content(#[source] serde_json::Error),
+    /// Another replica has changed the same record in between.
+    #[error("other replicas change the same records over and over")]
+    Race,
+    /// Too many statements wait, or one has waited too long.
+    #[error("{0}")]
+    Overload(&'static str),
+}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl Error {
+    /// Whether the same transaction, begun anew, may go through at once.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_race(&self) -> bool {
+        match self {
+            Self::Race => true,
+            Self::Query(QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+            // diesel has no kind for a deadlock.
+            Self::Query(QueryError::DatabaseError(_, about)) => about.message().starts_with("deadlock detected"),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection may be the reason.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        !matches!(self, Self::Content(_) | Self::Race | Self::Query(QueryError::NotFound))
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        use DatabaseErrorKind::{CheckViolation, NotNullViolation, UniqueViolation};
+        let rejects = match &error {
+            Error::Content(_) | Error::Query(QueryError::SerializationError(_)) => true,
+            Error::Query(QueryError::DatabaseError(kind, about)) => {
+                matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
+                    || ["value too long", "invalid byte sequence", "string or blob too big"]
+                        .iter()
+                        .any(|text| about.message().contains(text))
+            }
+            _ => false,
+        };
+        if rejects { Self::Rejected(Box::new(error)) } else { Self::Unavailable(Box::new(error)) }
+    }
+}

@@ -1,0 +1,194 @@
+//! Rows, and what they are in the domain.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use serde_json::value::RawValue;
+use tracker_core::{
+    Batch, Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
+    ServerMembers,
+};
+
+use crate::schema::{deployments, logs, outbox, servers};
+use crate::values::{Id, Time};
+
+type Text<'a> = Cow<'a, str>;
+
+#[derive(Debug, Insertable, Queryable, AsChangeset)]
+#[diesel(table_name = deployments, treat_none_as_null = true)]
+pub struct DeploymentRow<'a> {
+    pub deployment_id: Id,
+    engine: Option<Text<'a>>,
+    engine_version: Option<Text<'a>>,
+    host: Option<Text<'a>>,
+    user: Option<Text<'a>>,
+    environment: Option<Text<'a>>,
+    package: Option<Text<'a>>,
+    package_url: Option<Text<'a>>,
+    version: Option<Text<'a>>,
+    arguments: Option<Text<'a>>,
+    result: Option<Text<'a>>,
+    elapsed_seconds: Option<i32>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+fn borrowed(text: &Option<String>) -> Option<Text<'_>> {
+    text.as_deref().map(Cow::Borrowed)
+}
+
+fn owned(text: Option<Text<'_>>) -> Option<String> {
+    text.map(Cow::into_owned)
+}
+
+fn result_text(result: Option<DeploymentResult>) -> Option<Text<'static>> {
+    result.map(|result| Cow::Borrowed(result.as_str()))
+}
+
+fn result_value(text: Option<Text<'_>>) -> Option<DeploymentResult> {
+    text.and_then(|text| DeploymentResult::parse(&text))
+}
+
+impl<'a> From<&'a Deployment> for DeploymentRow<'a> {
+    fn from(Deployment { id, members, created_at, updated_at }: &'a Deployment) -> Self {
+        Self {
+            deployment_id: Id(id.0),
+            engine: borrowed(&members.engine),
+            engine_version: borrowed(&members.engine_version),
+            host: borrowed(&members.host),
+            user: borrowed(&members.user),
+            environment: borrowed(&members.environment),
+            package: borrowed(&members.package),
+            package_url: borrowed(&members.package_url),
+            version: borrowed(&members.version),
+            arguments: borrowed(&members.arguments),
+            result: result_text(members.result),
+            elapsed_seconds: members.elapsed_seconds,
+            created_at: Time(*created_at),
+            updated_at: Time(*updated_at),
+        }
+    }
+}
+
+impl From<DeploymentRow<'_>> for Deployment {
+    fn from(row: DeploymentRow) -> Self {
+        Self {
+            id: DeploymentId(row.deployment_id.0),
+            members: DeploymentMembers {
+                engine: owned(row.engine),
+                engine_version: owned(row.engine_version),
+                host: owned(row.host),
+                user: owned(row.user),
+                environment: owned(row.environment),
+                package: owned(row.package),
+                package_url: owned(row.package_url),
+                version: owned(row.version),
+                arguments: owned(row.arguments),
+                result: result_value(row.result),
+                elapsed_seconds: row.elapsed_seconds,
+            },
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+        }
+    }
+}
+
+#[derive(Debug, Insertable, Queryable, QueryableByName, AsChangeset)]
+#[diesel(table_name = servers, primary_key(hostname, deployment_id), treat_none_as_null = true)]
+pub struct ServerRow<'a> {
+    hostname: Text<'a>,
+    deployment_id: Id,
+    ip_address: Option<Text<'a>>,
+    result: Option<Text<'a>>,
+    elapsed_seconds: Option<i32>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl<'a> From<&'a Server> for ServerRow<'a> {
+    fn from(server: &'a Server) -> Self {
+        Self {
+            hostname: server.hostname.as_str().into(),
+            deployment_id: Id(server.deployment_id.0),
+            ip_address: borrowed(&server.members.ip_address),
+            result: result_text(server.members.result),
+            elapsed_seconds: server.members.elapsed_seconds,
+            created_at: Time(server.created_at),
+            updated_at: Time(server.updated_at),
+        }
+    }
+}
+
+impl From<ServerRow<'_>> for Server {
+    fn from(row: ServerRow) -> Self {
+        Self {
+            hostname: Hostname::stored(row.hostname.into_owned()),
+            deployment_id: DeploymentId(row.deployment_id.0),
+            members: ServerMembers {
+                ip_address: owned(row.ip_address),
+                result: result_value(row.result),
+                elapsed_seconds: row.elapsed_seconds,
+            },
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+        }
+    }
+}
+
+#[derive(Debug, Insertable, Queryable)]
+#[diesel(table_name = logs)]
+pub struct LogRow<'a> {
+    deployment_id: Text<'a>,
+    event_id: Id,
+    received_at: Time,
+    message: Text<'a>,
+}
+
+impl<'a> LogRow<'a> {
+    pub fn of(batch: &'a LogBatch) -> impl Iterator<Item = Self> {
+        batch.messages.iter().map(|message| Self {
+            deployment_id: batch.deployment_id.as_str().into(),
+            event_id: Id(message.event_id),
+            received_at: Time(message.received_at),
+            message: message.object().get().into(),
+        })
+    }
+}
+
+impl TryFrom<LogRow<'_>> for LogMessage {
+    type Error = serde_json::Error;
+
+    fn try_from(row: LogRow) -> Result<Self, Self::Error> {
+        let object = RawValue::from_string(row.message.into_owned())?;
+        Ok(Self::stored(row.event_id.0, row.received_at.0, object))
+    }
+}
+
+#[derive(Debug, Insertable, Queryable)]
+#[diesel(table_name = outbox)]
+pub struct OutboxRow<'a> {
+    output: Text<'a>,
+    batch_id: Id,
+    events: Text<'a>,
+}
+
+impl<'a> TryFrom<&'a Owed> for OutboxRow<'a> {
+    type Error = serde_json::Error;
+
+    fn try_from(owed: &'a Owed) -> Result<Self, Self::Error> {
+        Ok(Self {
+            output: owed.output.as_str().into(),
+            batch_id: Id(owed.batch.id),
+            events: serde_json::to_string(&owed.batch.events)?.into(),
+        })
+    }
+}
+
+impl TryFrom<OutboxRow<'_>> for Arc<Batch> {
+    type Error = serde_json::Error;
+
+    fn try_from(row: OutboxRow) -> Result<Self, Self::Error> {
+        Ok(Self::new(Batch { id: row.batch_id.0, events: serde_json::from_str(&row.events)? }))
+    }
+}

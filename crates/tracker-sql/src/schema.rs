@@ -1,0 +1,85 @@
+//! The tables, with types that both databases know.
+
+use diesel::query_builder::QueryId;
+use diesel::sql_types::SqlType;
+
+/// `UUID` on PostgreSQL, hyphenated text in lower case on SQLite.
+#[derive(SqlType, QueryId)]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 2950, array_oid = 2951)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
+pub struct SqlUuid;
+
+/// `TIMESTAMPTZ` on PostgreSQL, text such as `2015-07-07 17:34:12.075 +00:00` on SQLite, which sorts as text.
+#[derive(SqlType, QueryId)]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 1184, array_oid = 1185)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
+pub struct SqlTime;
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlTime, SqlUuid};
+
+    #[sql_name = "Deployments"]
+    deployments (deployment_id) {
+        deployment_id -> SqlUuid,
+        engine -> Nullable<Text>,
+        engine_version -> Nullable<Text>,
+        host -> Nullable<Text>,
+        user -> Nullable<Text>,
+        environment -> Nullable<Text>,
+        package -> Nullable<Text>,
+        package_url -> Nullable<Text>,
+        version -> Nullable<Text>,
+        arguments -> Nullable<Text>,
+        result -> Nullable<Text>,
+        elapsed_seconds -> Nullable<Integer>,
+        #[sql_name = "createdAt"]
+        created_at -> SqlTime,
+        #[sql_name = "updatedAt"]
+        updated_at -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlTime, SqlUuid};
+
+    #[sql_name = "Servers"]
+    servers (hostname, deployment_id) {
+        hostname -> Text,
+        deployment_id -> SqlUuid,
+        ip_address -> Nullable<Text>,
+        result -> Nullable<Text>,
+        elapsed_seconds -> Nullable<Integer>,
+        #[sql_name = "createdAt"]
+        created_at -> SqlTime,
+        #[sql_name = "updatedAt"]
+        updated_at -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlTime, SqlUuid};
+
+    #[sql_name = "Logs"]
+    logs (deployment_id, event_id) {
+        deployment_id -> Text,
+        event_id -> SqlUuid,
+        #[sql_name = "receivedAt"]
+        received_at -> SqlTime,
+        message -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::SqlUuid;
+
+    #[sql_name = "Outbox"]
+    outbox (output, batch_id) {
+        output -> Text,
+        batch_id -> SqlUuid,
+        events -> Text,
+    }
+}

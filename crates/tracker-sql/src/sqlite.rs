@@ -1,0 +1,105 @@
+//! What only SQLite does its way.
+
+use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::prelude::*;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use tracker_core::{Decision, Deployment, EventKind, Group, Records, Server};
+
+use crate::error::Error;
+use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
+use crate::schema::{deployments, logs, outbox, servers};
+use crate::values::Id;
+
+#[path = "queries.rs"]
+pub mod queries;
+
+pub type Connection = SqliteConnection;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// Distinct hostnames by one look-up in the index for each, however many rows a host has.
+pub const HOSTNAMES: &str = r#"
+    WITH RECURSIVE h(hostname) AS (
+        SELECT max(hostname) FROM "Servers"
+        UNION ALL
+        SELECT (SELECT max(hostname) FROM "Servers" WHERE hostname < h.hostname) FROM h WHERE h.hostname IS NOT NULL
+    )
+    SELECT hostname FROM h WHERE hostname IS NOT NULL LIMIT ? OFFSET ?"#;
+
+/// Opens the file, and makes it if need be. A commit is on the disk when it returns.
+pub fn connect(path: &str) -> Result<Connection, Error> {
+    let mut connection = SqliteConnection::establish(path).map_err(Error::Connect)?;
+    connection.batch_execute(
+        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;",
+    )?;
+    Ok(connection)
+}
+
+/// A file has nothing to bound: nobody else is waited for longer than the busy timeout.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn bound(_: &mut Connection) -> Result<(), Error> {
+    Ok(())
+}
+
+pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    connection.run_pending_migrations(MIGRATIONS).map_err(Error::Migrate)?;
+    Ok(())
+}
+
+pub fn commit(connection: &mut Connection, group: &Group) -> Result<Decision, Error> {
+    connection.immediate_transaction(|connection| {
+        let decision = group.decide(read(connection, group)?);
+        write(connection, &decision)?;
+        Ok(decision)
+    })
+}
+
+fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
+    let mut records = Records::default();
+    for id in group.deployments() {
+        let row = deployments::table.find(Id(id.0)).first::<DeploymentRow>(connection).optional()?;
+        records.deployments.extend(row.map(Deployment::from));
+    }
+    for key in group.servers() {
+        let key = (key.hostname.as_str(), Id(key.deployment_id.0));
+        let row = servers::table.find(key).first::<ServerRow>(connection).optional()?;
+        records.servers.extend(row.map(Server::from));
+    }
+    for id in group.fleets() {
+        let rows = servers::table.filter(servers::deployment_id.eq(Id(id.0))).load::<ServerRow>(connection)?;
+        records.servers.extend(rows.into_iter().map(Server::from));
+    }
+    Ok(records)
+}
+
+fn write(connection: &mut Connection, decision: &Decision) -> Result<(), Error> {
+    for deployment in &decision.new_deployments {
+        diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
+    }
+    for deployment in &decision.changed_deployments {
+        let row = DeploymentRow::from(deployment);
+        diesel::update(deployments::table.find(row.deployment_id)).set(row).execute(connection)?;
+    }
+    for server in &decision.new_servers {
+        diesel::insert_into(servers::table).values(ServerRow::from(server)).execute(connection)?;
+    }
+    for server in &decision.changed_servers {
+        let key = (server.hostname.as_str(), Id(server.deployment_id.0));
+        diesel::update(servers::table.find(key)).set(ServerRow::from(server)).execute(connection)?;
+    }
+    for event in &decision.logs {
+        if let EventKind::Logged(batch) = &event.kind {
+            for row in LogRow::of(batch) {
+                diesel::insert_into(logs::table).values(row).on_conflict_do_nothing().execute(connection)?;
+            }
+        }
+    }
+    for owed in &decision.owed {
+        let row = OutboxRow::try_from(owed).map_err(Error::Content)?;
+        diesel::insert_into(outbox::table).values(row).on_conflict_do_nothing().execute(connection)?;
+    }
+    for (output, batches) in &decision.settled {
+        queries::settle(connection, output, batches)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The store on top of the threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracker_core::{
+    Batch, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Page, Server,
+    Store, StoreError,
+};
+
+use crate::connection::{Connection, Connector, DatabaseUrl};
+use crate::error::Error;
+use crate::worker::Workers;
+
+/// How long a query may take, waiting included.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a commit may take. Who reports waits less; this only bounds what hangs.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The records and the outbox in an SQL database.
+///
+/// Each writing connection commits one group at a time; on SQLite there is one, with the write-ahead log and
+/// `synchronous = FULL`. Queries have connections of their own. A connection that fails is made anew for the next call,
+/// so that the store recovers by itself.
+#[derive(Debug)]
+pub struct SqlStore {
+    writers: Vec<Workers>,
+    readers: Workers,
+}
+
+impl SqlStore {
+    /// Opens the database, and brings its tables up to date. A file must be usable now; a server may still be away,
+    /// then every call fails with [`StoreError::Unavailable`] until it is there.
+    ///
+    /// # Errors
+    /// [`Error`] when the file cannot be opened or is not a database.
+    ///
+    /// # Panics
+    /// When the system has no room for a few threads.
+    pub fn open(url: DatabaseUrl) -> Result<Self, Error> {
+        let (writers, readers) = match url {
+            DatabaseUrl::Sqlite(_) => (1, 2),
+            DatabaseUrl::Postgres(_) => (4, 4),
+        };
+        let is_file = matches!(url, DatabaseUrl::Sqlite(_));
+        let connector = Connector::new(url);
+        if is_file {
+            connector.connect()?;
+        }
+        Ok(Self {
+            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, &connector)).collect(),
+            readers: Workers::start("sql-reader", readers, &connector),
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        Ok(self.readers.run(READ_DEADLINE, query).await?)
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    fn lanes(&self) -> usize {
+        self.writers.len()
+    }
+
+    async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
+        Ok(self.writers[lane].run(COMMIT_DEADLINE, move |connection| connection.commit(&group)).await?)
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
+        self.read(move |connection| connection.deployment(id)).await
+    }
+
+    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        self.read(move |connection| connection.deployments(page)).await
+    }
+
+    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
+        self.read(move |connection| connection.hostnames(page)).await
+    }
+
+    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
+        self.read(move |connection| connection.servers(&hostname, page)).await
+    }
+
+    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
+        self.read(move |connection| connection.logs(&id, page)).await
+    }
+
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
+        let output = output.to_owned();
+        self.read(move |connection| connection.owed(&output, limit)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(self.writers[0].run(READ_DEADLINE, Connection::check).await?)
+    }
+}

@@ -1,0 +1,92 @@
+//! How ids and times are written in each database.
+
+use chrono::{DateTime, Utc};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use uuid::Uuid;
+
+use crate::schema::{SqlTime, SqlUuid};
+
+/// An id in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = SqlUuid)]
+pub struct Id(pub Uuid);
+
+/// A time in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
+#[diesel(sql_type = SqlTime)]
+pub struct Time(pub DateTime<Utc>);
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use chrono::NaiveDateTime;
+    use diesel::sql_types::Text;
+    use diesel::sqlite::{Sqlite, SqliteValue};
+
+    use super::*;
+
+    impl ToSql<SqlUuid, Sqlite> for Id {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+            out.set_value(self.0.as_hyphenated().to_string());
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<SqlUuid, Sqlite> for Id {
+        fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+            Ok(Self(Uuid::try_parse(value.read_text())?))
+        }
+    }
+
+    impl ToSql<SqlTime, Sqlite> for Time {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+            out.set_value(self.0.format("%Y-%m-%d %H:%M:%S%.3f +00:00").to_string());
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<SqlTime, Sqlite> for Time {
+        fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
+            let time = DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f %:z")
+                .map(DateTime::<Utc>::from)
+                .or_else(|_| DateTime::parse_from_rfc3339(&text).map(DateTime::<Utc>::from))
+                .or_else(|_| NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").map(|time| time.and_utc()))?;
+            Ok(Self(time))
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use diesel::pg::{Pg, PgValue};
+    use diesel::sql_types::Timestamptz;
+
+    use super::*;
+
+    impl ToSql<SqlUuid, Pg> for Id {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+            std::io::Write::write_all(out, self.0.as_bytes())?;
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<SqlUuid, Pg> for Id {
+        fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+            Ok(Self(Uuid::from_slice(value.as_bytes())?))
+        }
+    }
+
+    impl ToSql<SqlTime, Pg> for Time {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+            ToSql::<Timestamptz, Pg>::to_sql(&self.0, &mut out.reborrow())
+        }
+    }
+
+    impl FromSql<SqlTime, Pg> for Time {
+        fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+            <DateTime<Utc> as FromSql<Timestamptz, Pg>>::from_sql(value).map(Self)
+        }
+    }
+}

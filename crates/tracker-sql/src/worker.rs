@@ -1,0 +1,102 @@
+//! Threads that own a connection each and do, one after the other, what is sent to them.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::connection::{Connection, Connector};
+use crate::error::Error;
+
+/// How many jobs may wait for a group of threads.
+const WAITING: usize = 1_024;
+/// How long after a failed connection the next is not tried.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// A group of threads with a common queue. The threads end when it is dropped.
+#[derive(Debug)]
+pub struct Workers {
+    jobs: SyncSender<Job>,
+}
+
+impl Workers {
+    /// Starts `threads` threads.
+    pub fn start(name: &str, threads: usize, connector: &Connector) -> Self {
+        let (jobs, queue) = sync_channel(WAITING);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads {
+            let queue = queue.clone();
+            let mut worker = Worker { connector: connector.clone(), connection: None, not_before: None };
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || {
+                    while let Some(job) = next(&queue) {
+                        job(&mut worker);
+                    }
+                })
+                .expect("the system has room for a few threads at start");
+        }
+        Self { jobs }
+    }
+
+    /// Does `job` on a connection. When the future is dropped the job is done all the same, if it has begun.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        job: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |worker| {
+            // The one who asked may have given up.
+            let _ = reply.send(worker.run(job));
+        });
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
+            TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
+        })?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Overload("a thread of the database ended in the middle of a statement")),
+            Err(_) => Err(Error::Overload("the database did not answer in time")),
+        }
+    }
+}
+
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+struct Worker {
+    connector: Connector,
+    connection: Option<Connection>,
+    not_before: Option<Instant>,
+}
+
+impl Worker {
+    /// Does `job`, on a new connection if there is none. One that an error may come from is dropped.
+    fn run<T>(&mut self, job: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let result = job(self.connection()?);
+        if let Err(error) = &result
+            && error.spoils_connection()
+        {
+            self.connection = None;
+        }
+        result
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, Error> {
+        if self.connection.is_none() {
+            if self.not_before.is_some_and(|time| Instant::now() < time) {
+                return Err(Error::Overload("the last attempt to connect to the database failed just now"));
+            }
+            let connected = self.connector.connect();
+            self.not_before = connected.is_err().then(|| Instant::now() + RECONNECT_AFTER);
+            self.connection = Some(connected?);
+        }
+        Ok(self.connection.as_mut().expect("connected above"))
+    }
+}

@@ -1,0 +1,47 @@
+-- The tables of the service before this one, as it made them, so that its databases go on and reports on them keep working.
+CREATE TABLE IF NOT EXISTS "Deployments" (
+  "deployment_id" UUID NOT NULL PRIMARY KEY,
+  "engine" TEXT,
+  "engine_version" TEXT,
+  "host" TEXT,
+  "user" TEXT,
+  "environment" TEXT,
+  "package" TEXT,
+  "package_url" TEXT,
+  "version" TEXT,
+  "arguments" TEXT,
+  "result" TEXT,
+  "elapsed_seconds" INTEGER,
+  "createdAt" DATETIME NOT NULL,
+  "updatedAt" DATETIME NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS "Servers" (
+  "hostname" TEXT NOT NULL,
+  "deployment_id" UUID NOT NULL,
+  "ip_address" TEXT,
+  "result" TEXT,
+  "elapsed_seconds" INTEGER,
+  "createdAt" DATETIME NOT NULL,
+  "updatedAt" DATETIME NOT NULL,
+  PRIMARY KEY ("hostname", "deployment_id")
+);
+
+CREATE TABLE IF NOT EXISTS "Logs" (
+  "deployment_id" TEXT NOT NULL,
+  "event_id" UUID NOT NULL,
+  "receivedAt" DATETIME NOT NULL,
+  "message" TEXT NOT NULL,
+  PRIMARY KEY ("deployment_id", "event_id")
+);
+
+CREATE TABLE IF NOT EXISTS "Outbox" (
+  "output" TEXT NOT NULL,
+  "batch_id" UUID NOT NULL,
+  "events" TEXT NOT NULL,
+  PRIMARY KEY ("output", "batch_id")
+);
+
+CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt" DESC, "deployment_id" DESC);
+CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
+CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt" DESC, "deployment_id" DESC);
