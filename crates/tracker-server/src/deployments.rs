@@ -1,0 +1,94 @@
+//! `/v1/deployments`.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path};
+use tracker_core::{DeploymentId, DeploymentReport, Tracker, is_log_message};
+
+use crate::body::Body;
+use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
+use crate::error::ApiError;
+use crate::logs;
+use crate::paging::{Paging, PagingParameters};
+
+fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiError {
+    move |error| ApiError::from_tracker(error, format_args!("deployment {id}"))
+}
+
+/// Record the start of a deployment
+///
+/// A repeat of the same start is answered 201 and changes nothing. A body with a string `message` and without any
+/// member of a deployment beside `deployment_id` is taken as a log message.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}", operation_id = "start_deployment", tag = "deployments",
+    params(("id" = String, Path, format = Uuid, description = "The id that the engine has chosen", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    request_body = DeploymentReportSchema,
+    responses(
+        (status = 201, description = "Recorded, and durable", headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
+        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
+        (status = 409, description = "The deployment is recorded with another value; `field` names the member", body = Error),
+        ReportErrors,
+    )
+)]
+pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let json = body.json()?;
+    if is_log_message(json) {
+        return logs::record(&tracker, &id, json).await;
+    }
+    let id = DeploymentId::parse(&id)?;
+    tracker.start_deployment(DeploymentReport::read(id, json)?).await.map_err(named(id))?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish())
+}
+
+/// Record the finish of a deployment
+///
+/// Every member given overwrites the recorded one. A finish that changes nothing is answered 204 and forwards nothing.
+#[utoipa::path(
+    put, path = "/v1/deployments/{id}", operation_id = "finish_deployment", tag = "deployments",
+    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    request_body = DeploymentReportSchema,
+    responses(
+        (status = 204, description = "Recorded, and durable"),
+        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
+        (status = 404, description = "Its start was not recorded", body = Error),
+        ReportErrors,
+    )
+)]
+pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let id = DeploymentId::parse(&id)?;
+    let report = DeploymentReport::read(id, body.json()?)?;
+    tracker.finish_deployment(report).await.map_err(named(id))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// One deployment with its servers
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}", operation_id = "deployment", tag = "deployments",
+    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    responses(
+        (status = 200, description = "The deployment", body = Deployment),
+        (status = 400, description = "The id is not a UUID", body = Error),
+        (status = 404, description = "There is no such deployment", body = Error),
+        Unavailable,
+    )
+)]
+pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = DeploymentId::parse(&id)?;
+    Ok(HttpResponse::Ok().json(tracker.deployment(id).await.map_err(named(id))?))
+}
+
+/// Deployments with their servers, newest first
+#[utoipa::path(
+    get, path = "/v1/deployments", operation_id = "deployments", tag = "deployments",
+    params(PagingParameters),
+    responses(
+        (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<Deployment>,
+            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
+        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        Unavailable,
+    )
+)]
+pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
+    let deployments = tracker.deployments(paging.page).await;
+    Ok(paging.answer(&deployments.map_err(|error| ApiError::from_tracker(error, "this list"))?))
+}

@@ -1,0 +1,83 @@
+//! `/v1/deployments/{id}/logs`.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tracker_core::{LogBatch, LogDeploymentId, LogMessage, Tracker, time};
+
+use crate::body::Body;
+use crate::description::{Error, KeptLogMessage, LogMessages, ReportErrors, Unavailable};
+use crate::error::ApiError;
+use crate::paging::{Paging, PagingParameters};
+
+/// Record log messages
+///
+/// An array of messages, or one message. All of them are recorded, or none. The deployment may be recorded later.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/logs", operation_id = "append_logs", tag = "logs",
+    params(("id" = String, Path, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    request_body = LogMessages,
+    responses(
+        (status = 201, description = "Recorded, and durable"),
+        (status = 400, description = "A message is not an object with a string `message`; none is recorded", body = Error),
+        ReportErrors,
+    )
+)]
+pub async fn append(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    record(&tracker, &id, body.json()?).await
+}
+
+/// Records the log messages in `body` for the deployment `id`.
+pub(crate) async fn record(tracker: &Tracker, id: &str, body: &RawValue) -> Result<HttpResponse, ApiError> {
+    let logs = LogBatch::read(LogDeploymentId::new(id)?, body)?;
+    let recorded = tracker.append_logs(logs).await;
+    recorded.map_err(|error| ApiError::from_tracker(error, "these log messages"))?;
+    Ok(HttpResponse::Created().finish())
+}
+
+/// The log messages of a deployment, oldest first
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}/logs", operation_id = "logs", tag = "logs",
+    params(
+        ("id" = String, Path, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b"),
+        PagingParameters,
+    ),
+    responses(
+        (status = 200, description = "The messages as they came", body = Vec<KeptLogMessage>,
+            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
+        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 404, description = "Log messages are not kept (`logs_not_kept`): `database.logs` is off", body = Error),
+        Unavailable,
+    )
+)]
+pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
+    let id = LogDeploymentId::new(&id)?;
+    let messages = tracker.logs(id.clone(), paging.page).await;
+    let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
+    let kept: Vec<_> = messages.iter().map(|message| Kept { deployment_id: &id, message }).collect();
+    Ok(paging.answer(&kept))
+}
+
+/// A message as it came, with what identifies it.
+struct Kept<'a> {
+    deployment_id: &'a LogDeploymentId,
+    message: &'a LogMessage,
+}
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members = self.message.members();
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in members.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(name)) {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("deployment_id", self.deployment_id)?;
+        map.serialize_entry("event_id", &self.message.event_id)?;
+        if members.get("@timestamp").is_none() {
+            map.serialize_entry("@timestamp", &time::rfc3339(&self.message.received_at))?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,79 @@
+//! Configurations without their secrets.
+
+use serde_json::Value;
+
+const REDACTED: &str = "[REDACTED]";
+const SECRETS: [&str; 7] = ["password", "passphrase", "passwd", "secret", "token", "credential", "private"];
+
+/// `value` with every secret replaced: all that stands under a name that says so, and the credentials inside URLs.
+pub fn redact(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let redacted = members.iter().map(|(name, value)| {
+                let value = if is_secret(name) { Value::from(REDACTED) } else { redact(value) };
+                (name.clone(), value)
+            });
+            Value::Object(redacted.collect())
+        }
+        Value::Array(values) => values.iter().map(redact).collect(),
+        Value::String(text) => Value::from(redact_url(text)),
+        other => other.clone(),
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret))
+}
+
+fn redact_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let mut redacted = format!("{scheme}://");
+    match rest.rsplit_once('@') {
+        Some((credentials, place)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            redacted.push_str(user);
+            if credentials.contains(':') {
+                redacted.push_str(&format!(":{REDACTED}"));
+            }
+            redacted.push('@');
+            redacted.push_str(place);
+        }
+        None => redacted.push_str(rest),
+    }
+    if let Some(query) = query {
+        let members: Vec<_> = query
+            .split('&')
+            .map(|member| match member.split_once('=') {
+                Some((name, _)) if is_secret(name) => format!("{name}={REDACTED}"),
+                _ => member.to_owned(),
+            })
+            .collect();
+        redacted.push('?');
+        redacted.push_str(&members.join("&"));
+    }
+    redacted
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_replaced_and_nothing_else() {
+        let given = json!({
+            "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x"},
+            "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
+            "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain"],
+        });
+        let expected = json!({
+            "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED},
+            "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
+            "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain"],
+        });
+        assert_eq!(redact(&given), expected);
+    }
+}

@@ -1,0 +1,61 @@
+//! Which path leads where.
+
+use actix_web::guard::{Any, Get, Head};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::description::Document;
+use crate::error::ApiError;
+use crate::{deployments, logs, servers, service};
+
+/// Adds every route.
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .app_data(Data::new(Document::new()))
+        .service(at("/", "GET, HEAD").route(get(service::root)))
+        .service(at("/config", "GET, HEAD").route(get(service::config)))
+        .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
+        .service(at("/openapi.json", "GET, HEAD").route(get(service::openapi)))
+        .service(at("/swagger.json", "GET, HEAD").route(get(service::swagger_json)))
+        .service(at("/swagger", "GET, HEAD").route(get(service::swagger)))
+        .service(at("/v1/deployments", "GET, HEAD").route(get(deployments::list)))
+        .service(
+            at("/v1/deployments/{id}", "GET, HEAD, POST, PUT")
+                .route(get(deployments::one))
+                .route(web::post().to(deployments::start))
+                .route(web::put().to(deployments::finish)),
+        )
+        .service(
+            at("/v1/deployments/{id}/logs", "GET, HEAD, POST")
+                .route(get(logs::list))
+                .route(web::post().to(logs::append)),
+        )
+        .service(
+            at("/v1/deployments/{id}/servers", "POST, PUT")
+                .route(web::post().to(servers::start))
+                .route(web::put().to(servers::finish)),
+        )
+        .service(at("/v1/servers", "GET, HEAD").route(get(servers::hostnames)))
+        .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
+        .service(web::resource("/docs").route(get(service::docs)))
+        .service(SwaggerUi::new("/docs/{_:.*}").config(Config::new(["/openapi.json"])))
+        .default_service(web::to(service::no_route));
+}
+
+/// The resource at `path`, with or without a trailing slash. A method that it does not take is answered with `allow`.
+fn at(path: &str, allow: &'static str) -> Resource {
+    let paths = if path == "/" { vec![path.to_owned()] } else { vec![path.to_owned(), format!("{path}/")] };
+    web::resource(paths)
+        .default_service(web::to(move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) }))
+}
+
+/// For GET, and for HEAD, which is GET without a body.
+fn get<F, Args>(handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::route().guard(Any(Get()).or(Head())).to(handler)
+}

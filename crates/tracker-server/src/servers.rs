@@ -1,0 +1,96 @@
+//! `/v1/deployments/{id}/servers` and `/v1/servers`.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tracker_core::{DeploymentId, Hostname, ServerReport, Tracker};
+
+use crate::body::Body;
+use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
+use crate::error::ApiError;
+use crate::paging::{Paging, PagingParameters};
+
+/// What a segment of a path does not hold as it is: all but the unreserved characters of RFC 3986, section 2.3.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Record the start on a server
+///
+/// A repeat is answered 201 and changes nothing; after the finish a start fills in what is absent. The deployment may
+/// be recorded later.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/servers", operation_id = "start_server", tag = "servers",
+    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    request_body = ServerReportSchema,
+    responses(
+        (status = 201, description = "Recorded, and durable", headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
+        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
+        (status = 409, description = "The server is recorded with another value; `field` names the member", body = Error),
+        ReportErrors,
+    )
+)]
+pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let report = ServerReport::read(DeploymentId::parse(&id)?, body.json()?)?;
+    let hostname = report.key.hostname.clone();
+    let location = format!("/v1/servers/{}", utf8_percent_encode(hostname.as_str(), SEGMENT));
+    let recorded = tracker.start_server(report).await;
+    recorded.map_err(|error| ApiError::from_tracker(error, format_args!("server {}", hostname.as_str())))?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).finish())
+}
+
+/// Record the finish on a server
+///
+/// Every member given overwrites the recorded one. A server whose start was never reported is recorded now.
+#[utoipa::path(
+    put, path = "/v1/deployments/{id}/servers", operation_id = "finish_server", tag = "servers",
+    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    request_body = ServerReportSchema,
+    responses(
+        (status = 204, description = "Recorded, and durable"),
+        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
+        ReportErrors,
+    )
+)]
+pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let report = ServerReport::read(DeploymentId::parse(&id)?, body.json()?)?;
+    tracker.finish_server(report).await.map_err(|error| ApiError::from_tracker(error, "this server"))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The distinct hostnames, descending
+#[utoipa::path(
+    get, path = "/v1/servers", operation_id = "hostnames", tag = "servers",
+    params(PagingParameters),
+    responses(
+        (status = 200, description = "The hostnames", body = Vec<String>,
+            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
+        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        Unavailable,
+    )
+)]
+pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
+    let hostnames = tracker.hostnames(paging.page).await;
+    Ok(paging.answer(&hostnames.map_err(|error| ApiError::from_tracker(error, "this list"))?))
+}
+
+/// The records of one host, newest first
+#[utoipa::path(
+    get, path = "/v1/servers/{hostname}", operation_id = "servers", tag = "servers",
+    params(
+        ("hostname" = String, Path, description = "The host, percent-encoded", example = "web01.example.com"),
+        PagingParameters,
+    ),
+    responses(
+        (status = 200, description = "By `createdAt`, then by deployment id, both descending", body = Vec<Server>,
+            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
+        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 404, description = "No deployment was reported on this host", body = Error),
+        Unavailable,
+    )
+)]
+pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
+    let hostname = hostname.into_inner();
+    let servers = tracker.servers(Hostname::stored(hostname.clone()), paging.page).await;
+    let servers = servers.map_err(|error| ApiError::from_tracker(error, format_args!("server {hostname}")))?;
+    Ok(paging.answer(&servers))
+}

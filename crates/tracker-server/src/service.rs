@@ -1,0 +1,103 @@
+//! What the service says of itself: `/config`, `/healthcheck`, the API description.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION};
+use actix_web::web::Data;
+use serde_json::{Map, Value, json};
+use tracker_core::{Tracker, time};
+
+use crate::Settings;
+use crate::description::{Document, Health};
+use crate::error::ApiError;
+
+/// Leads to the API documentation
+#[utoipa::path(get, path = "/", tag = "service", responses((status = 302, description = "See `/docs/`", headers(("Location" = String, description = "`/docs/`")))))]
+pub async fn root() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+}
+
+/// The configuration as given
+///
+/// File and environment merged, no defaults filled in; secrets read `[REDACTED]`.
+#[utoipa::path(get, path = "/config", tag = "service", responses((status = 200, description = "The configuration", body = Object)))]
+pub async fn config(settings: Data<Settings>) -> HttpResponse {
+    HttpResponse::Ok().json(&settings.given)
+}
+
+/// Test every output and the database
+///
+/// Each test ends within two seconds.
+#[utoipa::path(
+    get, path = "/healthcheck", tag = "service",
+    responses(
+        (status = 200, description = "Every test passed", body = Health),
+        (status = 503, description = "A test failed", body = Health),
+    )
+)]
+pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
+    let health = tracker.health().await;
+    let tests: Map<_, _> = health
+        .tests
+        .iter()
+        .map(|test| {
+            let mut report = json!({
+                "test_name": test.name,
+                "tested_at": time::rfc3339(&test.tested_at),
+                "duration_millis": millis(test.duration),
+                "result": if test.error.is_none() { "passed" } else { "failed" },
+            });
+            if let Some(error) = &test.error {
+                report["error"] = Value::from(error.as_str());
+            }
+            (test.name.clone(), report)
+        })
+        .collect();
+    let mut response = if health.passed() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(json!({
+        "generated_at": time::rfc3339(&health.generated_at),
+        "duration_millis": millis(health.duration),
+        "tests": tests,
+    }))
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// The API description: OpenAPI 3.1
+///
+/// The same at `/openapi.json`, `/swagger.json` and `/swagger`.
+#[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "This description", body = Object)))]
+pub async fn openapi(document: Data<Document>) -> HttpResponse {
+    described(&document)
+}
+
+/// The API description, under the name that the service before this one had
+#[utoipa::path(get, path = "/swagger.json", tag = "service", responses((status = 200, description = "As `/openapi.json`", body = Object)))]
+pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
+    described(&document)
+}
+
+/// The API description, under the name that the service before this one had
+#[utoipa::path(get, path = "/swagger", tag = "service", responses((status = 200, description = "As `/openapi.json`", body = Object)))]
+pub async fn swagger(document: Data<Document>) -> HttpResponse {
+    described(&document)
+}
+
+fn described(document: &Document) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Origin, X-Requested-With, Content-Type, Accept"))
+        .body(document.0.clone())
+}
+
+/// Leads into the documentation's folder.
+pub async fn docs() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+}
+
+/// For every path that is not there.
+pub async fn no_route() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found("unknown_path", "there is nothing at this path; see /docs/ for those there are"))
+}

@@ -1,0 +1,123 @@
+//! The API description against the routes that answer.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tracker_core::{MemoryStore, Tracker};
+use tracker_server::{Settings, run};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+async fn request(port: u16, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+async fn serve() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let settings =
+        Settings { body_bytes: 1 << 20, shutdown_timeout: Duration::from_secs(1), given: json!({"port": port}) };
+    let tracker = Tracker::builder(MemoryStore::new()).start();
+    tokio::spawn(run(listener, settings, tracker, std::future::pending()));
+    port
+}
+
+fn json_in(answer: &str) -> Value {
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON")
+}
+
+#[tokio::test]
+async fn every_described_method_is_routed_and_no_other() {
+    let port = serve().await;
+    let description = json_in(&request(port, "GET", "/openapi.json", "").await);
+    let paths = description["paths"].as_object().expect("paths");
+    let routed: BTreeSet<_> = paths.keys().map(String::as_str).collect();
+    let expected = [
+        "/",
+        "/config",
+        "/healthcheck",
+        "/openapi.json",
+        "/swagger",
+        "/swagger.json",
+        "/v1/deployments",
+        "/v1/deployments/{id}",
+        "/v1/deployments/{id}/logs",
+        "/v1/deployments/{id}/servers",
+        "/v1/servers",
+        "/v1/servers/{hostname}",
+    ];
+    assert_eq!(routed, BTreeSet::from(expected));
+
+    let mut operations = BTreeSet::new();
+    for (path, methods) in paths {
+        let id = "84e803f7-9562-4d95-b828-25b167aea34b";
+        let address = path.replace("{id}", id).replace("{hostname}", "web01");
+        for method in METHODS {
+            let described =
+                methods.get(method.to_lowercase()).or_else(|| methods.get("get").filter(|_| method == "HEAD"));
+            let answer = request(port, method, &address, "").await;
+            let refused = answer.starts_with("HTTP/1.1 405");
+            assert_eq!(refused, described.is_none(), "{method} {path}: {answer}");
+            if refused {
+                let allow = answer.lines().find_map(|line| line.strip_prefix("allow: ")).expect("an Allow header");
+                assert!(!allow.split(", ").any(|allowed| allowed == method), "{method} {path}: {allow}");
+            } else if let (Some(operation), false) = (described, method == "HEAD") {
+                let status = &answer[9..12];
+                assert!(operation["responses"].get(status).is_some(), "{method} {path} answers {status}");
+                assert!(
+                    operations.insert(operation["operationId"].to_string()),
+                    "{method} {path}: its id is not its own"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_have_the_members_that_are_described() {
+    let port = serve().await;
+    let path = "/v1/deployments/84e803f7-9562-4d95-b828-25b167aea34b";
+    let full = r#"{"engine":"e","engine_version":"1","host":"h","user":"u","environment":"dev","package":"p",
+        "package_url":"http://p","version":"1","arguments":"a","result":"success","elapsed_seconds":1}"#;
+    let server = r#"{"hostname":"web01","ip_address":"::1","result":"success","elapsed_seconds":1}"#;
+    request(port, "POST", path, full).await;
+    request(port, "POST", &format!("{path}/servers"), server).await;
+    request(port, "POST", &format!("{path}/logs"), r#"{"message":"m"}"#).await;
+
+    let schemas = json_in(&request(port, "GET", "/openapi.json", "").await)["components"]["schemas"].take();
+    let described = |schema: &str| -> BTreeSet<String> {
+        let schema = &schemas[schema];
+        let parts = schema["allOf"].as_array().map_or(vec![schema], |parts| parts.iter().collect());
+        parts
+            .iter()
+            .filter_map(|part| part["properties"].as_object())
+            .flat_map(|members| members.keys().cloned())
+            .collect()
+    };
+    let members =
+        |value: &Value| -> BTreeSet<String> { value.as_object().expect("an object").keys().cloned().collect() };
+    let deployment = json_in(&request(port, "GET", path, "").await);
+    assert_eq!(members(&deployment), described("Deployment"));
+    assert_eq!(members(&deployment["servers"][0]), described("Server"));
+    let logs = json_in(&request(port, "GET", &format!("{path}/logs"), "").await);
+    assert_eq!(members(&logs[0]), described("KeptLogMessage"));
+    let error = json_in(&request(port, "POST", path, r#"{"engine":1}"#).await);
+    assert_eq!(members(&error), described("Error"));
+    let health = json_in(&request(port, "GET", "/healthcheck", "").await);
+    assert_eq!(members(&health), described("Health"));
+    let test = members(&health["tests"]["db"]);
+    assert!(test.is_subset(&described("HealthTest")) && test.len() == 4, "{test:?}");
+}
