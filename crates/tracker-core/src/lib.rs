@@ -63,3 +63,8 @@ pub use output::{Delivery, Output, OutputError, chain};
 pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};
 pub use store::{Page, Store, StoreError};
 pub use tracker::{Tracker, TrackerBuilder, TrackerError};
+
+/// Keeps the example in the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

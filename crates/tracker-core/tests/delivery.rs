@@ -1,0 +1,302 @@
+//! What couriers promise, on an output that fails, loses answers and hangs as it is told.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracker_core::testing::{deployment_report, eventually, logs, new_id};
+use tracker_core::{
+    Batch, Decision, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group, Hostname, LogDeploymentId,
+    LogMessage, MemoryStore, Output, OutputError, Page, Server, Store, StoreError, Tracker, TrackerError, Unavailable,
+};
+
+const WORKS: u8 = 0;
+/// Takes nothing.
+const FAILS: u8 = 1;
+/// Takes everything, and the answer is lost.
+const LOSES_ANSWERS: u8 = 2;
+/// Neither takes nor answers.
+const HANGS: u8 = 3;
+
+#[derive(Debug, Default)]
+struct State {
+    mode: AtomicU8,
+    lines: Mutex<Vec<String>>,
+    markers: Mutex<HashSet<uuid::Uuid>>,
+}
+
+/// A list like that of Redis: it recognises a batch that comes again until the batch is said to be settled.
+#[derive(Debug, Clone, Default)]
+struct List(Arc<State>);
+
+impl List {
+    fn set(&self, mode: u8) {
+        self.0.mode.store(mode, SeqCst);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lines.lock().expect("nobody panics with it").clone()
+    }
+
+    fn count(&self) -> usize {
+        self.0.lines.lock().expect("nobody panics with it").len()
+    }
+}
+
+#[async_trait]
+impl Output for List {
+    fn name(&self) -> &'static str {
+        "list"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn wants(&self, _: &Event) -> bool {
+        true
+    }
+
+    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[uuid::Uuid]) -> Result<(), OutputError> {
+        while self.0.mode.load(SeqCst) == HANGS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if self.0.mode.load(SeqCst) == FAILS {
+            return Err(OutputError::message("it is away"));
+        }
+        let mut markers = self.0.markers.lock().expect("nobody panics with it");
+        for batch in batches {
+            if markers.insert(batch.id) {
+                let mut lines = self.0.lines.lock().expect("nobody panics with it");
+                for event in &batch.events {
+                    lines.extend(lines_of(event));
+                }
+            }
+        }
+        markers.retain(|marker| !settled.contains(marker));
+        if self.0.mode.load(SeqCst) == LOSES_ANSWERS {
+            return Err(OutputError::message("no answer"));
+        }
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+fn lines_of(event: &Event) -> Vec<String> {
+    match &event.kind {
+        EventKind::DeploymentStarted(deployment) => vec![format!("start {}", deployment.id)],
+        EventKind::DeploymentFinished(deployment) => vec![format!("finish {}", deployment.id)],
+        EventKind::Logged(batch) => batch.messages.iter().map(|message| message.object().get().to_owned()).collect(),
+        EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => Vec::new(),
+    }
+}
+
+/// A store that can be taken away, and that outlives its tracker.
+#[derive(Debug, Clone, Default)]
+struct Shared {
+    memory: Arc<MemoryStore>,
+    is_away: Arc<AtomicU8>,
+}
+
+impl Shared {
+    fn there(&self) -> Result<&MemoryStore, StoreError> {
+        if self.is_away.load(SeqCst) == 0 { Ok(&self.memory) } else { Err(StoreError::Unavailable("away".into())) }
+    }
+}
+
+#[async_trait]
+impl Store for Shared {
+    fn lanes(&self) -> usize {
+        3
+    }
+
+    async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
+        self.there()?.commit(lane, group).await
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
+        self.there()?.deployment(id).await
+    }
+
+    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        self.there()?.deployments(page).await
+    }
+
+    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
+        self.there()?.hostnames(page).await
+    }
+
+    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
+        self.there()?.servers(hostname, page).await
+    }
+
+    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
+        self.there()?.logs(id, page).await
+    }
+
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
+        self.there()?.owed(output, limit).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.there()?.check().await
+    }
+}
+
+fn start(store: &Shared, list: &List) -> Tracker {
+    Tracker::builder(store.clone()).output(list.clone()).start()
+}
+
+/// Reports one deployment from start to finish with logs in between; what the list must hold of it, in order.
+async fn deploy(tracker: &Tracker) -> Vec<String> {
+    let id = new_id();
+    let messages = [format!("{{\"message\":\"{id} a\"}}"), format!("{{\"message\":\"{id} b\"}}")];
+    tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
+    for message in &messages {
+        tracker.append_logs(logs(id, message)).await.expect("taken");
+    }
+    tracker.finish_deployment(deployment_report(id, r#"{"result":"success"}"#)).await.expect("recorded");
+    let [a, b] = messages;
+    vec![format!("start {id}"), a, b, format!("finish {id}")]
+}
+
+/// Reports deployments, many at a time.
+async fn deploy_many(tracker: &Tracker, how_many: usize) -> Vec<Vec<String>> {
+    let running: Vec<_> = (0..how_many)
+        .map(|_| {
+            let tracker = tracker.clone();
+            tokio::spawn(async move { deploy(&tracker).await })
+        })
+        .collect();
+    let mut expected = Vec::new();
+    for deployment in running {
+        expected.push(deployment.await.expect("no panic"));
+    }
+    expected
+}
+
+/// Waits until all of it is in the list, and holds that against: each line once, and of each deployment in order.
+async fn arrives_once_in_order(store: &Shared, list: &List, expected: &[Vec<String>]) {
+    let total: usize = expected.iter().map(Vec::len).sum();
+    eventually("everything arrives", async || list.count() >= total).await;
+    eventually("nothing is owed", async || store.memory.owed("list", 1).await.is_ok_and(|owed| owed.is_empty())).await;
+    let lines = list.lines();
+    assert_eq!(lines.len(), total, "nothing arrives twice");
+    for deployment in expected {
+        let arrived: Vec<_> = lines.iter().filter(|line| deployment.contains(line)).collect();
+        assert_eq!(arrived, deployment.iter().collect::<Vec<_>>(), "in order, each once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_arrives_once_and_in_order() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let expected = deploy_many(&tracker, 300).await;
+    arrives_once_in_order(&store, &list, &expected).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_comes_and_goes_gets_everything_once_and_in_order() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let changing = {
+        let list = list.clone();
+        tokio::spawn(async move {
+            for mode in [FAILS, WORKS, LOSES_ANSWERS, WORKS].into_iter().cycle().take(40) {
+                list.set(mode);
+                tokio::time::sleep(Duration::from_millis(13)).await;
+            }
+        })
+    };
+    let mut expected = Vec::new();
+    while !changing.is_finished() {
+        expected.extend(deploy_many(&tracker, 50).await);
+    }
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &expected).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_hangs_delays_no_start_and_overflows_into_the_outbox() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    list.set(HANGS);
+    let mut expected = Vec::new();
+    for _ in 0..20 {
+        let starts: Vec<_> = (0..1_000)
+            .map(|_| {
+                let (tracker, id) = (tracker.clone(), new_id());
+                tokio::spawn(async move {
+                    tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
+                    vec![format!("start {id}")]
+                })
+            })
+            .collect();
+        for start in starts {
+            expected.push(start.await.expect("no panic"));
+        }
+    }
+    list.set(WORKS);
+    let total = expected.len();
+    eventually("everything arrives", async || list.count() >= total).await;
+    let arrived: HashSet<_> = list.lines().into_iter().collect();
+    assert_eq!((arrived.len(), list.count()), (total, total), "each once");
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_at_the_end_is_delivered_by_the_next_run() {
+    let (store, list) = (Shared::default(), List::default());
+    list.set(LOSES_ANSWERS);
+    let tracker = start(&store, &list);
+    let expected = deploy_many(&tracker, 20).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await, "an output that is away does not hold up the end");
+
+    list.set(WORKS);
+    let tracker = start(&store, &list);
+    arrives_once_in_order(&store, &list, &expected).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_nobody_takes_are_not_acknowledged() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    deploy(&tracker).await;
+    let message = || logs(new_id(), r#"{"message":"m"}"#);
+    store.is_away.store(1, SeqCst);
+    list.set(FAILS);
+    let refused = Err(TrackerError::Unavailable(Unavailable::Store));
+    assert_eq!(tracker.append_logs(message()).await, refused);
+    let start = tracker.start_deployment(deployment_report(new_id(), "{}")).await;
+    assert_eq!(start, refused, "neither is a start");
+    store.is_away.store(0, SeqCst);
+    assert_eq!(tracker.append_logs(message()).await, Ok(()));
+
+    let nowhere = Tracker::builder(MemoryStore::new()).keep_logs(false).start();
+    assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::Unavailable(Unavailable::Nowhere)));
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_logs_are_both_kept_and_forwarded() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
+    list.set(FAILS);
+    let expected = deploy_many(&tracker, 10).await;
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &expected).await;
+    let id = expected[0][0].strip_prefix("start ").expect("a start");
+    let kept = tracker.logs(LogDeploymentId::new(id).expect("an id"), Page { limit: 25, offset: 0 }).await;
+    let kept: Vec<_> = kept.expect("kept").iter().map(|message| message.object().get().to_owned()).collect();
+    assert_eq!(kept, expected[0][1..3]);
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
