@@ -1,2 +1,140 @@
-//! stub
-fn main() {}
+//! The deployment-tracker server: arguments, configuration, and the wiring of store and outputs.
+
+mod config;
+mod logger;
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracker_core::Tracker;
+use tracker_server::Settings;
+use tracker_sql::SqlStore;
+
+use crate::config::{Loaded, Wrong};
+
+/// Records deployments in SQL, forwards them to Logstash through Redis and counts them in StatsD.
+///
+/// Configuration: defaults, then a file, then environment variables such as DEPLOYMENT_TRACKER_PORT or
+/// DEPLOYMENT_TRACKER_REDIS__HOST. DEPLOYMENT_TRACKER_LOG_LEVEL is error, warn, info, debug or trace;
+/// DEPLOYMENT_TRACKER_LOG_FORMAT is text or json.
+#[derive(Debug, Parser)]
+#[command(name = "deployment-tracker", version)]
+struct Arguments {
+    /// The configuration, JSON or TOML by its ending [default: config.json or config.toml in this folder, if any]
+    #[arg(long, value_name = "FILE", env = "DEPLOYMENT_TRACKER_CONFIG")]
+    config: Option<std::path::PathBuf>,
+
+    /// Print the configuration in force, with every default and without secrets, and exit
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("deployment-tracker: {error:#}");
+            ExitCode::from(if error.is::<Wrong>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> anyhow::Result<()> {
+    logger::init()?;
+    let loaded = config::load(arguments.config.as_deref())?;
+    if arguments.check_config {
+        println!("{:#}", tracker_server::redact(&loaded.config.in_force()));
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let served = runtime.block_on(serve(loaded));
+    // A lookup of a name can hang, and cannot be ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
+    // From here on a signal is ours: none is lost while the outputs are set up.
+    let signals = Signals::new().context("cannot take signals")?;
+    let url = config.database_url()?;
+    let store = SqlStore::open(url.clone()).with_context(|| format!("cannot open the database {url}"))?;
+    let mut tracker = Tracker::builder(store).keep_logs(config.keeps_logs());
+    let mut outputs = Vec::new();
+
+    #[cfg(feature = "redis")]
+    match &config.redis {
+        Some(redis) => {
+            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(|error| Wrong::new("redis", error))?;
+            outputs.push(format!("redis {}", output.location()));
+            tracker = tracker.output(output);
+        }
+        None => outputs.push("redis off".to_owned()),
+    }
+    #[cfg(feature = "statsd")]
+    match &config.statsd {
+        Some(statsd) => {
+            let output =
+                tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(|error| Wrong::new("statsd", error))?;
+            outputs.push(format!("statsd {}", output.location()));
+            tracker = tracker.output(output);
+        }
+        None => outputs.push("statsd off".to_owned()),
+    }
+
+    let address = (config.host.as_str(), config.port);
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {}:{}; is the port taken?", address.0, address.1))?;
+    let tracker = tracker.start();
+    let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
+    log::info!("listening on http://{}; store {url} {logs}; {}", listener.local_addr()?, outputs.join("; "));
+    if !config.keeps_logs() && config.redis.is_none() {
+        log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");
+    }
+
+    let timeout = Duration::from_secs(config.shutdown_seconds);
+    let settings = Settings {
+        body_bytes: config.limits.body_bytes,
+        shutdown_timeout: timeout,
+        given: tracker_server::redact(&given),
+    };
+    tracker_server::run(listener, settings, tracker.clone(), signals.first()).await.context("the server failed")?;
+    if !tracker.shutdown(timeout).await {
+        log::warn!("not everything was delivered within {timeout:?}; the next run goes on with what is owed");
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for the first signal. The second ends the process at once.
+    async fn first(mut self) {
+        self.next().await;
+        log::info!("stopping: requests in flight are answered, and what waits is delivered");
+        tokio::spawn(async move {
+            self.next().await;
+            log::warn!("stopped at once");
+            std::process::exit(1);
+        });
+    }
+}

@@ -1,0 +1,201 @@
+//! The configuration: defaults, then a file, then the environment.
+
+use std::fmt;
+use std::path::Path;
+
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format, Json, Toml};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tracker_sql::DatabaseUrl;
+
+const PREFIX: &str = "DEPLOYMENT_TRACKER_";
+/// Variables with the prefix that are no part of the configuration.
+const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
+
+#[cfg(feature = "redis")]
+type Redis = tracker_redis::RedisConfig;
+#[cfg(not(feature = "redis"))]
+type Redis = NotBuiltIn;
+#[cfg(feature = "statsd")]
+type Statsd = tracker_statsd::StatsdConfig;
+#[cfg(not(feature = "statsd"))]
+type Statsd = NotBuiltIn;
+
+/// A section of an output that this build does not have.
+#[cfg(not(all(feature = "redis", feature = "statsd")))]
+pub type NotBuiltIn = Value;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on. Default: `127.0.0.1`, this machine only.
+    pub host: String,
+    /// The TCP port to listen on; 0 takes a free one. Default: 8080.
+    pub port: u16,
+    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds. Default: 10.
+    pub shutdown_seconds: u64,
+    /// Where the records live.
+    pub database: Database,
+    /// Bounds on what clients send.
+    pub limits: Limits,
+    /// The Redis output; off without this section.
+    pub redis: Option<Redis>,
+    /// The StatsD output; off without this section.
+    pub statsd: Option<Statsd>,
+}
+
+/// Where the records live.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL. Default: `data.sqlite3`.
+    pub url: String,
+    /// Whether log messages are kept in the database. Default: on without a `redis` section, off with one.
+    pub logs: Option<bool>,
+}
+
+/// Bounds on what clients send.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest body in bytes, counted after inflating. Default: 1,048,576.
+    pub body_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            shutdown_seconds: 10,
+            database: Database::default(),
+            limits: Limits::default(),
+            redis: None,
+            statsd: None,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: "data.sqlite3".into(), logs: None }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 1 << 20 }
+    }
+}
+
+/// A configuration with what it was made of.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// What was given, without defaults.
+    pub given: Value,
+}
+
+/// A mistake in the configuration, in one line.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
+impl Wrong {
+    /// A mistake in the value of `key`.
+    pub fn new(key: &str, problem: impl fmt::Display) -> Self {
+        Self(format!("configuration: `{key}`: {problem}"))
+    }
+}
+
+/// Loads the configuration from `file`, or from `config.json` or `config.toml` in the working directory if there is
+/// one, and from the environment.
+///
+/// # Errors
+/// [`Wrong`], naming the key and where it was given.
+pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
+    let usual = ["config.json", "config.toml"].into_iter().map(Path::new).find(|path| path.exists());
+    let mut figment = Figment::new();
+    let file = file.or(usual);
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Wrong(format!("configuration: cannot read {}: {error}; give an existing file to --config", path.display()))
+        })?;
+        figment = if path.extension().is_some_and(|extension| extension == "toml") {
+            figment.merge(Toml::string(&text))
+        } else {
+            figment.merge(Json::string(&text))
+        };
+    }
+    let figment = figment.merge(Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__"));
+    let wrong = |error: figment::Error| explain(&error, file);
+    let config: Config = figment.extract().map_err(wrong)?;
+    let given = figment.extract().map_err(wrong)?;
+    config.check()?;
+    Ok(Loaded { config, given })
+}
+
+fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
+    let from_environment = error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    let place = match file {
+        _ if from_environment => " (in an environment variable)".to_owned(),
+        Some(path) => format!(" (in {})", path.display()),
+        None => String::new(),
+    };
+    let mut path = error.path.clone();
+    if let Kind::UnknownField(name, _) = &error.kind
+        && path.last() != Some(name)
+    {
+        path.push(name.clone());
+    }
+    let problem = error.kind.to_string().replace('\n', " ");
+    if path.is_empty() {
+        return Wrong(format!("configuration: {problem}{place}"));
+    }
+    Wrong::new(&path.join("."), format_args!("{problem}{place}"))
+}
+
+impl Config {
+    /// Whether log messages are kept in the database.
+    pub fn keeps_logs(&self) -> bool {
+        self.database.logs.unwrap_or(self.redis.is_none())
+    }
+
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// [`Wrong`] when the URL is none.
+    pub fn database_url(&self) -> Result<DatabaseUrl, Wrong> {
+        DatabaseUrl::parse(&self.database.url).map_err(|error| Wrong::new("database.url", error))
+    }
+
+    /// The configuration with every default.
+    pub fn in_force(&self) -> Value {
+        let mut value = json!(self);
+        value["database"]["logs"] = self.keeps_logs().into();
+        value
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        for (feature, is_built_in, is_configured) in [
+            ("redis", cfg!(feature = "redis"), self.redis.is_some()),
+            ("statsd", cfg!(feature = "statsd"), self.statsd.is_some()),
+        ] {
+            if is_configured && !is_built_in {
+                let problem = format_args!(
+                    "this build has no {feature} output; build it with the cargo feature `{feature}`, or leave the section out"
+                );
+                return Err(Wrong::new(feature, problem));
+            }
+        }
+        if self.limits.body_bytes == 0 {
+            return Err(Wrong::new("limits.body_bytes", "must be at least 1"));
+        }
+        self.database_url().map(drop)
+    }
+}

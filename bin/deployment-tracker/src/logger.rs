@@ -1,0 +1,87 @@
+//! Our own log, on standard error: a line of text or of JSON for each record.
+
+use std::io::Write;
+
+use env_logger::fmt::Formatter;
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{LevelFilter, Record};
+use serde_json::Map;
+use tracker_core::time;
+
+use crate::config::Wrong;
+
+/// Starts logging as `DEPLOYMENT_TRACKER_LOG_LEVEL` and `DEPLOYMENT_TRACKER_LOG_FORMAT` say. Other crates are heard
+/// from warnings on.
+///
+/// # Errors
+/// [`Wrong`] when one of them has a value that is not known.
+pub fn init() -> Result<(), Wrong> {
+    let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
+    let level: LevelFilter = level.parse().map_err(|_| {
+        Wrong::new(
+            "DEPLOYMENT_TRACKER_LOG_LEVEL",
+            format_args!("`{level}` is none of off, error, warn, info, debug, trace"),
+        )
+    })?;
+    let format = variable("DEPLOYMENT_TRACKER_LOG_FORMAT", "text")?;
+    let write: fn(&mut Formatter, &Record) -> std::io::Result<()> = match format.as_str() {
+        "text" => write_text,
+        "json" => write_json,
+        _ => {
+            let problem = format_args!("`{format}` is neither text nor json");
+            return Err(Wrong::new("DEPLOYMENT_TRACKER_LOG_FORMAT", problem));
+        }
+    };
+    env_logger::Builder::new()
+        .filter_level(level.min(LevelFilter::Warn))
+        .filter_module("tracker_", level)
+        .filter_module("deployment_tracker", level)
+        .format(write)
+        .init();
+    Ok(())
+}
+
+fn variable(name: &str, default: &str) -> Result<String, Wrong> {
+    match std::env::var(name) {
+        Ok(value) => Ok(value),
+        Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
+        Err(error) => Err(Wrong::new(name, error)),
+    }
+}
+
+fn write_text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
+    write!(out, "{} {:5} {}", time::rfc3339(&time::now()), record.level(), record.args())?;
+    for (name, value) in members(record) {
+        write!(out, " {name}={value}")?;
+    }
+    writeln!(out)
+}
+
+fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
+    let mut line = members(record);
+    line.insert("@timestamp".into(), time::rfc3339(&time::now()).into());
+    line.insert("level".into(), record.level().as_str().to_lowercase().into());
+    line.insert("target".into(), record.target().into());
+    line.insert("message".into(), record.args().to_string().into());
+    writeln!(out, "{}", serde_json::Value::from(line))
+}
+
+/// The key-value pairs of a record.
+fn members(record: &Record) -> Map<String, serde_json::Value> {
+    struct Members(Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Members {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            let value = match (value.to_u64(), value.to_f64()) {
+                (Some(number), _) => number.into(),
+                (None, Some(number)) => number.into(),
+                (None, None) => value.to_string().into(),
+            };
+            self.0.insert(key.to_string(), value);
+            Ok(())
+        }
+    }
+    let mut members = Members(Map::new());
+    // The visitor never fails.
+    let _ = record.key_values().visit(&mut members);
+    members.0
+}

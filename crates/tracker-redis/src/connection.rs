@@ -1,0 +1,134 @@
+//! A connection to Redis that is opened when it is needed and given up after anything that went wrong on it.
+//!
+//! fred can reconnect by itself. It is not asked to: a connection that hangs, because Redis is frozen or the network
+//! gone, is noticed by it late or never; commands wait in its buffers and are sent later; and it does not tell a caller
+//! why there is no connection. Here every failure ends the connection and is told, and the next push begins a new one.
+
+use std::fmt;
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{ClientLike, EventInterface};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerConfig, TcpConfig};
+use fred::types::{Builder, ConnectHandle};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::config::RedisConfig;
+
+/// How long Redis may take to say goodbye.
+const QUIT_WITHIN: Duration = Duration::from_millis(500);
+
+/// The way to Redis: at most one connection, for one user at a time.
+pub(crate) struct Link {
+    builder: Builder,
+    connect_timeout: Duration,
+    idle: Mutex<Option<Connection>>,
+}
+
+struct Connection {
+    client: Client,
+    /// Drives the connection; it ends when the connection does.
+    task: ConnectHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection in use. It is closed when this is dropped, also half-way through a command, unless it is kept.
+pub(crate) struct Lease<'a> {
+    connection: Connection,
+    idle: MutexGuard<'a, Option<Connection>>,
+}
+
+impl Lease<'_> {
+    pub(crate) fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    /// Leaves the connection to the next user.
+    pub(crate) fn keep(mut self) {
+        *self.idle = Some(self.connection);
+    }
+}
+
+impl Link {
+    pub(crate) fn new(config: &RedisConfig) -> Self {
+        let server = match &config.path {
+            Some(path) => ServerConfig::new_unix_socket(path),
+            None => ServerConfig::new_centralized(&config.host, config.port),
+        };
+        let mut builder = Builder::from_config(Config {
+            server,
+            username: config.username().map(str::to_owned),
+            password: config.password().map(str::to_owned),
+            database: config.db,
+            ..Config::default()
+        });
+        builder.set_performance_config(PerformanceConfig {
+            default_command_timeout: config.timeout(),
+            ..PerformanceConfig::default()
+        });
+        builder.set_connection_config(ConnectionConfig {
+            connection_timeout: config.connect_timeout(),
+            internal_command_timeout: config.connect_timeout(),
+            max_command_attempts: 1,
+            max_command_buffer_len: 8,
+            tcp: TcpConfig {
+                nodelay: Some(true),
+                // Closing discards what is not sent yet: a push that was given up must not arrive after its repeat.
+                linger: Some(Duration::ZERO),
+                ..TcpConfig::default()
+            },
+            ..ConnectionConfig::default()
+        });
+        Self { builder, connect_timeout: config.connect_timeout(), idle: Mutex::default() }
+    }
+
+    /// The connection, a new one if need be, as soon as nobody else uses it.
+    pub(crate) async fn lease(&self) -> Result<Lease<'_>, Error> {
+        let mut idle = self.idle.lock().await;
+        let connection = match idle.take().filter(|connection| !connection.task.is_finished()) {
+            Some(connection) => connection,
+            None => match tokio::time::timeout(self.connect_timeout, self.open()).await {
+                Ok(connection) => connection?,
+                Err(late) => return Err(Error::new(ErrorKind::Timeout, late.to_string())),
+            },
+        };
+        Ok(Lease { connection, idle })
+    }
+
+    async fn open(&self) -> Result<Connection, Error> {
+        let client = self.builder.build()?;
+        let mut opened = client.reconnect_rx();
+        let task = client.connect();
+        let mut connection = Connection { client, task };
+        tokio::select! {
+            ended = &mut connection.task => match ended? {
+                Err(error) => Err(error),
+                Ok(()) => Err(Error::new(ErrorKind::IO, "Redis closed the connection")),
+            },
+            opened = opened.recv() => {
+                opened?;
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Closes the connection when nobody uses it any more.
+    pub(crate) async fn close(&self) {
+        if let Some(connection) = self.idle.lock().await.take() {
+            // A Redis that does not answer is left alone.
+            let _ = tokio::time::timeout(QUIT_WITHIN, connection.client.quit()).await;
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("Link")
+    }
+}

@@ -1,0 +1,143 @@
+//! Pushing events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{KeysInterface, LuaInterface};
+use fred::types::Value;
+use tracker_core::{Batch, Delivery, Event, Output, OutputError};
+use uuid::Uuid;
+
+use crate::config::{ConfigError, RedisConfig};
+use crate::connection::Link;
+use crate::encode::{self, Encoder};
+use crate::push::{Keys, Push, SCRIPT};
+
+/// How long the health test may take.
+const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
+
+/// Pushes deployments' starts, ends and log messages to a list, each exactly once as long as Redis keeps its data.
+///
+/// A batch is pushed whole or not at all, together with a marker, `{key}:delivered:<batch id>`. A batch whose marker is
+/// there is not pushed again. A marker goes when its batch is settled, at the latest after a week.
+#[derive(Debug)]
+pub struct RedisOutput {
+    address: String,
+    key: String,
+    keys: Keys,
+    encoder: Encoder,
+    pushes: Link,
+    /// Of their own, so that a test does not wait behind a push, nor end one.
+    checks: Link,
+}
+
+impl RedisOutput {
+    /// An output as `config` says. It connects when there is something to push; Redis need not be there yet.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a configuration that cannot work.
+    pub fn new(config: RedisConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            address: config.address(),
+            keys: Keys::new(&config.key),
+            encoder: Encoder::new(&config),
+            pushes: Link::new(&config),
+            checks: Link::new(&config),
+            key: config.key,
+        })
+    }
+
+    /// Where it pushes to, for people: `127.0.0.1:6379 key logstash`.
+    pub fn location(&self) -> String {
+        format!("{} key {}", self.address, self.key)
+    }
+
+    async fn push(&self, push: Push) -> Result<(), OutputError> {
+        let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
+        let (keys, arguments) = push.into_arguments(&self.keys);
+        let pushed: Result<(), Error> = lease.client().eval(SCRIPT, keys, Value::Array(arguments)).await;
+        pushed.map_err(|error| self.failed("push to", error))?;
+        lease.keep();
+        Ok(())
+    }
+
+    /// The type of what the list's key holds.
+    async fn kind(&self) -> Result<String, OutputError> {
+        let lease = self.checks.lease().await.map_err(|error| self.failed("connect to", error))?;
+        let kind: Result<String, Error> = lease.client().r#type(self.keys.list().clone()).await;
+        let kind = kind.map_err(|error| self.failed("ask", error))?;
+        lease.keep();
+        Ok(kind)
+    }
+
+    fn failed(&self, doing: &str, error: Error) -> OutputError {
+        let details = error.details();
+        if details.contains("WRONGTYPE") {
+            return OutputError::new(not_a_list(&self.key), error);
+        }
+        let remedy = match error.kind() {
+            ErrorKind::Auth => "; check `redis.username` and `redis.password`",
+            ErrorKind::IO => "; check that it runs, and `redis.host` and `redis.port`, or `redis.path`",
+            _ if details.contains("DB index") => "; check `redis.db`",
+            _ if is_forbidden(details) => "; give the user what is said of `redis.username`",
+            _ => "",
+        };
+        OutputError::new(format!("cannot {doing} Redis at {}{remedy}", self.address), error)
+    }
+}
+
+/// Whether a user lacks a permission, in the words of Redis 6 and 7 for commands and for scripts.
+fn is_forbidden(details: &str) -> bool {
+    ["NOPERM", "ACL failure", "executing the script can't"].iter().any(|words| details.contains(words))
+}
+
+fn not_a_list(key: &str) -> String {
+    format!("the key `{key}` in Redis does not hold a list; delete it, or choose another `redis.key`")
+}
+
+#[async_trait]
+impl Output for RedisOutput {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        encode::has_elements(event)
+    }
+
+    /// Takes up to `connect_timeout_millis`, and for every 4,000 elements or 2 MiB up to `timeout_millis`.
+    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+        let mut push = Push::default();
+        push.settle(&self.keys, settled);
+        for batch in batches {
+            push.add(&self.keys, &self.encoder, batch);
+            if push.is_full() {
+                self.push(std::mem::take(&mut push)).await?;
+            }
+        }
+        if push.is_empty() { Ok(()) } else { self.push(push).await }
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        let kind = match tokio::time::timeout(CHECK_WITHIN, self.kind()).await {
+            Ok(kind) => kind?,
+            Err(late) => return Err(OutputError::new(format!("Redis at {} does not answer", self.address), late)),
+        };
+        match kind.as_str() {
+            "list" | "none" => Ok(()),
+            other => Err(OutputError::message(format!("{} (it is a {other})", not_a_list(&self.key)))),
+        }
+    }
+
+    async fn close(&self) {
+        self.pushes.close().await;
+        self.checks.close().await;
+    }
+}

@@ -1,0 +1,275 @@
+//! The output as Redis, and who reads from it, see it.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use support::Redis;
+use tracker_core::testing::{OutputHarness, eventually, logged, output_suite, started};
+use tracker_core::{Batch, DeploymentMembers, Output, chain};
+use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
+
+fn output(config: RedisConfig) -> RedisOutput {
+    RedisOutput::new(config).expect("a configuration that works")
+}
+
+fn batch(body: &str) -> Arc<Batch> {
+    Arc::new(Batch::new(vec![logged(body)]))
+}
+
+fn many(messages: std::ops::Range<usize>) -> Arc<Batch> {
+    let messages: Vec<_> = messages.map(|n| format!("{{\"message\":\"{n}\"}}")).collect();
+    batch(&format!("[{}]", messages.join(",")))
+}
+
+fn messages(redis: &Redis) -> Vec<usize> {
+    let number = |element: String| {
+        let element: Value = serde_json::from_str(&element).expect("JSON");
+        element["message"].as_str().and_then(|message| message.parse().ok()).expect("a numbered message")
+    };
+    redis.elements().into_iter().map(number).collect()
+}
+
+/// How the other side goes away.
+enum Away {
+    Killed,
+    Frozen,
+}
+
+struct Harness {
+    redis: Redis,
+    output: Arc<RedisOutput>,
+    away: Away,
+}
+
+#[async_trait]
+impl OutputHarness for Harness {
+    fn output(&self) -> Arc<dyn Output> {
+        self.output.clone()
+    }
+
+    async fn received(&mut self) -> Vec<String> {
+        self.redis.elements()
+    }
+
+    async fn take_away(&mut self) {
+        match self.away {
+            Away::Killed => self.redis.kill(),
+            Away::Frozen => self.redis.freeze(),
+        }
+    }
+
+    async fn bring_back(&mut self) {
+        match self.away {
+            Away::Killed => self.redis.restart(),
+            Away::Frozen => self.redis.thaw(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_to_what_an_output_promises_over_tcp() {
+    let redis = Redis::start(None);
+    let output = Arc::new(output(redis.config()));
+    output_suite(&mut Harness { redis, output, away: Away::Killed }).await;
+}
+
+#[tokio::test]
+async fn it_keeps_to_what_an_output_promises_over_a_unix_socket_with_a_password() {
+    let redis = Redis::start(Some("s3:/@ cret"));
+    let output = Arc::new(output(RedisConfig { path: Some(redis.socket()), port: 1, ..redis.config() }));
+    output_suite(&mut Harness { redis, output, away: Away::Frozen }).await;
+}
+
+#[tokio::test]
+async fn elements_arrive_in_the_configured_form() {
+    let redis = Redis::start(None);
+    let members = DeploymentMembers { engine: Some("Zoë \u{2028} 😀\n".into()), ..Default::default() };
+    let start = Arc::new(Batch::new(vec![started(members)]));
+    for format in [Format::Logstash, Format::Original] {
+        let key = format!("{format:?}");
+        let output = output(RedisConfig { format, key: key.clone(), index: "i".into(), ..redis.config() });
+        output.deliver(std::slice::from_ref(&start), &[]).await.expect("pushed");
+        let element: Value = serde_json::from_str(&redis.ask(&["LPOP", &key])[0]).expect("JSON");
+        assert_eq!((&element["engine"], &element["index"]), (&"Zoë \u{2028} 😀\n".into(), &"i".into()));
+        assert_eq!(element.get("@version").is_some(), format == Format::Logstash);
+        assert_eq!(output.location(), format!("127.0.0.1:{} key {key}", redis.config().port));
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_arrive_whole_in_order_and_once() {
+    let redis = Redis::start(None);
+    let output = output(RedisConfig { timeout_millis: 10_000, ..redis.config() });
+    let batches = [many(0..10_000), many(10_000..10_001), many(10_001..15_000), many(15_000..15_001)];
+    output.deliver(&batches, &[]).await.expect("pushed");
+    output.deliver(&batches[1..], &[]).await.expect("pushed before");
+    assert!(messages(&redis).into_iter().eq(0..15_001));
+    assert_eq!(redis.markers().len(), 4);
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_arrives_once() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    output.deliver(&[many(0..1)], &[]).await.expect("pushed, over a connection that stays");
+
+    redis.freeze();
+    let lost = many(1..2_000);
+    output.deliver(std::slice::from_ref(&lost), &[]).await.expect_err("no answer");
+    redis.thaw();
+    eventually("Redis takes what it was sent", async || redis.ask(&["LLEN", "logstash"]) == ["2000"]).await;
+
+    output.deliver(&[lost, many(2_000..2_001)], &[]).await.expect("Redis is back");
+    assert!(messages(&redis).into_iter().eq(0..2_001));
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    redis.ask(&["SET", "logstash", "a string"]);
+    let batch = many(0..1_500);
+    for error in [
+        output.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("not a list"),
+        output.check().await.expect_err("not a list"),
+    ] {
+        let error = chain(&error);
+        assert!(error.contains("`logstash` in Redis does not hold a list; delete it, or choose another"), "{error}");
+    }
+    assert!(redis.markers().is_empty());
+
+    redis.ask(&["DEL", "logstash"]);
+    output.check().await.expect("the key is free");
+    output.deliver(&[batch], &[]).await.expect("the key is free");
+    assert!(messages(&redis).into_iter().eq(0..1_500));
+}
+
+#[tokio::test]
+async fn markers_go_when_their_batches_are_settled_or_old() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    let (first, second) = (many(0..1), many(1..2));
+    output.deliver(&[first.clone(), second.clone()], &[]).await.expect("pushed");
+    assert_eq!(redis.markers().len(), 2);
+    output.deliver(&[], &[first.id]).await.expect("settled");
+    let markers = redis.markers();
+    assert_eq!(markers, [format!("{{logstash}}:delivered:{}", second.id)]);
+    let seconds: u32 = redis.ask(&["TTL", &markers[0]])[0].parse().expect("seconds");
+    assert!((604_000..=604_800).contains(&seconds), "{seconds}");
+    output.deliver(&[many(2..3)], &[second.id]).await.expect("pushed and settled");
+    assert_eq!(redis.markers().len(), 1);
+    assert!(messages(&redis).into_iter().eq(0..3));
+}
+
+#[tokio::test]
+async fn a_batch_without_elements_leaves_nothing() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    output.deliver(&[Arc::new(Batch::new(Vec::new())), batch("[]")], &[]).await.expect("nothing to push");
+    assert!(redis.ask(&["KEYS", "*"]).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_configuration_is_said() {
+    let redis = Redis::start(Some("right"));
+    let batch = many(0..1);
+    let password = |password: Option<&str>| RedisConfig { password: password.map(Secret::new), ..redis.config() };
+    for (config, remedy) in [
+        (password(Some("wrong")), "check `redis.username` and `redis.password`"),
+        (password(None), "check `redis.username` and `redis.password`"),
+        (RedisConfig { username: Some("nobody".into()), ..redis.config() }, "check `redis.username`"),
+        (RedisConfig { db: Some(200), ..redis.config() }, "check `redis.db`"),
+        (
+            RedisConfig { port: 1, ..redis.config() },
+            "127.0.0.1:1; check that it runs, and `redis.host` and `redis.port`",
+        ),
+        (RedisConfig { path: Some("/nowhere".into()), ..redis.config() }, "/nowhere; check that it runs"),
+        (RedisConfig { host: "redis.invalid".into(), ..redis.config() }, "cannot connect to Redis at redis.invalid:"),
+    ] {
+        let output = output(config);
+        let check = chain(&output.check().await.expect_err("no way in"));
+        let push = chain(&output.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("no way in"));
+        for error in [check, push] {
+            assert!(error.contains(remedy) && !error.contains("wrong"), "{error}");
+        }
+    }
+    assert_eq!(
+        RedisOutput::new(RedisConfig { key: String::new(), ..redis.config() }).map(drop),
+        Err(ConfigError::Empty("key"))
+    );
+}
+
+#[tokio::test]
+async fn a_user_with_few_permissions_suffices_and_one_with_fewer_is_told() {
+    let redis = Redis::start(None);
+    let commands = ["+eval", "+rpush", "+set", "+del", "+type", "+ping"];
+    let user = ["ACL", "SETUSER", "few", "on", ">pass", "~logstash", "~{logstash}:delivered:*"];
+    redis.ask(&[&user[..], &commands].concat());
+    let output =
+        output(RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..redis.config() });
+    let batch = many(0..1);
+    output.check().await.expect("permitted");
+    output.deliver(std::slice::from_ref(&batch), &[]).await.expect("permitted");
+    output.deliver(&[], &[batch.id]).await.expect("permitted");
+
+    for forbidden in ["-set", "-eval"] {
+        redis.ask(&["ACL", "SETUSER", "few", forbidden]);
+        let error = chain(&output.deliver(&[many(1..2)], &[]).await.expect_err("not permitted"));
+        assert!(error.contains("give the user what is said of `redis.username`"), "{error}");
+        assert_eq!(messages(&redis), [0], "nothing is pushed that cannot be marked");
+    }
+}
+
+#[tokio::test]
+async fn nothing_waits_for_a_frozen_redis() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    output.check().await.expect("there");
+    output.deliver(&[many(0..1)], &[]).await.expect("pushed");
+    redis.freeze();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        output.check().await.expect_err("frozen");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        output.deliver(&[many(1..2)], &[]).await.expect_err("frozen");
+        assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    output.close().await;
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    redis.thaw();
+    eventually("given up connections are closed", async || redis.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_check_is_not_held_up_by_a_push_and_ends_none() {
+    let redis = Redis::start(None);
+    let output = output(RedisConfig { timeout_millis: 10_000, ..redis.config() });
+    let batches: Vec<_> = (0..20).map(|n| many(n * 1_000..(n + 1) * 1_000)).collect();
+    let pushing = async { output.deliver(&batches, &[]).await.expect("pushed") };
+    let checking = async {
+        for _ in 0..20 {
+            output.check().await.expect("there");
+        }
+    };
+    tokio::join!(pushing, checking);
+    assert!(messages(&redis).into_iter().eq(0..20_000));
+}
+
+#[tokio::test]
+async fn connections_are_used_again_and_closed() {
+    let redis = Redis::start(None);
+    let output = output(redis.config());
+    for n in 0..5 {
+        output.check().await.expect("there");
+        output.deliver(&[many(n..n + 1)], &[]).await.expect("pushed");
+    }
+    assert_eq!(redis.connections(), 2, "one for pushes, one for checks");
+    output.close().await;
+    eventually("the connections are closed", async || redis.connections() == 0).await;
+}

@@ -1,0 +1,259 @@
+//! Events as metrics.
+
+use std::borrow::Cow;
+
+use tracker_core::{DeploymentMembers, Event, EventKind, Server};
+
+use crate::config::Names;
+
+/// The longest part of a name, in bytes; what is longer is cut. Graphite makes a part a file name, which may have 255.
+const MAX_PART: usize = 250;
+
+/// A metric, its name without the prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// Counts once.
+    Count(Cow<'static, str>),
+    /// Takes a time: the seconds as they were reported, which StatsD calls milliseconds.
+    Time(Cow<'static, str>, i32),
+}
+
+/// The prefix as it stands before a name, without its last dot: no part of it is empty, nothing in it ends a name.
+pub(crate) fn prefix(configured: &str) -> String {
+    let parts: Vec<_> = configured.split('.').filter(|part| !part.is_empty()).map(escape).collect();
+    parts.join(".")
+}
+
+/// The metrics of `event`; none of log messages, which are counted together.
+pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
+    match &event.kind {
+        EventKind::DeploymentStarted(deployment) => started(names, &deployment.members),
+        EventKind::DeploymentFinished(deployment) => finished(names, &deployment.members),
+        EventKind::ServerStarted(server) => {
+            hostname(names, server).map(|host| Metric::Count(format!("{host}.started").into())).into_iter().collect()
+        }
+        EventKind::ServerFinished(server) => server_finished(names, server),
+        EventKind::Logged(_) => Vec::new(),
+    }
+}
+
+fn started(names: Names, members: &DeploymentMembers) -> Vec<Metric> {
+    let mut metrics = vec![Metric::Count("deployments.started".into())];
+    if let Some(engine) = part(names, members.engine.as_deref()) {
+        metrics.push(Metric::Count(format!("deployments.engine.{engine}").into()));
+    }
+    if let Some(package) = package(names, members) {
+        metrics.push(Metric::Count(format!("{package}{}started", names.after_package()).into()));
+    }
+    metrics
+}
+
+fn finished(names: Names, members: &DeploymentMembers) -> Vec<Metric> {
+    let mut metrics = Vec::with_capacity(4);
+    if let Some(result) = members.result {
+        metrics.push(Metric::Count(format!("deployments.{}", result.as_str()).into()));
+    }
+    if let Some(elapsed) = members.elapsed_seconds {
+        metrics.push(Metric::Time("deployments.elapsed".into(), elapsed));
+    }
+    let Some(package) = package(names, members) else { return metrics };
+    if let Some(result) = members.result {
+        metrics.push(Metric::Count(format!("{package}.{}", result.as_str()).into()));
+    }
+    if let Some(elapsed) = members.elapsed_seconds {
+        metrics.push(Metric::Time(format!("{package}{}elapsed", names.after_package()).into(), elapsed));
+    }
+    metrics
+}
+
+fn server_finished(names: Names, server: &Server) -> Vec<Metric> {
+    let Some(host) = hostname(names, server) else { return Vec::new() };
+    let result = server.members.result.map(|result| Metric::Count(format!("{host}.{}", result.as_str()).into()));
+    let elapsed = server.members.elapsed_seconds;
+    let elapsed = elapsed.map(|elapsed| Metric::Time(format!("{host}.elapsed").into(), elapsed));
+    result.into_iter().chain(elapsed).collect()
+}
+
+fn hostname(names: Names, server: &Server) -> Option<String> {
+    part(names, Some(server.hostname.as_str())).map(|host| format!("servers.hostname.{host}"))
+}
+
+fn package(names: Names, members: &DeploymentMembers) -> Option<String> {
+    let environment = part(names, members.environment.as_deref())?;
+    let package = part(names, members.package.as_deref())?;
+    Some(format!("deployments.environments.{environment}.packages.{package}"))
+}
+
+impl Names {
+    /// What stood between a package and `started` or `elapsed`, but not its result.
+    fn after_package(self) -> &'static str {
+        match self {
+            Self::Clean => ".",
+            Self::Original => "..",
+        }
+    }
+}
+
+/// `text` as one part of a name; `None` when there is nothing to name.
+fn part(names: Names, text: Option<&str>) -> Option<String> {
+    let mut part = escape(text.filter(|text| !text.is_empty())?);
+    part.truncate(part.floor_char_boundary(MAX_PART));
+    Some(match names {
+        Names::Clean => part.replace('.', "_"),
+        Names::Original => part.replacen('.', "_", 1),
+    })
+}
+
+/// Escapes what would end a name, or be a folder to Graphite.
+fn escape(text: &str) -> String {
+    text.replace(|c: char| matches!(c, ':' | '|' | '@' | '/') || c.is_whitespace() || c.is_control(), "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use tracker_core::testing::{logged, new_id, server_report, started as start_event};
+    use tracker_core::{Deployment, DeploymentResult, time};
+
+    use super::*;
+
+    fn event(kind: EventKind) -> Event {
+        Event { kind, ..Event::clone(&start_event(DeploymentMembers::default())) }
+    }
+
+    fn start(members: DeploymentMembers) -> Event {
+        Event::clone(&start_event(members))
+    }
+
+    fn finish(members: DeploymentMembers) -> Event {
+        let now = time::now();
+        event(EventKind::DeploymentFinished(Deployment { id: new_id(), members, created_at: now, updated_at: now }))
+    }
+
+    fn server(body: &str) -> Server {
+        let report = server_report(new_id(), body);
+        let (id, now) = (report.key.deployment_id, time::now());
+        let members = report.members;
+        Server { hostname: report.key.hostname, deployment_id: id, members, created_at: now, updated_at: now }
+    }
+
+    fn named(environment: &str, package: &str) -> DeploymentMembers {
+        DeploymentMembers {
+            engine: Some("vagrant_orchestrate".into()),
+            environment: Some(environment.into()),
+            package: Some(package.into()),
+            ..Default::default()
+        }
+    }
+
+    fn done(result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) -> DeploymentMembers {
+        DeploymentMembers { result, elapsed_seconds, ..named("dev", "test") }
+    }
+
+    #[test]
+    fn every_event_has_its_metrics() {
+        const SUCCESS: Option<DeploymentResult> = Some(DeploymentResult::Success);
+        let dotted = r#"{"hostname":"web01.example.com","result":"success","elapsed_seconds":7}"#;
+        // The event, its metrics clean, and as the old service sent them: `original/wire.json`.
+        let table: Vec<(Event, &[&str], &[&str])> = vec![
+            (
+                start(named("dev", "test")),
+                &[
+                    "deployments.started",
+                    "deployments.engine.vagrant_orchestrate",
+                    "deployments.environments.dev.packages.test.started",
+                ],
+                &[
+                    "deployments.started",
+                    "deployments.engine.vagrant_orchestrate",
+                    "deployments.environments.dev.packages.test..started",
+                ],
+            ),
+            (start(DeploymentMembers::default()), &["deployments.started"], &["deployments.started"]),
+            (
+                start(named("", "test")),
+                &["deployments.started", "deployments.engine.vagrant_orchestrate"],
+                &["deployments.started", "deployments.engine.vagrant_orchestrate"],
+            ),
+            (
+                start(named("a.b.c", "p/q:r|s@t u\n\u{2028}\u{7}ö")),
+                &[
+                    "deployments.started",
+                    "deployments.engine.vagrant_orchestrate",
+                    "deployments.environments.a_b_c.packages.p_q_r_s_t_u___ö.started",
+                ],
+                &[
+                    "deployments.started",
+                    "deployments.engine.vagrant_orchestrate",
+                    "deployments.environments.a_b.c.packages.p_q_r_s_t_u___ö..started",
+                ],
+            ),
+            (
+                finish(done(SUCCESS, Some(234))),
+                &[
+                    "deployments.success",
+                    "deployments.elapsed 234",
+                    "deployments.environments.dev.packages.test.success",
+                    "deployments.environments.dev.packages.test.elapsed 234",
+                ],
+                &[
+                    "deployments.success",
+                    "deployments.elapsed 234",
+                    "deployments.environments.dev.packages.test.success",
+                    "deployments.environments.dev.packages.test..elapsed 234",
+                ],
+            ),
+            (
+                finish(done(Some(DeploymentResult::Failure), None)),
+                &["deployments.failure", "deployments.environments.dev.packages.test.failure"],
+                &["deployments.failure", "deployments.environments.dev.packages.test.failure"],
+            ),
+            (
+                finish(DeploymentMembers { package: None, ..done(None, Some(0)) }),
+                &["deployments.elapsed 0"],
+                &["deployments.elapsed 0"],
+            ),
+            (finish(done(None, None)), &[], &[]),
+            (
+                event(EventKind::ServerStarted(server(dotted))),
+                &["servers.hostname.web01_example_com.started"],
+                &["servers.hostname.web01_example.com.started"],
+            ),
+            (
+                event(EventKind::ServerFinished(server(dotted))),
+                &["servers.hostname.web01_example_com.success", "servers.hostname.web01_example_com.elapsed 7"],
+                &["servers.hostname.web01_example.com.success", "servers.hostname.web01_example.com.elapsed 7"],
+            ),
+            (event(EventKind::ServerFinished(server(r#"{"hostname":"h"}"#))), &[], &[]),
+            (Event::clone(&logged(r#"{"message":"m"}"#)), &[], &[]),
+        ];
+        for (event, clean, original) in table {
+            for (names, expected) in [(Names::Clean, clean), (Names::Original, original)] {
+                let metrics = metrics(names, &event).into_iter().map(|metric| match metric {
+                    Metric::Count(name) => name.into_owned(),
+                    Metric::Time(name, value) => format!("{name} {value}"),
+                });
+                assert_eq!(metrics.collect::<Vec<_>>(), expected, "{names:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_part_is_cut_between_characters() {
+        let long = part(Names::Clean, Some(&"ö.".repeat(1_000)));
+        assert_eq!(long, Some("ö_".repeat(83)), "at most {MAX_PART} bytes");
+    }
+
+    #[test]
+    fn a_prefix_has_one_dot_between_parts_and_none_at_its_ends() {
+        for (configured, expected) in [
+            ("deployment-tracker.", "deployment-tracker"),
+            ("deployment-tracker", "deployment-tracker"),
+            ("a.b", "a.b"),
+            (".a..b c:.", "a.b_c_"),
+            ("...", ""),
+            ("", ""),
+        ] {
+            assert_eq!(prefix(configured), expected, "{configured:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Sending metrics.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use statsd::client::Pipeline;
+use tokio::net::UdpSocket;
+use tracker_core::{Batch, Delivery, Event, EventKind, Output, OutputError};
+use uuid::Uuid;
+
+use crate::config::{ConfigError, Names, StatsdConfig};
+use crate::destination::Destination;
+use crate::encode::{self, Metric};
+
+/// The largest packet, in bytes: what an Ethernet frame of 1,500 bytes holds beside the headers of tunnels, IP and UDP.
+const PACKET: usize = 1_432;
+/// How many metrics are sent at a stretch.
+const STRETCH: usize = 512;
+/// How long the health test waits for word that nobody listens.
+const REFUSAL_WITHIN: Duration = Duration::from_millis(50);
+
+/// Counts events in StatsD, best effort.
+///
+/// Metrics are packed into packets of at most 1,432 bytes. A part of a name that is longer than 250 bytes is cut.
+pub struct StatsdOutput {
+    destination: Destination,
+    prefix: String,
+    names: Names,
+}
+
+impl StatsdOutput {
+    /// An output as `config` says. The server need not be there, nor its name known.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a configuration that cannot work.
+    pub fn new(config: StatsdConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let prefix = encode::prefix(&config.prefix);
+        let destination = Destination::new(config.host, config.port, prefix.clone());
+        Ok(Self { destination, prefix, names: config.names })
+    }
+
+    /// Where it sends to, for people: `127.0.0.1:8125 prefix deployment-tracker`.
+    pub fn location(&self) -> String {
+        self.destination.to_string()
+    }
+}
+
+impl fmt::Debug for StatsdOutput {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_tuple("StatsdOutput").field(&self.location()).finish()
+    }
+}
+
+#[async_trait]
+impl Output for StatsdOutput {
+    fn name(&self) -> &'static str {
+        "statsd"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::BestEffort
+    }
+
+    fn wants(&self, _: &Event) -> bool {
+        true
+    }
+
+    async fn deliver(&self, batches: &[Arc<Batch>], _: &[Uuid]) -> Result<(), OutputError> {
+        let place = self.destination.place().await?;
+        let mut pipeline = Pipeline::new();
+        pipeline.set_max_udp_size(PACKET);
+        let (mut waiting, mut messages) = (0, 0);
+        for event in batches.iter().flat_map(|batch| &batch.events) {
+            if let EventKind::Logged(logs) = &event.kind {
+                messages += logs.messages.len();
+            }
+            for metric in encode::metrics(self.names, event) {
+                match metric {
+                    Metric::Count(name) => pipeline.incr(&name),
+                    Metric::Time(name, value) => pipeline.timer(&name, value.into()),
+                }
+                waiting += 1;
+            }
+            if waiting >= STRETCH {
+                pipeline.send(&place.client);
+                waiting = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        if messages > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "2^53 messages do not fit into memory")]
+            pipeline.count("logs.message", messages as f64);
+        }
+        pipeline.send(&place.client);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        let place = self.destination.place().await?;
+        let dot = if self.prefix.is_empty() { "" } else { "." };
+        let metric = format!("{}{dot}healthcheck:1|c", self.prefix);
+        send_and_listen(place.address, metric.as_bytes()).await.map_err(|error| {
+            let address = place.address;
+            OutputError::new(format!("cannot reach StatsD at {address}; check `statsd.host` and `statsd.port`"), error)
+        })
+    }
+}
+
+/// Sends one packet and waits a moment for word that it cannot arrive, which only a connected socket gets.
+async fn send_and_listen(address: SocketAddr, packet: &[u8]) -> io::Result<()> {
+    let any: SocketAddr =
+        if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(address).await?;
+    socket.send(packet).await?;
+    match tokio::time::timeout(REFUSAL_WITHIN, socket.recv(&mut [0; 1])).await {
+        Ok(Err(refused)) => Err(refused),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
