@@ -9,6 +9,7 @@ use figment::providers::{Env, Format, Json, Toml};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
+use tracker_core::OutboxLimits;
 use tracker_sql::DatabaseUrl;
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
@@ -42,6 +43,8 @@ pub struct Config {
     pub database: Database,
     /// Bounds on what clients send.
     pub limits: Limits,
+    /// Bounds on what waits for an output that is away.
+    pub outbox: Outbox,
     /// The Redis output; off without this section.
     pub redis: Option<Redis>,
     /// The StatsD output; off without this section.
@@ -66,6 +69,23 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
+/// Bounds on what waits for an output that is away. Beyond them reports are answered 503.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outbox {
+    /// Messages: of a log batch each message, of anything else one. Default: 1,000,000.
+    pub max_messages: u64,
+    /// Bytes in the database. Default: 1,073,741,824.
+    pub max_bytes: u64,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        let OutboxLimits { max_messages, max_bytes } = OutboxLimits::default();
+        Self { max_messages, max_bytes }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -74,6 +94,7 @@ impl Default for Config {
             shutdown_seconds: 10,
             database: Database::default(),
             limits: Limits::default(),
+            outbox: Outbox::default(),
             redis: None,
             statsd: None,
         }
@@ -110,6 +131,12 @@ impl Wrong {
     /// A mistake in the value of `key`.
     pub fn new(key: &str, problem: impl fmt::Display) -> Self {
         Self(format!("configuration: `{key}`: {problem}"))
+    }
+
+    /// A mistake that names its key itself.
+    #[cfg(any(feature = "redis", feature = "statsd"))]
+    pub fn explained(problem: impl fmt::Display) -> Self {
+        Self(format!("configuration: {problem}"))
     }
 }
 
@@ -192,6 +219,14 @@ impl Config {
                 );
                 return Err(Wrong::new(feature, problem));
             }
+        }
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis.check().map_err(Wrong::explained)?;
+        }
+        #[cfg(feature = "statsd")]
+        if let Some(statsd) = &self.statsd {
+            statsd.check().map_err(Wrong::explained)?;
         }
         if self.limits.body_bytes == 0 {
             return Err(Wrong::new("limits.body_bytes", "must be at least 1"));

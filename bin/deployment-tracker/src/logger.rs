@@ -34,6 +34,8 @@ pub fn init() -> Result<(), Wrong> {
     };
     env_logger::Builder::new()
         .filter_level(level.min(LevelFilter::Warn))
+        // It takes each request that is not HTTP for an error of ours.
+        .filter_module("actix_http", LevelFilter::Off)
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
         .format(write)

@@ -2,6 +2,8 @@
 
 mod config;
 mod logger;
+#[cfg(any(feature = "redis", feature = "statsd"))]
+mod outputs;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracker_core::Tracker;
+use tracker_core::{OutboxLimits, Tracker};
 use tracker_server::Settings;
 use tracker_sql::SqlStore;
 
@@ -63,28 +65,13 @@ async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
     let signals = Signals::new().context("cannot take signals")?;
     let url = config.database_url()?;
     let store = SqlStore::open(url.clone()).with_context(|| format!("cannot open the database {url}"))?;
-    let mut tracker = Tracker::builder(store).keep_logs(config.keeps_logs());
-    let mut outputs = Vec::new();
-
+    let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
+    let tracker = Tracker::builder(store).keep_logs(config.keeps_logs()).outbox_limits(limits);
+    let outputs: Vec<String> = Vec::new();
     #[cfg(feature = "redis")]
-    match &config.redis {
-        Some(redis) => {
-            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(|error| Wrong::new("redis", error))?;
-            outputs.push(format!("redis {}", output.location()));
-            tracker = tracker.output(output);
-        }
-        None => outputs.push("redis off".to_owned()),
-    }
+    let (tracker, outputs) = outputs::redis(tracker, outputs, &config)?;
     #[cfg(feature = "statsd")]
-    match &config.statsd {
-        Some(statsd) => {
-            let output =
-                tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(|error| Wrong::new("statsd", error))?;
-            outputs.push(format!("statsd {}", output.location()));
-            tracker = tracker.output(output);
-        }
-        None => outputs.push("statsd off".to_owned()),
-    }
+    let (tracker, outputs) = outputs::statsd(tracker, outputs, &config)?;
 
     let address = (config.host.as_str(), config.port);
     let listener = TcpListener::bind(address)

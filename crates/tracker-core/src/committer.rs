@@ -36,6 +36,9 @@ pub enum Unavailable {
     /// The store will not take this change, whenever it is sent.
     #[error("the database does not take this report")]
     Rejected,
+    /// As much is owed to an output as may be: nothing was done.
+    #[error("too many messages wait for an output that is away")]
+    OutboxFull,
     /// Neither an output nor the store takes log messages.
     #[error("no output and no store is there to take log messages")]
     Nowhere,

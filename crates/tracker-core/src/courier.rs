@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
@@ -20,8 +20,10 @@ use crate::group::{Change, Decision, Owed};
 use crate::output::{Delivery, Output};
 use crate::queue::{Queue, Queued, queue};
 use crate::relay::{Relay, Relays};
-use crate::store::Store;
-use crate::tracker::Tasks;
+use crate::standing::{OutputStatus, Standing};
+use crate::store::{OwedBatch, Store};
+use crate::time;
+use crate::tracker::{OutboxLimits, Tasks};
 
 /// How many parcels are taken up together.
 const LOAD: usize = 256;
@@ -29,14 +31,18 @@ const LOAD: usize = 256;
 const WAITING: usize = 8_192;
 /// How many bytes of parcels may wait in memory for an output.
 const WAITING_BYTES: usize = 64 << 20;
+/// After how many bytes a batch of log messages takes no more.
+const BATCH_BYTES: usize = 4 << 20;
 /// How many owed batches are read from the outbox at once.
-const OWED: usize = 64;
+const OWED: usize = 256;
 /// How often an idle courier looks whether it has missed something.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is owed for so long has been missed.
+const LONG_AGO: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 /// How many delivered batches a courier remembers, more than can be on their way to it in memory.
-const REMEMBERED: usize = WAITING + 64;
+const REMEMBERED: usize = WAITING + OWED;
 
 type Reply = oneshot::Sender<Result<(), Unavailable>>;
 
@@ -70,7 +76,8 @@ pub(crate) struct Couriers {
 struct Way {
     output: Arc<dyn Output>,
     queue: Queue<Parcel>,
-    /// Something owed did not fit into the queue: the courier must look into the outbox.
+    standing: Arc<Standing>,
+    /// Something is owed that is not in the queue: the courier must look into the outbox.
     overflowed: Arc<AtomicBool>,
 }
 
@@ -90,12 +97,15 @@ impl Couriers {
             .map(|output| {
                 let (queue, intake) = queue(WAITING, WAITING_BYTES);
                 let overflowed = Arc::new(AtomicBool::new(false));
+                let standing = Arc::new(Standing::new(output.name()));
                 let courier = Courier {
                     output: output.clone(),
                     store: store.clone(),
                     committer: committer.clone(),
                     relays: relays.clone(),
                     intake,
+                    standing: standing.clone(),
+                    stock_taken: None,
                     overflowed: overflowed.clone(),
                     is_open: true,
                     settling: Vec::new(),
@@ -104,7 +114,7 @@ impl Couriers {
                     complaint: Complaint::about(format!("output `{}`", output.name())),
                 };
                 tasks.couriers.spawn(courier.run());
-                Way { output: output.clone(), queue, overflowed }
+                Way { output: output.clone(), queue, standing, overflowed }
             })
             .collect();
         Arc::new(Self { ways, relays, outputs: durable.into() })
@@ -113,6 +123,17 @@ impl Couriers {
     /// The outputs that must have every event.
     pub(crate) fn outputs(&self) -> Arc<[Arc<dyn Output>]> {
         self.outputs.clone()
+    }
+
+    /// How each output stands that must have every event.
+    pub(crate) fn statuses(&self) -> Vec<OutputStatus> {
+        self.ways.iter().map(|way| way.standing.status()).collect()
+    }
+
+    /// Refuses when as much is owed to an output as may be.
+    pub(crate) fn check_room(&self, limits: OutboxLimits) -> Result<(), Unavailable> {
+        let has_room = self.ways.iter().all(|way| way.standing.has_room(limits));
+        if has_room { Ok(()) } else { Err(Unavailable::OutboxFull) }
     }
 
     /// Passes on what a commit made happen.
@@ -160,7 +181,8 @@ impl Couriers {
 
 impl Way {
     fn dispatch(&self, batch: Arc<Batch>) {
-        let bytes = batch.events.iter().map(|event| event.size()).sum();
+        let bytes = batch.size();
+        self.standing.owed(batch.messages(), bytes);
         if self.overflowed.load(Ordering::Acquire) || self.queue.try_send(Parcel::Owed(batch), bytes).is_err() {
             self.overflowed.store(true, Ordering::Release);
         }
@@ -179,6 +201,9 @@ struct Courier {
     committer: Arc<Committer>,
     relays: Relays,
     intake: mpsc::Receiver<Queued<Parcel>>,
+    standing: Arc<Standing>,
+    /// When the backlog was counted last.
+    stock_taken: Option<Instant>,
     overflowed: Arc<AtomicBool>,
     is_open: bool,
     /// Delivered batches whose removal from the outbox is not confirmed yet.
@@ -196,13 +221,22 @@ impl Courier {
         let mut is_behind = true;
         let mut parcels = Vec::with_capacity(LOAD);
         while self.is_open {
+            self.standing.set_behind(is_behind);
             if is_behind {
                 self.catch_up().await;
                 is_behind = false;
                 continue;
             }
+            if self.take_stock().await {
+                is_behind = true;
+                continue;
+            }
             let taken = tokio::time::timeout(LOOK_EVERY, self.intake.recv_many(&mut parcels, LOAD)).await;
             self.is_open = taken != Ok(0);
+            if taken.is_err() {
+                // Nothing is on its way in memory.
+                self.delivered.clear();
+            }
             is_behind = !self.forward(std::mem::take(&mut parcels)).await;
         }
         for (_, answer) in std::mem::take(&mut self.settling) {
@@ -226,12 +260,12 @@ impl Courier {
         let batches: Vec<_> = loads.iter().map(|load| load.batch.clone()).collect();
         match self.output.deliver(&batches, &self.settled).await {
             Ok(()) => {
-                self.complaint.works();
+                self.works();
                 self.settled.clear();
                 self.confirm(loads)
             }
             Err(error) => {
-                self.complaint.failed(&error);
+                self.failed(&error);
                 for load in loads.into_iter().filter(|load| !load.directs.is_empty()) {
                     self.owe(load).await;
                 }
@@ -251,13 +285,13 @@ impl Courier {
                 Parcel::Direct(direct) => directs.push(direct),
                 Parcel::Owed(batch) if self.delivered.contains(&batch.id) => {}
                 Parcel::Owed(batch) => {
-                    loads.extend(direct_load(&mut directs));
+                    loads.extend(direct_loads(&mut directs));
                     loads.push(Load { batch, directs: Vec::new() });
                 }
                 Parcel::Close => self.is_open = false,
             }
         }
-        loads.extend(direct_load(&mut directs));
+        loads.extend(direct_loads(&mut directs));
         (loads, shares)
     }
 
@@ -298,25 +332,34 @@ impl Courier {
         !failed
     }
 
-    /// Delivers from the outbox until nothing is owed, whatever that takes. Meanwhile, what comes in is owed as well.
+    /// Delivers from the outbox until nothing is owed, whatever that takes. Meanwhile, what comes in is owed as well. Only
+    /// for the last readings it waits in the queue, as long as that has room, or a stream of reports would keep the
+    /// courier behind for ever.
     async fn catch_up(&mut self) {
         let mut pause = PAUSES.0;
+        let mut is_nearly_done = false;
         while self.is_open {
+            self.take_stock().await;
             self.overflowed.store(false, Ordering::Release);
             let settled = std::mem::take(&mut self.settled);
             let drained = drain(self.output.clone(), self.store.clone(), self.committer.clone(), settled);
-            match self.while_taking_in(drained).await {
-                Some(Ok(batches)) if batches.is_empty() => return,
-                Some(Ok(batches)) => {
-                    self.complaint.works();
+            let drained = if is_nearly_done { Some(drained.await) } else { self.while_taking_in(drained).await };
+            let has_missed_some = self.overflowed.load(Ordering::Acquire);
+            match drained {
+                Some(Ok(owed)) if owed.is_empty() && !has_missed_some => return,
+                Some(Ok(owed)) if owed.is_empty() => is_nearly_done = !is_nearly_done,
+                Some(Ok(owed)) => {
+                    is_nearly_done &= !has_missed_some;
+                    self.works();
                     pause = PAUSES.0;
-                    self.delivered.extend(&batches);
+                    self.delivered.extend(owed.iter().map(|owed| owed.batch.id));
                     let surplus = self.delivered.len().saturating_sub(REMEMBERED);
                     self.delivered.drain(..surplus);
-                    self.settled = batches;
+                    self.settled = owed.iter().filter(|owed| !owed.is_taken_over).map(|owed| owed.batch.id).collect();
                 }
                 Some(Err(error)) => {
-                    self.complaint.failed(error.as_ref());
+                    self.failed(error.as_ref());
+                    is_nearly_done = false;
                     self.while_taking_in(tokio::time::sleep(jitter(pause))).await;
                     pause = PAUSES.1.min(pause * 2);
                 }
@@ -351,17 +394,42 @@ impl Courier {
                     directs.push(direct);
                     shares.push(share);
                 }
-                (Parcel::Owed(_), _) => {}
+                // It may be too new for a reading that is under way.
+                (Parcel::Owed(_), _) => self.overflowed.store(true, Ordering::Release),
                 (Parcel::Close, _) => self.is_open = false,
             }
         }
-        if let Some(load) = direct_load(&mut directs) {
+        for load in direct_loads(&mut directs) {
             self.owe(load).await;
         }
     }
 
+    /// Counts the backlog, once in a while; when it cannot be counted the last figures stand. Whether there is something
+    /// in it that should have been delivered long ago, such as what was taken over from another replica.
+    async fn take_stock(&mut self) -> bool {
+        if self.stock_taken.is_some_and(|taken| taken.elapsed() < LOOK_EVERY) {
+            return false;
+        }
+        self.stock_taken = Some(Instant::now());
+        let Ok(backlog) = self.store.take_stock(self.output.name()).await else { return false };
+        self.standing.counted(backlog);
+        backlog.oldest.is_some_and(|oldest| (time::now() - oldest).to_std().is_ok_and(|age| age > LONG_AGO))
+    }
+
+    fn works(&mut self) {
+        self.complaint.works();
+        self.standing.works();
+    }
+
+    fn failed(&mut self, error: &dyn Error) {
+        self.complaint.failed(error);
+        self.standing.failed(error);
+    }
+
     /// Commits a batch to the outbox and answers those who wait for it.
     async fn owe(&self, load: Load) {
+        self.overflowed.store(true, Ordering::Release);
+        self.standing.owed(load.batch.messages(), load.batch.size());
         let owed = Owed { output: self.output.name().to_owned(), batch: load.batch };
         let outcome = self.committer.commit(&self.output.name(), Change::Owe(owed)).await;
         self.answer(load.directs, outcome.map(drop));
@@ -380,13 +448,22 @@ impl Courier {
     }
 }
 
-fn direct_load(directs: &mut Vec<Direct>) -> Option<Load> {
-    if directs.is_empty() {
-        return None;
+/// Makes batches of `directs`, none much larger than an output can take within its deadline.
+fn direct_loads(directs: &mut Vec<Direct>) -> Vec<Load> {
+    let mut loads = Vec::new();
+    let mut rest = std::mem::take(directs).into_iter().peekable();
+    while rest.peek().is_some() {
+        let mut bytes = 0;
+        let directs: Vec<_> = std::iter::from_fn(|| {
+            let direct = rest.next_if(|_| bytes < BATCH_BYTES)?;
+            bytes += direct.event.size();
+            Some(direct)
+        })
+        .collect();
+        let batch = Arc::new(Batch::new(directs.iter().map(|direct| direct.event.clone()).collect()));
+        loads.push(Load { batch, directs });
     }
-    let directs = std::mem::take(directs);
-    let batch = Arc::new(Batch::new(directs.iter().map(|direct| direct.event.clone()).collect()));
-    Some(Load { batch, directs })
+    loads
 }
 
 /// Delivers the oldest of what is owed and settles it; what that was, nothing when nothing is owed.
@@ -395,16 +472,17 @@ async fn drain(
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
     settled: Vec<Uuid>,
-) -> Result<Vec<Uuid>, Box<dyn Error + Send + Sync>> {
+) -> Result<Vec<OwedBatch>, Box<dyn Error + Send + Sync>> {
     let owed = store.owed(output.name(), OWED).await?;
     if owed.is_empty() {
         return Ok(Vec::new());
     }
-    output.deliver(&owed, &settled).await?;
-    let batches: Vec<_> = owed.iter().map(|batch| batch.id).collect();
-    let change = Change::Settle { output: output.name().to_owned(), batches: batches.clone() };
+    let batches: Vec<_> = owed.iter().map(|owed| owed.batch.clone()).collect();
+    output.deliver(&batches, &settled).await?;
+    let batches = batches.iter().map(|batch| batch.id).collect();
+    let change = Change::Settle { output: output.name().to_owned(), batches };
     committer.commit(&output.name(), change).await?;
-    Ok(batches)
+    Ok(owed)
 }
 
 /// Between three quarters of `pause` and all of it, so that replicas do not come back in step.

@@ -82,4 +82,9 @@ impl Batch {
     pub fn messages(&self) -> usize {
         self.events.iter().map(|event| event.messages()).sum()
     }
+
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.events.iter().map(|event| event.size()).sum()
+    }
 }

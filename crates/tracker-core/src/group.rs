@@ -43,7 +43,7 @@ impl Change {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => report.members.size(),
             Self::StartServer(report) | Self::FinishServer(report) => report.members.size(),
             Self::KeepLogs(event) => event.size(),
-            Self::Owe(owed) => owed.batch.events.iter().map(|event| event.size()).sum(),
+            Self::Owe(owed) => owed.batch.size(),
             Self::Settle { batches, .. } => size_of_val(batches.as_slice()),
         }
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use crate::output::chain;
+use crate::standing::OutputStatus;
 use crate::time::{self, Timestamp};
 
 /// How long one test may take.
@@ -18,6 +19,8 @@ pub struct Health {
     pub duration: Duration,
     /// The tests: `db` first, then the outputs.
     pub tests: Vec<HealthTest>,
+    /// How the outputs stand that must have everything.
+    pub outputs: Vec<OutputStatus>,
 }
 
 impl Health {

@@ -41,6 +41,7 @@ mod output;
 mod queue;
 mod relay;
 mod server;
+mod standing;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -61,8 +62,9 @@ pub use members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MA
 pub use memory::MemoryStore;
 pub use output::{Delivery, Output, OutputError, chain};
 pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};
-pub use store::{Page, Store, StoreError};
-pub use tracker::{Tracker, TrackerBuilder, TrackerError};
+pub use standing::OutputStatus;
+pub use store::{Backlog, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
 
 /// Keeps the example in the README compiling.
 #[cfg(doctest)]

@@ -12,7 +12,7 @@ use crate::group::{Decision, Group, Records};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::server::{Hostname, Server, ServerKey};
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Backlog, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -118,10 +118,26 @@ impl Store for MemoryStore {
         Ok(paged(tables.logs.get(&id).into_iter().flatten().cloned(), page))
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
         let tables = self.tables();
-        let owed = tables.outbox.iter().filter(|((name, _), _)| name == output);
-        Ok(owed.map(|(_, batch)| batch.clone()).take(limit).collect())
+        let mut bytes = 0;
+        let owed = tables.outbox.iter().filter(|((name, _), _)| name == output).take_while(|(_, batch)| {
+            let is_enough = bytes >= OWED_BYTES;
+            bytes += batch.size();
+            !is_enough
+        });
+        Ok(owed.map(|(_, batch)| OwedBatch { batch: batch.clone(), is_taken_over: false }).take(limit).collect())
+    }
+
+    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
+        let tables = self.tables();
+        let mut backlog = Backlog::default();
+        for (_, batch) in tables.outbox.iter().filter(|((name, _), _)| name == output) {
+            backlog.messages += batch.messages() as u64;
+            backlog.bytes += batch.size() as u64;
+            backlog.oldest = backlog.oldest.or(batch.events.first().map(|event| event.at));
+        }
+        Ok(backlog)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -22,7 +22,7 @@ pub enum Delivery {
 /// Where events are forwarded to, such as a Redis list or StatsD.
 ///
 /// A [`Tracker`](crate::Tracker) delivers to each output one call at a time and in order; outputs do not wait for
-/// each other. [`testing::output_suite`](crate::testing) holds an implementation against what is said here.
+/// each other. `testing::output_suite` (feature `testing`) holds an implementation against what is said here.
 #[async_trait]
 pub trait Output: Debug + Send + Sync + 'static {
     /// The output's name in the health report, the log and the outbox. It must not change between releases.
@@ -83,8 +83,8 @@ pub fn chain(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         line.push_str(": ");
-        line.push_str(&cause.to_string());
+        line.push_str(cause.to_string().trim());
         source = cause.source();
     }
-    line
+    line.replace('\n', " ")
 }

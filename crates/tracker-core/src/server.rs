@@ -17,9 +17,10 @@ impl Hostname {
     /// Takes `text` as a hostname; nothing is asked of its form but that it is not empty.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty or longer than 2,048 characters.
+    /// [`Invalid`] when it is empty, longer than 2,048 characters, or has a NUL.
     pub fn new(text: String) -> Result<Self, Invalid> {
         match text.chars().count() {
+            _ if text.contains('\0') => Err(Invalid::member("hostname", "must not have a NUL")),
             0 => Err(Invalid::member("hostname", "must not be empty")),
             1..=MAX_TEXT => Ok(Self(text)),
             _ => Err(Invalid::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),

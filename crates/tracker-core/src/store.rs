@@ -13,6 +13,7 @@ use crate::group::{Decision, Group};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::server::{Hostname, Server};
+use crate::time::Timestamp;
 
 /// A part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +24,33 @@ pub struct Page {
     pub offset: u64,
 }
 
+/// After how many bytes a reading of the outbox ends, so that a long backlog takes little memory.
+pub const OWED_BYTES: usize = 4 << 20;
+
+/// A batch as the outbox has it.
+#[derive(Debug, Clone)]
+pub struct OwedBatch {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// It was taken over from a replica that seemed to be gone, and may come back: the output must go on recognising
+    /// the batch.
+    pub is_taken_over: bool,
+}
+
+/// How much is owed to an output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// The messages: of a log batch each message, of anything else one.
+    pub messages: u64,
+    /// Their size in the store, in bytes.
+    pub bytes: u64,
+    /// When the oldest of them was recorded.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Where the records live, and what is still owed to each output.
 ///
-/// [`testing::store_suite`](crate::testing) holds an implementation against what is said here.
+/// `testing::store_suite` (feature `testing`) holds an implementation against what is said here.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// How many groups may commit at the same time. Changes of one deployment always go through the same lane.
@@ -72,11 +97,19 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot be read.
     async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError>;
 
-    /// The oldest batches that are owed to `output`, in the order of their ids.
+    /// The oldest batches that are owed to `output`, in the order of their ids: `limit` of them, but few more bytes
+    /// than [`OWED_BYTES`]; none only when nothing is owed.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError>;
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError>;
+
+    /// Counts what is owed to `output`, and takes over what replicas that are gone have left behind. Called about once
+    /// a second.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be used.
+    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError>;
 
     /// Tests that the store can be read and written.
     ///

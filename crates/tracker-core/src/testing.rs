@@ -13,7 +13,7 @@ use crate::log::{LogBatch, LogDeploymentId};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output, OutputError};
 use crate::server::{Hostname, ServerReport};
-use crate::store::{Page, Store};
+use crate::store::{Backlog, OWED_BYTES, OwedBatch, Page, Store};
 use crate::{Deployment, DeploymentMembers, DeploymentReport, DeploymentResult, time};
 
 /// A new deployment id.
@@ -341,7 +341,7 @@ async fn logs_are_kept(store: &dyn Store) {
 }
 
 async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {
-    let ids = |owed: &[Arc<Batch>]| owed.iter().map(|batch| batch.id).collect::<Vec<_>>();
+    let ids = |owed: &[OwedBatch]| owed.iter().map(|owed| owed.batch.id).collect::<Vec<_>>();
     let earlier = ids(&store.owed("sink", 1000).await.expect("a query"));
     assert!(!earlier.is_empty(), "what the earlier cases recorded is owed");
     assert!(store.owed("another", 10).await.expect("a query").is_empty());
@@ -359,9 +359,21 @@ async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {
     let owed = store.owed("sink", 10).await.expect("a query");
     assert_eq!(ids(&owed), [start.batch.id, direct.id], "in the order of their ids, each once");
     let as_json = |batch: &Batch| serde_json::to_string(&batch.events).expect("events are JSON");
-    assert_eq!(as_json(&owed[0]), as_json(&start.batch));
-    assert_eq!(as_json(&owed[1]), as_json(&direct));
+    assert_eq!(as_json(&owed[0].batch), as_json(&start.batch));
+    assert_eq!(as_json(&owed[1].batch), as_json(&direct));
     assert_eq!(ids(&store.owed("sink", 1).await.expect("a query")), [start.batch.id]);
+    let backlog = store.take_stock("sink").await.expect("a query");
+    assert_eq!((backlog.messages, backlog.oldest), (2, Some(start.batch.events[0].at)));
+    assert!((1..100_000).contains(&backlog.bytes), "{backlog:?}");
     commit(store, vec![Change::Settle { output: "sink".into(), batches: vec![start.batch.id, direct.id] }]).await;
     assert!(store.owed("sink", 10).await.expect("a query").is_empty());
+    assert_eq!(store.take_stock("sink").await.expect("a query"), Backlog::default());
+
+    let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(OWED_BYTES / 2));
+    for _ in 0..4 {
+        let batch = Arc::new(Batch::new(vec![logged(&long)]));
+        commit(store, vec![Change::Owe(Owed { output: "sink".into(), batch })]).await;
+    }
+    let owed = store.owed("sink", 10).await.expect("a query");
+    assert!((1..4).contains(&owed.len()), "a reading ends after some bytes: {}", owed.len());
 }

@@ -17,6 +17,7 @@ use crate::log::{LogBatch, LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output};
 use crate::server::{Hostname, Server, ServerReport};
+use crate::standing::OutputStatus;
 use crate::store::{Page, Store, StoreError};
 use crate::time;
 
@@ -32,6 +33,7 @@ struct Inner {
     store: Arc<dyn Store>,
     outputs: Vec<Arc<dyn Output>>,
     keep_logs: bool,
+    outbox_limits: OutboxLimits,
     committer: Arc<Committer>,
     couriers: Arc<Couriers>,
     tasks: Mutex<Tasks>,
@@ -64,6 +66,21 @@ pub enum TrackerError {
     Unavailable(#[from] Unavailable),
 }
 
+/// How much may be owed to each output. Beyond that, reports are refused with [`Unavailable::OutboxFull`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Messages: of a log batch each message, of anything else one. 1,000,000 by default.
+    pub max_messages: u64,
+    /// Bytes in the store. 1 GiB by default.
+    pub max_bytes: u64,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self { max_messages: 1_000_000, max_bytes: 1 << 30 }
+    }
+}
+
 /// Builds a [`Tracker`].
 #[derive(Debug)]
 pub struct TrackerBuilder {
@@ -71,6 +88,7 @@ pub struct TrackerBuilder {
     outputs: Vec<Arc<dyn Output>>,
     keep_logs: Option<bool>,
     commit_deadline: Duration,
+    outbox_limits: OutboxLimits,
 }
 
 impl TrackerBuilder {
@@ -85,6 +103,13 @@ impl TrackerBuilder {
     #[must_use]
     pub fn keep_logs(mut self, keep: bool) -> Self {
         self.keep_logs = Some(keep);
+        self
+    }
+
+    /// How much may be owed to each output.
+    #[must_use]
+    pub fn outbox_limits(mut self, limits: OutboxLimits) -> Self {
+        self.outbox_limits = limits;
         self
     }
 
@@ -109,6 +134,7 @@ impl TrackerBuilder {
             store: self.store,
             outputs: self.outputs,
             keep_logs: self.keep_logs.unwrap_or(!durable),
+            outbox_limits: self.outbox_limits,
             committer,
             couriers,
             tasks: Mutex::new(tasks),
@@ -124,6 +150,7 @@ impl Tracker {
             outputs: Vec::new(),
             keep_logs: None,
             commit_deadline: Duration::from_secs(5),
+            outbox_limits: OutboxLimits::default(),
         }
     }
 
@@ -180,11 +207,13 @@ impl Tracker {
         if self.0.keep_logs {
             self.commit(id, Change::KeepLogs(event)).await
         } else {
+            self.0.couriers.check_room(self.0.outbox_limits)?;
             Ok(self.0.couriers.send(event).await?)
         }
     }
 
     async fn commit(&self, id: DeploymentId, change: Change) -> Result<(), TrackerError> {
+        self.0.couriers.check_room(self.0.outbox_limits)?;
         match self.0.committer.commit(&id, change).await? {
             Outcome::Recorded | Outcome::Unchanged => Ok(()),
             Outcome::Conflict { field } => Err(TrackerError::Conflict { field }),
@@ -242,7 +271,8 @@ impl Tracker {
         answered(self.0.store.logs(id, page).await)
     }
 
-    /// Tests the store and every output, all at the same time, for [`health::TEST_DEADLINE`] at the most.
+    /// Tests the store and every output, all at the same time, for [`health::TEST_DEADLINE`] at the most. An output
+    /// that can be reached fails nevertheless while it takes no deliveries.
     pub async fn health(&self) -> Health {
         let (generated_at, begun) = (time::now(), Instant::now());
         let mut running = JoinSet::new();
@@ -253,7 +283,32 @@ impl Tracker {
         let mut tests = vec![health::test("db", self.0.store.check()).await];
         tests.extend(running.join_all().await);
         tests[1..].sort_by(|a: &HealthTest, b| a.name.cmp(&b.name));
-        Health { generated_at, duration: begun.elapsed(), tests }
+        let outputs = self.outputs();
+        for test in &mut tests {
+            let failing = outputs.iter().find(|output| output.name == test.name && output.failing_since.is_some());
+            if let Some((_, error)) = failing.and_then(|output| output.last_error.as_ref()) {
+                test.error.get_or_insert_with(|| error.clone());
+            }
+        }
+        Health { generated_at, duration: begun.elapsed(), tests, outputs }
+    }
+
+    /// How the outputs stand that must have everything.
+    pub fn outputs(&self) -> Vec<OutputStatus> {
+        self.0.couriers.statuses()
+    }
+
+    /// Tests whether a report can be made durable now: the store takes it, and the outbox has room. An output that is
+    /// away does not matter as long as it has.
+    ///
+    /// # Errors
+    /// [`TrackerError::Unavailable`].
+    pub async fn ready(&self) -> Result<(), TrackerError> {
+        self.0.couriers.check_room(self.0.outbox_limits)?;
+        match health::test("db", self.0.store.check()).await.error {
+            None => Ok(()),
+            Some(_) => Err(Unavailable::Store.into()),
+        }
     }
 
     /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered

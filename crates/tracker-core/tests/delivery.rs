@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{
-    Batch, Decision, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group, Hostname, LogDeploymentId,
-    LogMessage, MemoryStore, Output, OutputError, Page, Server, Store, StoreError, Tracker, TrackerError, Unavailable,
+    Backlog, Batch, Decision, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group, Hostname,
+    LogDeploymentId, LogMessage, MemoryStore, OutboxLimits, Output, OutputError, OwedBatch, Page, Server, Store,
+    StoreError, Tracker, TrackerError, Unavailable,
 };
 
 const WORKS: u8 = 0;
@@ -101,6 +102,8 @@ fn lines_of(event: &Event) -> Vec<String> {
 struct Shared {
     memory: Arc<MemoryStore>,
     is_away: Arc<AtomicU8>,
+    /// How long the answer to a reading of the outbox is on its way, in milliseconds.
+    owed_takes: Arc<AtomicU8>,
 }
 
 impl Shared {
@@ -139,8 +142,14 @@ impl Store for Shared {
         self.there()?.logs(id, page).await
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
-        self.there()?.owed(output, limit).await
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
+        let owed = self.there()?.owed(output, limit).await;
+        tokio::time::sleep(Duration::from_millis(self.owed_takes.load(SeqCst).into())).await;
+        owed
+    }
+
+    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
+        self.there()?.take_stock(output).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -299,4 +308,52 @@ async fn kept_logs_are_both_kept_and_forwarded() {
     let kept: Vec<_> = kept.expect("kept").iter().map(|message| message.object().get().to_owned()).collect();
     assert_eq!(kept, expected[0][1..3]);
     tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
+    let (store, list) = (Shared::default(), List::default());
+    list.set(FAILS);
+    let limits = OutboxLimits { max_messages: 10, max_bytes: 1 << 20 };
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).outbox_limits(limits).start();
+    let first = new_id();
+    tracker.start_deployment(deployment_report(first, "{}")).await.expect("taken");
+    eventually("the output is known to be behind", async || tracker.outputs()[0].is_behind).await;
+    let mut taken = vec![vec![format!("start {first}")]];
+    let full = TrackerError::Unavailable(Unavailable::OutboxFull);
+    let refusal = loop {
+        let id = new_id();
+        match tracker.start_deployment(deployment_report(id, "{}")).await {
+            Ok(()) => taken.push(vec![format!("start {id}")]),
+            Err(refusal) => break refusal,
+        }
+        assert!(taken.len() <= 12, "the bound holds");
+    };
+    assert_eq!(refusal, full);
+    assert!(taken.len() >= 9, "and not before: {}", taken.len());
+    assert_eq!(tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await, Err(full.clone()));
+    assert_eq!(tracker.ready().await, Err(full));
+    eventually("the backlog is told", async || tracker.outputs()[0].backlog.messages == taken.len() as u64).await;
+    let status = tracker.outputs().remove(0);
+    assert!(status.failing_since.is_some() && status.last_error.is_some_and(|(_, error)| error.contains("it is away")));
+
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &taken).await;
+    eventually("there is room again", async || tracker.ready().await.is_ok()).await;
+    eventually("all is well", async || tracker.outputs()[0].failing_since.is_none()).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_during_the_last_reading_of_the_outbox_is_not_forgotten() {
+    for _ in 0..10 {
+        let (store, list) = (Shared::default(), List::default());
+        store.owed_takes.store(20, SeqCst);
+        let tracker = start(&store, &list);
+        let expected = deploy_many(&tracker, 3).await;
+        let begun = std::time::Instant::now();
+        arrives_once_in_order(&store, &list, &expected).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "at once, not when it is missed");
+        tracker.shutdown(Duration::from_secs(5)).await;
+    }
 }

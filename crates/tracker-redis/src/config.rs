@@ -23,7 +23,7 @@ pub struct RedisConfig {
     pub port: u16,
     /// The Unix socket of the Redis server, instead of `host` and `port`. Default: none.
     pub path: Option<PathBuf>,
-    /// The ACL user. It needs EVAL, RPUSH, SET, DEL, TYPE and PING, on `key` and on every key that begins with
+    /// The ACL user. It needs EVAL, RPUSH, LLEN, SET, DEL, TYPE and PING, on `key` and on every key that begins with
     /// `{key}:delivered:` (braces included). Default: none, which is Redis' user `default`.
     #[serde(deserialize_with = "text")]
     pub username: Option<String>,
@@ -40,6 +40,9 @@ pub struct RedisConfig {
     /// Members that every element gets; they replace members of the same name. Default: none.
     #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
+    /// How many elements the list may hold before further ones wait in the outbox, because Logstash is behind. The
+    /// last push may exceed it. Default: none.
+    pub max_list_length: Option<u64>,
     /// How long one push may take, in milliseconds, 1 to 600,000. After that it is not known whether Redis has the
     /// push, and it is sent again; Redis takes it once. Default: `2000`.
     pub timeout_millis: u64,
@@ -61,6 +64,7 @@ impl Default for RedisConfig {
             index: "deployment-tracker".into(),
             format: Format::default(),
             additional_fields: Map::new(),
+            max_list_length: None,
             timeout_millis: 2_000,
             connect_timeout_millis: 2_000,
         }
@@ -147,7 +151,11 @@ pub enum ConfigError {
 }
 
 impl RedisConfig {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Holds each value against its range.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the key and says what would be right.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.path.is_none() && self.host.trim().is_empty() {
             return Err(ConfigError::Empty("host"));
         }

@@ -27,6 +27,7 @@ pub struct RedisOutput {
     address: String,
     key: String,
     keys: Keys,
+    max_list_length: Option<u64>,
     encoder: Encoder,
     pushes: Link,
     /// Of their own, so that a test does not wait behind a push, nor end one.
@@ -43,6 +44,7 @@ impl RedisOutput {
         Ok(Self {
             address: config.address(),
             keys: Keys::new(&config.key),
+            max_list_length: config.max_list_length,
             encoder: Encoder::new(&config),
             pushes: Link::new(&config),
             checks: Link::new(&config),
@@ -57,7 +59,7 @@ impl RedisOutput {
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
         let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let (keys, arguments) = push.into_arguments(&self.keys);
+        let (keys, arguments) = push.into_arguments(&self.keys, self.max_list_length);
         let pushed: Result<(), Error> = lease.client().eval(SCRIPT, keys, Value::Array(arguments)).await;
         pushed.map_err(|error| self.failed("push to", error))?;
         lease.keep();
@@ -77,6 +79,12 @@ impl RedisOutput {
         let details = error.details();
         if details.contains("WRONGTYPE") {
             return OutputError::new(not_a_list(&self.key), error);
+        }
+        if details.contains("CONGESTED") {
+            return OutputError::message(format!(
+                "the list `{}` in Redis is as long as `redis.max_list_length` lets it be; is Logstash behind?",
+                self.key
+            ));
         }
         let remedy = match error.kind() {
             ErrorKind::Auth => "; check `redis.username` and `redis.password`",

@@ -82,10 +82,11 @@ impl Push {
     }
 
     /// The script's KEYS and ARGV.
-    pub(crate) fn into_arguments(self, keys: &Keys) -> (Vec<Key>, Vec<Value>) {
+    pub(crate) fn into_arguments(self, keys: &Keys, max_list_length: Option<u64>) -> (Vec<Key>, Vec<Value>) {
         let Self { markers, settled, elements: Elements { bytes, ends }, batch_ends } = self;
         let bytes = Bytes::from(bytes);
-        let mut arguments = Vec::with_capacity(1 + batch_ends.len() + ends.len());
+        let mut arguments = Vec::with_capacity(2 + batch_ends.len() + ends.len());
+        arguments.push(max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
         arguments.push(count(batch_ends.len()));
         let (mut start, mut first) = (0, 0);
         for batch_end in batch_ends {

@@ -273,3 +273,17 @@ async fn connections_are_used_again_and_closed() {
     output.close().await;
     eventually("the connections are closed", async || redis.connections() == 0).await;
 }
+
+#[tokio::test]
+async fn a_list_as_long_as_it_may_be_takes_repeats_and_nothing_new() {
+    let redis = Redis::start(None);
+    let output = output(RedisConfig { max_list_length: Some(3), ..redis.config() });
+    let (first, second) = (many(0..4), many(4..5));
+    output.deliver(std::slice::from_ref(&first), &[]).await.expect("there is room");
+    let refused = output.deliver(&[first.clone(), second.clone()], &[]).await.expect_err("there is none");
+    assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
+    output.deliver(std::slice::from_ref(&first), &[]).await.expect("what is there needs no room");
+    redis.ask(&["LPOP", "logstash", "2"]);
+    output.deliver(&[first, second], &[]).await.expect("there is room again");
+    assert_eq!(messages(&redis), [2, 3, 4]);
+}

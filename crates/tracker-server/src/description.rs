@@ -36,6 +36,8 @@ use crate::{deployments, logs, servers, service};
         service::root,
         service::config,
         service::healthcheck,
+        service::livez,
+        service::readyz,
         service::openapi,
         service::swagger_json,
         service::swagger,
@@ -291,6 +293,39 @@ pub struct HealthTest {
     result: String,
     /// What is wrong, when it failed.
     #[schema(required = false)]
+    error: String,
+    /// What is owed to an output that must have everything, if anything is.
+    #[schema(required = false)]
+    backlog: Backlog,
+    /// Since when deliveries fail, while they do.
+    #[schema(format = DateTime, required = false)]
+    failing_since: String,
+    /// What went wrong last, if anything did since the start.
+    #[schema(required = false)]
+    last_error: LastError,
+}
+
+/// What is owed to an output, as of a second ago.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "a shape, for the description only")]
+pub struct Backlog {
+    /// Messages: of a log batch each message, of anything else one.
+    messages: u64,
+    /// Their size in the database.
+    bytes: u64,
+    /// When the oldest of them was recorded.
+    #[schema(format = DateTime)]
+    oldest_at: String,
+}
+
+/// What went wrong last.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "a shape, for the description only")]
+pub struct LastError {
+    /// When.
+    #[schema(format = DateTime)]
+    at: String,
+    /// What.
     error: String,
 }
 

@@ -16,6 +16,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(at("/", "GET, HEAD").route(get(service::root)))
         .service(at("/config", "GET, HEAD").route(get(service::config)))
         .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
+        .service(at("/livez", "GET, HEAD").route(get(service::livez)))
+        .service(at("/readyz", "GET, HEAD").route(get(service::readyz)))
         .service(at("/openapi.json", "GET, HEAD").route(get(service::openapi)))
         .service(at("/swagger.json", "GET, HEAD").route(get(service::swagger_json)))
         .service(at("/swagger", "GET, HEAD").route(get(service::swagger)))

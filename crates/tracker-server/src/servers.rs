@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tracker_core::{DeploymentId, Hostname, ServerReport, Tracker};
+use tracker_core::{DeploymentId, Hostname, ServerReport, Tracker, TrackerError};
 
 use crate::body::Body;
 use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
@@ -89,8 +89,9 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
     )
 )]
 pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
-    let hostname = hostname.into_inner();
-    let servers = tracker.servers(Hostname::stored(hostname.clone()), paging.page).await;
-    let servers = servers.map_err(|error| ApiError::from_tracker(error, format_args!("server {hostname}")))?;
-    Ok(paging.answer(&servers))
+    let text = hostname.into_inner();
+    let named = |error| ApiError::from_tracker(error, format_args!("server {text}"));
+    // A name that cannot be recorded is not there.
+    let hostname = Hostname::new(text.clone()).map_err(|_| named(TrackerError::Unknown))?;
+    Ok(paging.answer(&tracker.servers(hostname, paging.page).await.map_err(named)?))
 }

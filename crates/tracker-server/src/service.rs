@@ -1,13 +1,14 @@
 //! What the service says of itself: `/config`, `/healthcheck`, the API description.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION};
 use actix_web::web::Data;
 use serde_json::{Map, Value, json};
-use tracker_core::{Tracker, time};
+use tracker_core::{Backlog, HealthTest, OutputStatus, Tracker, time};
 
 use crate::Settings;
-use crate::description::{Document, Health};
+use crate::description::{Document, Health, Unavailable};
 use crate::error::ApiError;
 
 /// Leads to the API documentation
@@ -36,28 +37,66 @@ pub async fn config(settings: Data<Settings>) -> HttpResponse {
 )]
 pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
     let health = tracker.health().await;
-    let tests: Map<_, _> = health
-        .tests
-        .iter()
-        .map(|test| {
-            let mut report = json!({
-                "test_name": test.name,
-                "tested_at": time::rfc3339(&test.tested_at),
-                "duration_millis": millis(test.duration),
-                "result": if test.error.is_none() { "passed" } else { "failed" },
-            });
-            if let Some(error) = &test.error {
-                report["error"] = Value::from(error.as_str());
-            }
-            (test.name.clone(), report)
-        })
-        .collect();
+    let tests: Map<_, _> =
+        health.tests.iter().map(|test| (test.name.clone(), test_report(test, &health.outputs))).collect();
     let mut response = if health.passed() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(json!({
         "generated_at": time::rfc3339(&health.generated_at),
         "duration_millis": millis(health.duration),
         "tests": tests,
     }))
+}
+
+fn test_report(test: &HealthTest, outputs: &[OutputStatus]) -> Value {
+    let mut report = json!({
+        "test_name": test.name,
+        "tested_at": time::rfc3339(&test.tested_at),
+        "duration_millis": millis(test.duration),
+        "result": if test.error.is_none() { "passed" } else { "failed" },
+    });
+    if let Some(error) = &test.error {
+        report["error"] = error.as_str().into();
+    }
+    if let Some(output) = outputs.iter().find(|output| output.name == test.name) {
+        let Backlog { messages, bytes, oldest } = output.backlog;
+        // While all is well, what is owed is on its way.
+        if let (true, Some(oldest)) = (output.is_behind, oldest) {
+            let oldest_at = time::rfc3339(&oldest);
+            report["backlog"] = json!({"messages": messages, "bytes": bytes, "oldest_at": oldest_at});
+        }
+        if let Some(since) = output.failing_since {
+            report["failing_since"] = time::rfc3339(&since).into();
+        }
+        if let Some((at, error)) = &output.last_error {
+            report["last_error"] = json!({"at": time::rfc3339(at), "error": error});
+        }
+    }
+    report
+}
+
+/// Whether the process runs
+#[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200, description = "It does")))]
+pub async fn livez() -> HttpResponse {
+    ok()
+}
+
+/// Whether a report can be made durable now
+///
+/// The database takes it, and the outbox has room. An output that is away does not matter as long as it has.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, description = "It can"), Unavailable))]
+pub async fn readyz(tracker: Data<Tracker>) -> Result<HttpResponse, ApiError> {
+    match tracker.ready().await {
+        Ok(()) => Ok(ok()),
+        Err(_) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "a report cannot be made durable now; see /healthcheck",
+        )),
+    }
+}
+
+fn ok() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
 fn millis(duration: std::time::Duration) -> f64 {

@@ -49,6 +49,8 @@ async fn every_described_method_is_routed_and_no_other() {
         "/",
         "/config",
         "/healthcheck",
+        "/livez",
+        "/readyz",
         "/openapi.json",
         "/swagger",
         "/swagger.json",

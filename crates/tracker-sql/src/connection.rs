@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracker_core::{
-    Batch, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Page, Server,
+    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
+    Page, Server,
 };
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -134,8 +136,8 @@ impl Connection {
         on_each!(self, bound())
     }
 
-    pub fn commit(&mut self, group: &Group) -> Result<Decision, Error> {
-        on_each!(self, commit(group))
+    pub fn commit(&mut self, owner: Uuid, group: &Group) -> Result<Decision, Error> {
+        on_each!(self, commit(owner, group))
     }
 
     pub fn check(&mut self) -> Result<(), Error> {
@@ -162,7 +164,11 @@ impl Connection {
         on_each!(self, queries::logs(id, page))
     }
 
-    pub fn owed(&mut self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, Error> {
-        on_each!(self, queries::owed(output, limit))
+    pub fn owed(&mut self, owner: Uuid, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
+        on_each!(self, queries::owed(owner, output, limit))
+    }
+
+    pub fn take_stock(&mut self, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+        on_each!(self, take_stock(owner, output))
     }
 }

@@ -6,7 +6,8 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Decision, Deployment, EventKind, Group, Records, Server};
+use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Records, Server};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -30,6 +31,25 @@ pub const HOSTNAMES: &str = r#"
         FROM h WHERE h.hostname IS NOT NULL
     )
     SELECT hostname::text FROM h WHERE hostname IS NOT NULL LIMIT $1 OFFSET $2"#;
+
+/// What is owed to an output, in figures.
+pub const BACKLOG: &str = r#"
+    SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
+           min("createdAt") AS oldest
+    FROM "Outbox" WHERE output = $1 AND owner = $2"#;
+
+/// Says that a replica is there, at most every two seconds.
+const SEEN: &str = r#"
+    INSERT INTO "Replicas" AS r VALUES ($1, now())
+    ON CONFLICT (replica) DO UPDATE SET "seenAt" = now() WHERE r."seenAt" < now() - interval '2 s'"#;
+
+/// Takes over what is owed by replicas that were not seen for long. Of several that try, one gets it.
+const TAKE_OVER: &str = r#"
+    WITH gone AS (
+        SELECT replica FROM "Replicas"
+        WHERE replica <> $1 AND "seenAt" < now() - interval '15 s' FOR UPDATE SKIP LOCKED
+    )
+    UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE output = $2 AND owner IN (SELECT replica FROM gone)"#;
 
 /// The number of the advisory lock that lets one of several starting replicas migrate at a time.
 const MIGRATION_LOCK: &str = "2015070717";
@@ -72,12 +92,12 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     migrated
 }
 
-pub fn commit(connection: &mut Connection, group: &Group) -> Result<Decision, Error> {
+pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
     let mut attempts = 1;
     loop {
         let committed = connection.transaction::<_, Error, _>(|connection| {
             let decision = group.decide(read(connection, group)?);
-            write(connection, &decision)?;
+            write(connection, owner, &decision)?;
             Ok(decision)
         });
         match committed {
@@ -85,6 +105,17 @@ pub fn commit(connection: &mut Connection, group: &Group) -> Result<Decision, Er
             committed => return committed,
         }
     }
+}
+
+/// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
+pub fn take_stock(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+    diesel::sql_query(SEEN).bind::<SqlUuid, _>(Id(owner)).execute(connection)?;
+    let taken_over =
+        diesel::sql_query(TAKE_OVER).bind::<SqlUuid, _>(Id(owner)).bind::<Text, _>(output).execute(connection)?;
+    if taken_over > 0 {
+        log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
+    }
+    queries::backlog(connection, owner, output)
 }
 
 /// Reads the records and locks them against other replicas, in the same order everywhere.
@@ -125,7 +156,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, decision: &Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Result<(), Error> {
     let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
     rows.sort_unstable_by_key(|row| row.deployment_id.0);
     for rows in rows.chunks(ROWS) {
@@ -186,7 +217,8 @@ fn write(connection: &mut Connection, decision: &Decision) -> Result<(), Error> 
     for rows in rows.chunks(ROWS) {
         diesel::insert_into(logs::table).values(rows).on_conflict_do_nothing().execute(connection)?;
     }
-    let rows = decision.owed.iter().map(OutboxRow::try_from).collect::<Result<Vec<_>, _>>().map_err(Error::Content)?;
+    let rows = decision.owed.iter().map(|owed| OutboxRow::new(owed, owner)).collect::<Result<Vec<_>, _>>();
+    let rows = rows.map_err(Error::Content)?;
     if !rows.is_empty() {
         diesel::insert_into(outbox::table).values(rows).on_conflict_do_nothing().execute(connection)?;
     }

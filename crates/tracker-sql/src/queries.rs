@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
-    Batch, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage, Page, Server,
+    Backlog, Batch, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage, OWED_BYTES,
+    OwedBatch, Page, Server,
 };
 use uuid::Uuid;
 
-use super::{Connection, HOSTNAMES};
+use super::{BACKLOG, Connection, HOSTNAMES};
 use crate::error::Error;
-use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
-use crate::schema::{deployments, logs, outbox, servers};
-use crate::values::Id;
+use crate::rows::{DeploymentRow, LogRow, ServerRow};
+use crate::schema::{SqlTime, SqlUuid, deployments, logs, outbox, servers};
+use crate::values::{Id, Time};
 
 fn offset(page: Page) -> i64 {
     i64::try_from(page.offset).unwrap_or(i64::MAX)
@@ -91,13 +92,51 @@ pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: Page) -> Re
     rows.into_iter().map(|row| row.try_into().map_err(Error::Content)).collect()
 }
 
-pub fn owed(connection: &mut Connection, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, Error> {
-    let rows = outbox::table
-        .filter(outbox::output.eq(output))
+pub fn owed(connection: &mut Connection, owner: Uuid, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
+    let sizes = outbox::table
+        .filter(outbox::output.eq(output).and(outbox::owner.eq(Id(owner))))
         .order(outbox::batch_id)
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-        .load::<OutboxRow>(connection)?;
-    rows.into_iter().map(|row| row.try_into().map_err(Error::Content)).collect()
+        .select((outbox::batch_id, outbox::bytes))
+        .load::<(Id, i64)>(connection)?;
+    let mut bytes = 0;
+    let few = sizes.into_iter().take_while(|(_, size)| {
+        let is_enough = bytes >= OWED_BYTES;
+        bytes += usize::try_from(*size).unwrap_or(0);
+        !is_enough
+    });
+    let ids: Vec<_> = few.map(|(id, _)| id).collect();
+    let rows = outbox::table
+        .filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids)))
+        .order(outbox::batch_id)
+        .select((outbox::batch_id, outbox::is_taken_over, outbox::events))
+        .load::<(Id, bool, String)>(connection)?;
+    let owed = rows.into_iter().map(|(id, is_taken_over, events)| {
+        let events = serde_json::from_str(&events).map_err(Error::Content)?;
+        Ok(OwedBatch { batch: Arc::new(Batch { id: id.0, events }), is_taken_over })
+    });
+    owed.collect()
+}
+
+pub fn backlog(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        messages: i64,
+        #[diesel(sql_type = BigInt)]
+        bytes: i64,
+        #[diesel(sql_type = Nullable<SqlTime>)]
+        oldest: Option<Time>,
+    }
+    let row = diesel::sql_query(BACKLOG)
+        .bind::<Text, _>(output)
+        .bind::<SqlUuid, _>(Id(owner))
+        .get_result::<Row>(connection)?;
+    Ok(Backlog {
+        messages: u64::try_from(row.messages).unwrap_or(0),
+        bytes: u64::try_from(row.bytes).unwrap_or(0),
+        oldest: row.oldest.map(|time| time.0),
+    })
 }
 
 pub fn settle(connection: &mut Connection, output: &str, batches: &[Uuid]) -> Result<(), Error> {

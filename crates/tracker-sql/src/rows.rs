@@ -1,14 +1,14 @@
 //! Rows, and what they are in the domain.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use diesel::prelude::*;
 use serde_json::value::RawValue;
 use tracker_core::{
-    Batch, Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
-    ServerMembers,
+    Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
+    ServerMembers, time,
 };
+use uuid::Uuid;
 
 use crate::schema::{deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
@@ -165,30 +165,31 @@ impl TryFrom<LogRow<'_>> for LogMessage {
     }
 }
 
-#[derive(Debug, Insertable, Queryable)]
+#[derive(Debug, Insertable)]
 #[diesel(table_name = outbox)]
 pub struct OutboxRow<'a> {
-    output: Text<'a>,
+    output: &'a str,
     batch_id: Id,
-    events: Text<'a>,
+    owner: Id,
+    is_taken_over: bool,
+    messages: i64,
+    bytes: i64,
+    created_at: Time,
+    events: String,
 }
 
-impl<'a> TryFrom<&'a Owed> for OutboxRow<'a> {
-    type Error = serde_json::Error;
-
-    fn try_from(owed: &'a Owed) -> Result<Self, Self::Error> {
+impl<'a> OutboxRow<'a> {
+    pub fn new(Owed { output, batch }: &'a Owed, owner: Uuid) -> Result<Self, serde_json::Error> {
+        let events = serde_json::to_string(&batch.events)?;
         Ok(Self {
-            output: owed.output.as_str().into(),
-            batch_id: Id(owed.batch.id),
-            events: serde_json::to_string(&owed.batch.events)?.into(),
+            output,
+            batch_id: Id(batch.id),
+            owner: Id(owner),
+            is_taken_over: false,
+            messages: i64::try_from(batch.messages()).unwrap_or(i64::MAX),
+            bytes: i64::try_from(events.len()).unwrap_or(i64::MAX),
+            created_at: Time(batch.events.first().map_or_else(time::now, |event| event.at)),
+            events,
         })
-    }
-}
-
-impl TryFrom<OutboxRow<'_>> for Arc<Batch> {
-    type Error = serde_json::Error;
-
-    fn try_from(row: OutboxRow) -> Result<Self, Self::Error> {
-        Ok(Self::new(Batch { id: row.batch_id.0, events: serde_json::from_str(&row.events)? }))
     }
 }

@@ -74,12 +74,18 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
-    use super::SqlUuid;
+    use super::{SqlTime, SqlUuid};
 
     #[sql_name = "Outbox"]
     outbox (output, batch_id) {
         output -> Text,
         batch_id -> SqlUuid,
+        owner -> SqlUuid,
+        is_taken_over -> Bool,
+        messages -> BigInt,
+        bytes -> BigInt,
+        #[sql_name = "createdAt"]
+        created_at -> SqlTime,
         events -> Text,
     }
 }

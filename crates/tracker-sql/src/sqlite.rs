@@ -3,7 +3,8 @@
 use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Decision, Deployment, EventKind, Group, Records, Server};
+use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Records, Server};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -26,6 +27,12 @@ pub const HOSTNAMES: &str = r#"
     )
     SELECT hostname FROM h WHERE hostname IS NOT NULL LIMIT ? OFFSET ?"#;
 
+/// What is owed to an output, in figures.
+pub const BACKLOG: &str = r#"
+    SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
+           min("createdAt") AS oldest
+    FROM "Outbox" WHERE output = ? AND owner = ?"#;
+
 /// Opens the file, and makes it if need be. A commit is on the disk when it returns.
 pub fn connect(path: &str) -> Result<Connection, Error> {
     let mut connection = SqliteConnection::establish(path).map_err(Error::Connect)?;
@@ -46,12 +53,17 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
-pub fn commit(connection: &mut Connection, group: &Group) -> Result<Decision, Error> {
+pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
     connection.immediate_transaction(|connection| {
         let decision = group.decide(read(connection, group)?);
-        write(connection, &decision)?;
+        write(connection, owner, &decision)?;
         Ok(decision)
     })
+}
+
+/// Counts what is owed. A file has one server at a time: there is nobody to take over from.
+pub fn take_stock(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+    queries::backlog(connection, owner, output)
 }
 
 fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
@@ -72,7 +84,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, decision: &Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Result<(), Error> {
     for deployment in &decision.new_deployments {
         diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
     }
@@ -95,7 +107,7 @@ fn write(connection: &mut Connection, decision: &Decision) -> Result<(), Error> 
         }
     }
     for owed in &decision.owed {
-        let row = OutboxRow::try_from(owed).map_err(Error::Content)?;
+        let row = OutboxRow::new(owed, owner).map_err(Error::Content)?;
         diesel::insert_into(outbox::table).values(row).on_conflict_do_nothing().execute(connection)?;
     }
     for (output, batches) in &decision.settled {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tracker_core::{
-    Batch, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Page, Server,
-    Store, StoreError,
+    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
+    Page, Server, Store, StoreError,
 };
+use uuid::Uuid;
 
 use crate::connection::{Connection, Connector, DatabaseUrl};
 use crate::error::Error;
@@ -27,6 +28,8 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 pub struct SqlStore {
     writers: Vec<Workers>,
     readers: Workers,
+    /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
+    owner: Uuid,
 }
 
 impl SqlStore {
@@ -39,9 +42,9 @@ impl SqlStore {
     /// # Panics
     /// When the system has no room for a few threads.
     pub fn open(url: DatabaseUrl) -> Result<Self, Error> {
-        let (writers, readers) = match url {
-            DatabaseUrl::Sqlite(_) => (1, 2),
-            DatabaseUrl::Postgres(_) => (4, 4),
+        let (writers, readers, owner) = match url {
+            DatabaseUrl::Sqlite(_) => (1, 2, Uuid::nil()),
+            DatabaseUrl::Postgres(_) => (4, 4, Uuid::now_v7()),
         };
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
         let connector = Connector::new(url);
@@ -51,12 +54,13 @@ impl SqlStore {
         Ok(Self {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, &connector)).collect(),
             readers: Workers::start("sql-reader", readers, &connector),
+            owner,
         })
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+        query: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         Ok(self.readers.run(READ_DEADLINE, query).await?)
     }
@@ -69,7 +73,8 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
-        Ok(self.writers[lane].run(COMMIT_DEADLINE, move |connection| connection.commit(&group)).await?)
+        let owner = self.owner;
+        Ok(self.writers[lane].run(COMMIT_DEADLINE, move |connection| connection.commit(owner, &group)).await?)
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
@@ -92,9 +97,14 @@ impl Store for SqlStore {
         self.read(move |connection| connection.logs(&id, page)).await
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<Arc<Batch>>, StoreError> {
-        let output = output.to_owned();
-        self.read(move |connection| connection.owed(&output, limit)).await
+    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
+        let (owner, output) = (self.owner, output.to_owned());
+        self.read(move |connection| connection.owed(owner, &output, limit)).await
+    }
+
+    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
+        let (owner, output) = (self.owner, output.to_owned());
+        self.read(move |connection| connection.take_stock(owner, &output)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -43,11 +43,11 @@ impl Workers {
         Self { jobs }
     }
 
-    /// Does `job` on a connection. When the future is dropped the job is done all the same, if it has begun.
+    /// Does `job` on a connection; twice, if the connection was lost. When the future is dropped the job is done all the same, if it has begun.
     pub async fn run<T: Send + 'static>(
         &self,
         deadline: Duration,
-        job: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+        job: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
@@ -77,15 +77,17 @@ struct Worker {
 }
 
 impl Worker {
-    /// Does `job`, on a new connection if there is none. One that an error may come from is dropped.
-    fn run<T>(&mut self, job: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
-        let result = job(self.connection()?);
-        if let Err(error) = &result
-            && error.spoils_connection()
-        {
-            self.connection = None;
+    /// Does `job`, on a new connection if there is none. A connection that an error may come from is dropped; if it was
+    /// an old one, whose other side may have gone since, the job is done once more on a new one.
+    fn run<T>(&mut self, job: impl Fn(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let was_open = self.connection.is_some();
+        match job(self.connection()?) {
+            Err(error) if error.spoils_connection() => {
+                self.connection = None;
+                if was_open && let Ok(connection) = self.connection() { job(connection) } else { Err(error) }
+            }
+            result => result,
         }
-        result
     }
 
     fn connection(&mut self) -> Result<&mut Connection, Error> {

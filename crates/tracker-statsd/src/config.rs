@@ -51,7 +51,11 @@ pub enum ConfigError {
 }
 
 impl StatsdConfig {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Holds each value against its range.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the key and says what would be right.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.host.trim().is_empty() {
             return Err(ConfigError::Host);
         }

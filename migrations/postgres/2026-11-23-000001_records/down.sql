@@ -4,4 +4,5 @@ DROP INDEX IF EXISTS "Servers_of_deployment";
 DROP INDEX IF EXISTS "Servers_newest";
 DROP INDEX IF EXISTS "Servers_hostnames";
 DROP TABLE IF EXISTS "Outbox";
+DROP TABLE IF EXISTS "Replicas";
 DROP TABLE IF EXISTS "Logs";

@@ -27,6 +27,23 @@ CREATE TABLE IF NOT EXISTS "Servers" (
   PRIMARY KEY ("hostname", "deployment_id")
 );
 
+-- What the service before this one made VARCHAR(255). TEXT is stored alike: no row is rewritten.
+ALTER TABLE "Deployments"
+  ALTER COLUMN "engine" TYPE TEXT,
+  ALTER COLUMN "engine_version" TYPE TEXT,
+  ALTER COLUMN "host" TYPE TEXT,
+  ALTER COLUMN "user" TYPE TEXT,
+  ALTER COLUMN "environment" TYPE TEXT,
+  ALTER COLUMN "package" TYPE TEXT,
+  ALTER COLUMN "package_url" TYPE TEXT,
+  ALTER COLUMN "version" TYPE TEXT,
+  ALTER COLUMN "arguments" TYPE TEXT,
+  ALTER COLUMN "result" TYPE TEXT;
+ALTER TABLE "Servers"
+  ALTER COLUMN "hostname" TYPE TEXT,
+  ALTER COLUMN "ip_address" TYPE TEXT,
+  ALTER COLUMN "result" TYPE TEXT;
+
 CREATE TABLE IF NOT EXISTS "Logs" (
   "deployment_id" TEXT NOT NULL,
   "event_id" UUID NOT NULL,
@@ -38,8 +55,19 @@ CREATE TABLE IF NOT EXISTS "Logs" (
 CREATE TABLE IF NOT EXISTS "Outbox" (
   "output" TEXT NOT NULL,
   "batch_id" UUID NOT NULL,
+  "owner" UUID NOT NULL,
+  "is_taken_over" BOOLEAN NOT NULL,
+  "messages" BIGINT NOT NULL,
+  "bytes" BIGINT NOT NULL,
+  "createdAt" TIMESTAMPTZ NOT NULL,
   "events" TEXT NOT NULL,
   PRIMARY KEY ("output", "batch_id")
+);
+
+-- Each running server, so that the others notice when it is gone.
+CREATE TABLE IF NOT EXISTS "Replicas" (
+  "replica" UUID NOT NULL PRIMARY KEY,
+  "seenAt" TIMESTAMPTZ NOT NULL
 );
 
 CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt" DESC, "deployment_id" DESC);

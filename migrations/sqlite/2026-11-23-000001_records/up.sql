@@ -38,6 +38,11 @@ CREATE TABLE IF NOT EXISTS "Logs" (
 CREATE TABLE IF NOT EXISTS "Outbox" (
   "output" TEXT NOT NULL,
   "batch_id" UUID NOT NULL,
+  "owner" UUID NOT NULL,
+  "is_taken_over" BOOLEAN NOT NULL,
+  "messages" BIGINT NOT NULL,
+  "bytes" BIGINT NOT NULL,
+  "createdAt" DATETIME NOT NULL,
   "events" TEXT NOT NULL,
   PRIMARY KEY ("output", "batch_id")
 );

@@ -1,0 +1,35 @@
+//! The outputs that are built in: each is added if it is configured, and says where it is.
+
+use tracker_core::TrackerBuilder;
+
+use crate::config::{Config, Wrong};
+
+type Wired = Result<(TrackerBuilder, Vec<String>), Wrong>;
+
+/// Adds Redis.
+#[cfg(feature = "redis")]
+pub fn redis(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
+    match &config.redis {
+        Some(redis) => {
+            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(Wrong::explained)?;
+            places.push(format!("redis {}", output.location()));
+            tracker = tracker.output(output);
+        }
+        None => places.push("redis off".to_owned()),
+    }
+    Ok((tracker, places))
+}
+
+/// Adds StatsD.
+#[cfg(feature = "statsd")]
+pub fn statsd(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
+    match &config.statsd {
+        Some(statsd) => {
+            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(Wrong::explained)?;
+            places.push(format!("statsd {}", output.location()));
+            tracker = tracker.output(output);
+        }
+        None => places.push("statsd off".to_owned()),
+    }
+    Ok((tracker, places))
+}
