@@ -1,0 +1,196 @@
+//! Bodies: their type, encoding, size and form.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use serde_json::{Value, json};
+
+use crate::support::{JSON, Server, new_id, on_each_store};
+
+fn encoded(encoding: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match encoding {
+        "gzip" => GzEncoder::new(&mut bytes, Compression::best()).write_all(body),
+        "deflate" => ZlibEncoder::new(&mut bytes, Compression::best()).write_all(body),
+        "br" => brotli::CompressorWriter::new(&mut bytes, 4096, 5, 22).write_all(body),
+        _ => bytes.write_all(body),
+    }
+    .expect("memory takes it");
+    bytes
+}
+
+/// A start of exactly `size` bytes.
+fn start_of(size: usize) -> Vec<u8> {
+    let around = br#"{"engine":"e","padding":""}"#.len();
+    format!(r#"{{"engine":"e","padding":"{}"}}"#, "x".repeat(size - around)).into_bytes()
+}
+
+#[test]
+fn only_json_in_utf_8_is_taken() {
+    on_each_store(|config| {
+        let server = Server::start(config);
+        let id = new_id();
+        let routes = [
+            ("POST", format!("/v1/deployments/{id}"), r#"{"engine":"e"}"#, 201),
+            ("PUT", format!("/v1/deployments/{id}"), r#"{"result":"success"}"#, 204),
+            ("POST", format!("/v1/deployments/{id}/logs"), r#"[{"message":"m"}]"#, 201),
+            ("POST", format!("/v1/deployments/{id}/servers"), r#"{"hostname":"h"}"#, 201),
+            ("PUT", format!("/v1/deployments/{id}/servers"), r#"{"hostname":"h","result":"success"}"#, 204),
+        ];
+        for (method, path, body, _) in &routes {
+            server.send(method, path, &[], body.as_bytes()).is_error(415, None);
+            for kind in [
+                "text/plain",
+                "application/x-www-form-urlencoded",
+                "application/json; charset=iso-8859-1",
+                "application/json;charset=utf-16",
+                "nonsense",
+                "",
+            ] {
+                server.send(method, path, &[("Content-Type", kind)], body.as_bytes()).is_error(415, None);
+            }
+        }
+        assert_eq!(server.get(&format!("/v1/deployments/{id}")).status, 404, "nothing was recorded");
+        for (method, path, body, status) in &routes {
+            for kind in [
+                "application/json",
+                "application/json; charset=utf-8",
+                "application/json;charset=UTF-8",
+                "Application/JSON; charset=\"utf-8\"",
+            ] {
+                let answer = server.send(method, path, &[("content-type", kind)], body.as_bytes());
+                assert_eq!(answer.status, *status, "{method} {path} {kind}: {}", answer.text());
+            }
+        }
+    });
+}
+
+#[test]
+fn compressed_bodies_are_inflated_and_broken_ones_refused() {
+    on_each_store(|config| {
+        let server = Server::start(config);
+        for encoding in ["gzip", "deflate", "br", "identity"] {
+            let path = format!("/v1/deployments/{}", new_id());
+            let headers = [JSON, ("Content-Encoding", encoding)];
+            let body = encoded(encoding, br#"{"engine":"compressed"}"#);
+            if encoding != "identity" {
+                server.send("POST", &path, &headers, &body[..body.len() / 2]).is_error(400, None);
+                server.send("POST", &path, &headers, br#"{"engine":"plain"}"#).is_error(400, None);
+                assert_eq!(server.get(&path).status, 404);
+            }
+            let answer = server.send("POST", &path, &headers, &body);
+            assert_eq!(answer.status, 201, "{encoding}: {}", answer.text());
+            assert_eq!(server.read(&path)["engine"], json!("compressed"));
+        }
+        let path = format!("/v1/deployments/{}", new_id());
+        let answer = server.send("POST", &path, &[JSON, ("Content-Encoding", "zip")], b"{}");
+        assert!([400, 415].contains(&answer.status), "{answer:?}");
+        answer.is_error(answer.status, None);
+    });
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_however_small_it_was_packed() {
+    on_each_store(|mut config| {
+        let sizes = [(None, 1 << 20), (Some(10_000), 10_000)];
+        for (configured, limit) in sizes {
+            if let Some(bytes) = configured {
+                config["limits"]["body_bytes"] = json!(bytes);
+            }
+            let server = Server::start(config.clone());
+            for encoding in ["identity", "gzip", "deflate", "br"] {
+                let headers = [JSON, ("Content-Encoding", encoding)];
+                let path = format!("/v1/deployments/{}", new_id());
+                for size in [limit + 1, 4 * limit] {
+                    let body = encoded(encoding, &start_of(size));
+                    assert!(encoding == "identity" || body.len() < limit, "{encoding}");
+                    server.send("POST", &path, &headers, &body).is_error(413, None);
+                }
+                let lines = json!(vec![json!({ "message": "m" }); limit / 10]).to_string();
+                server
+                    .send("POST", &format!("{path}/logs"), &headers, &encoded(encoding, lines.as_bytes()))
+                    .is_error(413, None);
+                assert_eq!(server.get(&path).status, 404);
+                let answer = server.send("POST", &path, &headers, &encoded(encoding, &start_of(limit)));
+                assert_eq!(answer.status, 201, "{encoding}: {}", answer.text());
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_no_json_is_400_on_every_route() {
+    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000)).into_bytes();
+    let broken: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"   ".to_vec(),
+        b"{".to_vec(),
+        br#"{"engine":"e","hostname":"h","message":"m"#.to_vec(),
+        br#"{"engine":"e","hostname":"h","message":"m"} x"#.to_vec(),
+        br#"{"engine":"e","hostname":"h","message":"m",}"#.to_vec(),
+        br#"{'hostname':'h','message':'m'}"#.to_vec(),
+        b"{\"hostname\":\"h\",\"message\":\"a\xff\"}".to_vec(),
+        b"{\"hostname\":\"h\",\"message\":\"a\0\"}".to_vec(),
+        br#"{"hostname":"h","message":"a\u0000"}"#.to_vec(),
+        br#"{"hostname":"h","message":"a","b\u0000":1}"#.to_vec(),
+        br#"{"hostname":"h","message":"a\ud800"}"#.to_vec(),
+        b"\xef\xbb\xbf\xff".to_vec(),
+        deep("[", "]"),
+        deep(r#"{"message":"m","hostname":"h","a":"#, "}"),
+        deep(r#"[{"message":"m","a":"#, "}]"),
+    ];
+    let shapes =
+        ["null", "1", "\"text\"", "true", "[1]", "[\"a\"]", "[[]]", "[null]"].map(|text| text.as_bytes().to_vec());
+    on_each_store(|mut config| {
+        config["limits"]["body_bytes"] = json!(4 << 20);
+        let server = Server::start(config);
+        let id = new_id();
+        let path = format!("/v1/deployments/{id}");
+        for (method, route) in [("POST", ""), ("PUT", ""), ("POST", "/logs"), ("POST", "/servers"), ("PUT", "/servers")]
+        {
+            for body in broken.iter().chain(&shapes) {
+                server.send(method, &format!("{path}{route}"), &[JSON], body).is_error(400, None);
+            }
+        }
+        assert_eq!(server.get(&path).status, 404);
+        assert_eq!(server.read("/v1/servers"), json!([]));
+        let kept = server.read(&format!("{path}/logs"));
+        assert_eq!(kept, json!([]), "no message of a refused batch is kept");
+    });
+}
+
+#[test]
+fn a_body_that_breaks_off_records_nothing() {
+    on_each_store(|config| {
+        let server = Server::start(config);
+        let path = format!("/v1/deployments/{}", new_id());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n");
+        for rest in [
+            "Content-Length: 100\r\n\r\n{\"engine\":\"e\"}",
+            "Transfer-Encoding: chunked\r\n\r\ne\r\n{\"engine\":\"e\"}\r\n",
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "Content-Length: 14\r\n",
+        ] {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
+            stream.write_all(format!("{head}{rest}").as_bytes()).expect("it reads");
+        }
+        assert_eq!(server.get(&path).status, 404);
+        assert_eq!(server.post(&path, &json!({ "engine": "e" })).status, 201);
+    });
+}
+
+#[test]
+fn of_a_refused_batch_no_message_is_recorded() {
+    on_each_store(|config| {
+        let server = Server::start(config);
+        let path = format!("/v1/deployments/{}/logs", new_id());
+        for bad in [json!({ "severity": "info" }), json!({ "message": 1 }), json!({ "message": null }), json!("a")] {
+            let batch = json!([{ "message": "one" }, { "message": "two" }, bad]);
+            let field = bad.is_object().then_some("message");
+            server.post(&path, &batch).is_error(400, field);
+        }
+        assert_eq!(server.read(&path), Value::Array(Vec::new()));
+    });
+}

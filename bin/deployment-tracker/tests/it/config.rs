@@ -1,0 +1,174 @@
+//! The command line, the configuration and what it says when they are wrong.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Redis, Server, bare, new_id};
+
+/// Runs the binary to its end in a folder with `files`.
+fn run(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = TempDir::new().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    bare(folder.path()).args(arguments).envs(environment.iter().copied()).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The configuration that `--check-config` prints.
+fn checked(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &str)]) -> Value {
+    let output = run(files, &[&["--check-config"], arguments].concat(), environment);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+#[test]
+fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
+    type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let from_file: &[&str] = &["--config", "tracker.json"];
+    let table: &[Mistake] = &[
+        ("a wrong type", &[("tracker.json", r#"{"port":"abc"}"#)], from_file, &[], &["port", "tracker.json"]),
+        ("out of range", &[("tracker.json", r#"{"port":70000}"#)], from_file, &[], &["port", "tracker.json"]),
+        (
+            "a wrong type below",
+            &[("tracker.json", r#"{"redis":{"port":true}}"#)],
+            from_file,
+            &[],
+            &["redis.port", "tracker.json"],
+        ),
+        ("an unknown key", &[("tracker.json", r#"{"prot":1}"#)], from_file, &[], &["prot", "tracker.json"]),
+        (
+            "an unknown key below",
+            &[("tracker.json", r#"{"redis":{"hots":"h"}}"#)],
+            from_file,
+            &[],
+            &["hots", "tracker.json"],
+        ),
+        (
+            "an unknown value",
+            &[("tracker.json", r#"{"redis":{"format":"xml"}}"#)],
+            from_file,
+            &[],
+            &["redis.format", "xml"],
+        ),
+        (
+            "an unknown scheme",
+            &[("tracker.json", r#"{"database":{"url":"oracle://h/d"}}"#)],
+            from_file,
+            &[],
+            &["database.url"],
+        ),
+        ("broken JSON", &[("tracker.json", "{\"port\": 1,,}")], from_file, &[], &["tracker.json", "line 1"]),
+        ("broken TOML", &[("tracker.toml", "port = ")], &["--config", "tracker.toml"], &[], &["tracker.toml"]),
+        ("a missing file", &[], &["--config", "missing.json"], &[], &["missing.json"]),
+        ("a missing file in the environment", &[], &[], &[("DEPLOYMENT_TRACKER_CONFIG", "gone.toml")], &["gone.toml"]),
+        ("a folder", &[], &["--config", "/"], &[], &["/"]),
+        ("the file that is there", &[("config.json", r#"{"port":-1}"#)], &[], &[], &["port", "config.json"]),
+        ("the environment", &[], &[], &[("DEPLOYMENT_TRACKER_PORT", "abc")], &["port", "environment"]),
+        ("an unknown variable", &[], &[], &[("DEPLOYMENT_TRACKER_REDIS__HOTS", "h")], &["hots", "environment"]),
+        ("an unknown argument", &[], &["--confg"], &[], &["--confg"]),
+    ];
+    for (what, files, arguments, environment, names) in table {
+        for arguments in [arguments.to_vec(), [&["--check-config"], *arguments].concat()] {
+            let output = run(files, &arguments, environment);
+            let line = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{what}: {line}");
+            assert_eq!(text(&output.stdout), "", "{what}");
+            assert!(
+                names.iter().all(|name| line.to_lowercase().contains(&name.to_lowercase())),
+                "{what}: {names:?} in {line}"
+            );
+            assert!(line.trim_end().lines().count() == 1 || *what == "an unknown argument", "{what}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_the_file_the_defaults() {
+    let file = r#"{"port":1234,"redis":{"host":"from-file","key":"k"}}"#;
+    let files = [("tracker.json", file)];
+    let environment = [
+        ("DEPLOYMENT_TRACKER_REDIS__HOST", "from-environment"),
+        ("DEPLOYMENT_TRACKER_REDIS__PASSWORD", "123456"),
+        ("DEPLOYMENT_TRACKER_STATSD__PREFIX", "p"),
+        ("DEPLOYMENT_TRACKER_LOG_LEVEL", "warn"),
+    ];
+    let by_argument = checked(&files, &["--config", "tracker.json"], &environment);
+    let by_variable = [&environment[..], &[("DEPLOYMENT_TRACKER_CONFIG", "tracker.json")]].concat();
+    assert_eq!(checked(&files, &[], &by_variable), by_argument);
+    assert_eq!(checked(&[("config.json", file)], &[], &environment), by_argument);
+    let toml = "port = 1234\n[redis]\nhost = \"from-file\"\nkey = \"k\"\n";
+    assert_eq!(checked(&[("config.toml", toml)], &[], &environment), by_argument);
+
+    assert_eq!(by_argument["port"], json!(1234));
+    assert_eq!(
+        (&by_argument["redis"]["host"], &by_argument["redis"]["key"]),
+        (&json!("from-environment"), &json!("k"))
+    );
+    assert_eq!(by_argument["statsd"]["prefix"], json!("p"));
+}
+
+#[test]
+fn check_config_prints_every_default_and_no_secret() {
+    let bare = checked(&[], &[], &[]);
+    assert_eq!((&bare["host"], &bare["port"]), (&json!("127.0.0.1"), &json!(8080)));
+    assert_eq!(bare["database"], json!({ "url": "data.sqlite3", "logs": true }));
+    assert_eq!(bare["limits"]["body_bytes"], json!(1_048_576));
+    assert!(bare["redis"].is_null() && bare["statsd"].is_null(), "{bare}");
+
+    let file = r#"{"redis":{"password":"hunter2"},"statsd":{},"database":{"url":"postgres://u:hunter2@h/d"}}"#;
+    let full = checked(&[("config.json", file)], &[], &[]);
+    let redis = &full["redis"];
+    assert_eq!((&redis["host"], &redis["port"]), (&json!("127.0.0.1"), &json!(6379)));
+    assert_eq!((&redis["key"], &redis["index"]), (&json!("logstash"), &json!("deployment-tracker")));
+    assert_eq!((&redis["format"], &redis["password"]), (&json!("logstash"), &json!("[REDACTED]")));
+    let statsd = &full["statsd"];
+    assert_eq!(
+        (&statsd["host"], &statsd["port"], &statsd["names"]),
+        (&json!("127.0.0.1"), &json!(8125), &json!("clean"))
+    );
+    assert_eq!(full["database"]["logs"], json!(false), "off with Redis");
+    assert!(!full.to_string().contains("hunter2"), "{full}");
+}
+
+#[test]
+fn a_password_that_looks_like_a_number_is_a_password() {
+    let redis = Redis::start_with(&["--requirepass", "123456"]);
+    let folder = TempDir::new().expect("a folder");
+    let environment = [("DEPLOYMENT_TRACKER_REDIS__PASSWORD", "123456")];
+    let config = json!({ "redis": { "host": "127.0.0.1", "port": redis.port } });
+    let server = Server::start_in(folder, config, &environment);
+    assert_eq!(server.post(&format!("/v1/deployments/{}/logs", new_id()), &json!({ "message": "m" })).status, 201);
+    assert_eq!(redis.wait_for(1).len(), 1);
+    assert!(!server.get("/config").text().contains("123456"));
+}
+
+#[test]
+fn one_line_at_start_says_where_everything_is() {
+    let redis = Redis::start();
+    let server = Server::start(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "password": "hunter2" } }));
+    let wanted = [format!("127.0.0.1:{}", server.port), "data.sqlite3".to_owned(), format!("127.0.0.1:{}", redis.port)];
+    crate::support::eventually("the line", || {
+        let log = server.stderr();
+        let line = log.lines().find(|line| wanted.iter().all(|part| line.contains(part)) && line.contains("statsd"));
+        line.map(|line| assert!(!line.contains("hunter2"), "{line}"))
+    });
+}
+
+#[test]
+fn help_and_version_are_there() {
+    let version = run(&[], &["--version"], &[]);
+    assert_eq!(text(&version.stdout).trim(), format!("deployment-tracker {}", env!("CARGO_PKG_VERSION")));
+    let help = run(&[], &["--help"], &[]);
+    assert_eq!((version.status.code(), help.status.code()), (Some(0), Some(0)));
+    for word in ["--config", "--check-config", "--version", "DEPLOYMENT_TRACKER_"] {
+        assert!(text(&help.stdout).contains(word), "{word}");
+    }
+}

@@ -1,0 +1,146 @@
+//! The rules of every member.
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, Stack, full_start, new_id, on_each_store, with};
+
+const TEXTS: [&str; 8] =
+    ["engine", "engine_version", "host", "user", "environment", "package", "package_url", "version"];
+
+/// What no text member takes.
+fn not_texts() -> [Value; 7] {
+    [json!(12), json!(1.5), json!(null), json!(true), json!({}), json!(["a"]), json!("nul \u{0}")]
+}
+
+/// What no `elapsed_seconds` and no `result` takes.
+fn not_numbers_nor_results() -> Vec<(&'static str, Value)> {
+    let numbers = [json!(1.5), json!("12"), json!(-1), json!(null), json!(true), json!({}), json!([1])];
+    let too_large = [json!(2_147_483_648_u64), json!(1e30), json!(u64::MAX)];
+    let results = [json!("maybe"), json!("Success"), json!(""), json!(null), json!(1), json!(["success"])];
+    let numbers = numbers.into_iter().chain(too_large).map(|value| ("elapsed_seconds", value));
+    numbers.chain(results.into_iter().map(|value| ("result", value))).collect()
+}
+
+/// A NUL is a mistake of the whole text; everything else is the member's.
+fn fault<'a>(member: &'a str, value: &Value) -> Option<&'a str> {
+    (!value.as_str().is_some_and(|text| text.contains('\0'))).then_some(member)
+}
+
+#[test]
+fn a_wrong_member_of_a_deployment_is_named_and_nothing_is_recorded() {
+    on_each_store(|config| {
+        let stack = Stack::start(config);
+        let mut wrong = not_numbers_nor_results();
+        for text in TEXTS {
+            wrong.extend(not_texts().map(|value| (text, value)));
+            wrong.push((text, json!("ö".repeat(2_049))));
+        }
+        wrong.extend(not_texts().map(|value| ("arguments", value)));
+        wrong.push(("arguments", json!("ö".repeat(65_537))));
+        wrong.extend(["yes", "true", ""].map(|value| ("assert_empty_server_result", json!(value))));
+        wrong.extend([json!(1), json!([])].map(|value| ("assert_empty_server_result", value)));
+
+        let (new, known) = (new_id(), new_id());
+        stack.server.post(&format!("/v1/deployments/{known}"), &full_start());
+        let before = stack.server.read(&format!("/v1/deployments/{known}"));
+        for (member, value) in wrong {
+            let body = with(&full_start(), json!({ member: value }));
+            let field = fault(member, &value);
+            stack.server.post(&format!("/v1/deployments/{new}"), &body).is_error(400, field);
+            stack.server.put(&format!("/v1/deployments/{known}"), &body).is_error(400, field);
+        }
+        assert_eq!(stack.server.get(&format!("/v1/deployments/{new}")).status, 404);
+        assert_eq!(stack.server.read(&format!("/v1/deployments/{known}")), before);
+        assert_eq!(stack.forwarded(&new).0.len(), 1, "the start of the known one");
+        assert_eq!(stack.forwarded(&known).0.len(), 1);
+    });
+}
+
+#[test]
+fn a_wrong_member_of_a_server_is_named_and_nothing_is_recorded() {
+    on_each_store(|config| {
+        let stack = Stack::start(config);
+        let id = new_id();
+        let path = format!("/v1/deployments/{id}/servers");
+        let mut wrong = not_numbers_nor_results();
+        for text in ["hostname", "ip_address"] {
+            wrong.extend(not_texts().map(|value| (text, value)));
+            wrong.push((text, json!("ö".repeat(2_049))));
+        }
+        wrong.push(("hostname", json!("")));
+        for (member, value) in wrong {
+            let body = with(&json!({ "hostname": "h" }), json!({ member: value }));
+            let field = fault(member, &value);
+            stack.server.post(&path, &body).is_error(400, field);
+            stack.server.put(&path, &body).is_error(400, field);
+        }
+        stack.server.post(&path, &json!({ "ip_address": "::1" })).is_error(400, Some("hostname"));
+        stack.server.put(&path, &json!({ "result": "success" })).is_error(400, Some("hostname"));
+        assert_eq!(stack.server.read("/v1/servers"), json!([]));
+        assert_eq!(stack.forwarded(&id).1, [] as [String; 0]);
+    });
+}
+
+#[test]
+fn what_just_fits_is_kept_to_the_last_character() {
+    on_each_store(|config| {
+        let server = Server::start(config);
+        let (long, longest) = ("ö".repeat(2_048), "\u{1F600}".repeat(65_536));
+        let mut start = json!({ "arguments": longest });
+        for text in TEXTS {
+            start[text] = json!(long);
+        }
+        let path = format!("/v1/deployments/{}", new_id());
+        assert_eq!(server.post(&path, &start).status, 201);
+        let record = server.read(&path);
+        assert_eq!(record, with(&record, start));
+
+        for (given, stored) in [("0", 0), ("234.0", 234), ("1e2", 100), ("2147483647", i32::MAX)] {
+            let path = format!("/v1/deployments/{}", new_id());
+            let body = format!(r#"{{"elapsed_seconds":{given},"result":"failure","engine":""}}"#);
+            let headers = [("Content-Type", "application/json")];
+            assert_eq!(server.send("POST", &path, &headers, body.as_bytes()).status, 201, "{given}");
+            let record = server.read(&path);
+            assert_eq!(record["elapsed_seconds"], json!(stored), "{given}");
+            assert_eq!((&record["result"], &record["engine"]), (&json!("failure"), &json!("")));
+        }
+    });
+}
+
+#[test]
+fn the_id_in_the_path_and_in_the_body_must_agree_and_be_a_uuid() {
+    on_each_store(|config| {
+        let stack = Stack::start(config);
+        let (id, other) = (new_id(), new_id());
+        let path = format!("/v1/deployments/{id}");
+        assert_eq!(stack.server.post(&path, &json!({})).status, 201, "the path gives the id");
+        for wrong in [json!(other), json!("abc"), json!(""), json!(7), json!(null)] {
+            let body = json!({ "deployment_id": wrong, "result": "success", "hostname": "h" });
+            let field = Some("deployment_id");
+            stack.server.put(&path, &body).is_error(400, field);
+            stack.server.post(&format!("{path}/servers"), &body).is_error(400, field);
+            stack.server.put(&format!("{path}/servers"), &body).is_error(400, field);
+            if wrong != json!(other) {
+                stack.server.post(&format!("/v1/deployments/{other}"), &body).is_error(400, field);
+            }
+        }
+        let (new, body) = (new_id(), json!({ "deployment_id": id, "engine": "e" }));
+        stack.server.post(&format!("/v1/deployments/{new}"), &body).is_error(400, Some("deployment_id"));
+
+        for wrong in
+            ["abc", "nope", "84e803f7-9562-4d95-b828-25b167aea34", "%20", "84e803f7-9562-4d95-b828-25b167aea34g"]
+        {
+            let path = format!("/v1/deployments/{wrong}");
+            stack.server.post(&path, &json!({ "engine": "e" })).is_error(400, None);
+            stack.server.put(&path, &json!({ "result": "success" })).is_error(400, None);
+            stack.server.post(&format!("{path}/servers"), &json!({ "hostname": "h" })).is_error(400, None);
+            let status = stack.server.get(&path).status;
+            assert!([400, 404].contains(&status), "{wrong}: {status}");
+        }
+        let deployments = stack.server.read("/v1/deployments");
+        let ids: Vec<_> = deployments.as_array().into_iter().flatten().map(|record| &record["deployment_id"]).collect();
+        assert_eq!(ids, [&json!(id)]);
+        assert_eq!(stack.server.read("/v1/servers"), json!([]));
+        assert_eq!(stack.forwarded(&id).0.len(), 1);
+    });
+}

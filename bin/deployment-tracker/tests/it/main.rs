@@ -1,0 +1,19 @@
+//! The server as its users see it: bytes on sockets, rows, JSON, exit codes. With a real redis-server and PostgreSQL,
+//! which the tests start on ports and in folders of their own.
+
+mod bodies;
+mod config;
+mod deployments;
+mod fields;
+mod logs;
+mod metrics;
+mod outage;
+mod paging;
+mod properties;
+mod redis;
+mod routes;
+mod servers;
+mod shutdown;
+mod support;
+mod tables;
+mod wire;

@@ -1,0 +1,123 @@
+//! Pages and the links between them.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Response, Server, new_id, on_each_store};
+
+/// The links of an answer: `(rel, url)`.
+fn links(answer: &Response) -> Vec<(String, String)> {
+    let header = answer.header("link").expect("a Link");
+    let link = |text: &str| {
+        let (url, rel) = text.strip_prefix('<')?.split_once(">; rel=\"")?;
+        Some((rel.strip_suffix('"')?.to_owned(), url.to_owned()))
+    };
+    header.split(", ").map(|text| link(text).unwrap_or_else(|| panic!("not a link: {header}"))).collect()
+}
+
+/// A server with five deployments, on five hosts and once more on one, and five log messages; the ids.
+fn filled(config: Value) -> (Server, Vec<String>) {
+    let server = Server::start(config);
+    let ids: Vec<String> = (0..5).map(|_| new_id()).collect();
+    for (i, id) in ids.iter().enumerate() {
+        let path = format!("/v1/deployments/{id}");
+        assert_eq!(server.post(&path, &json!({ "engine": "e" })).status, 201);
+        for hostname in [format!("host{i}"), "everywhere".to_owned()] {
+            assert_eq!(server.post(&format!("{path}/servers"), &json!({ "hostname": hostname })).status, 201);
+        }
+        assert_eq!(server.post(&format!("/v1/deployments/{}/logs", ids[0]), &json!({ "message": id })).status, 201);
+    }
+    (server, ids)
+}
+
+#[test]
+fn lists_are_newest_first_and_cut_into_pages() {
+    on_each_store(|config| {
+        let (server, ids) = filled(config);
+        let newest: Vec<&String> = ids.iter().rev().collect();
+        let list = |path: &str, member: &str| -> Vec<Value> {
+            let answer = server.read(path);
+            answer
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|row| if member.is_empty() { row } else { &row[member] }.clone())
+                .collect()
+        };
+        let logs = format!("/v1/deployments/{}/logs", ids[0]);
+        for (offset, limit) in [(0, 25), (0, 1), (0, 2), (1, 2), (3, 2), (4, 2), (5, 2), (1_000_000, 1000)] {
+            let page = format!("?offset={offset}&limit={limit}");
+            let expected: Vec<_> = newest.iter().skip(offset).take(limit).map(|id| json!(id)).collect();
+            assert_eq!(list(&format!("/v1/deployments{page}"), "deployment_id"), expected, "{page}");
+            assert_eq!(list(&format!("/v1/servers/everywhere{page}"), "deployment_id"), expected, "{page}");
+            let hosts = ["host4", "host3", "host2", "host1", "host0", "everywhere"];
+            let expected: Vec<_> = hosts.iter().skip(offset).take(limit).map(|host| json!(host)).collect();
+            assert_eq!(list(&format!("/v1/servers{page}"), ""), expected, "{page}");
+            let expected: Vec<_> = ids.iter().skip(offset).take(limit).map(|id| json!(id)).collect();
+            assert_eq!(list(&format!("{logs}{page}"), "message"), expected, "oldest first, {page}");
+        }
+        for deployment in server.read("/v1/deployments").as_array().expect("a list") {
+            assert_eq!(deployment["servers"].as_array().map(Vec::len), Some(2), "each with its servers: {deployment}");
+        }
+    });
+}
+
+#[test]
+fn links_lead_to_the_neighbouring_pages() {
+    on_each_store(|config| {
+        let (server, ids) = filled(config);
+        let host = format!("127.0.0.1:{}", server.port);
+        let logs = format!("/v1/deployments/{}/logs", ids[0]);
+        for path in [
+            "/v1/deployments",
+            "/v1/deployments/",
+            "/v1/servers",
+            "/v1/servers/everywhere",
+            "/v1/servers/host1/",
+            &logs,
+        ] {
+            let link = |rel: &str, offset: u32, limit: u32| {
+                (rel.to_owned(), format!("http://{host}{path}?offset={offset}&limit={limit}"))
+            };
+            for (query, expected) in [
+                ("", vec![link("next", 25, 25)]),
+                ("?limit=2", vec![link("next", 2, 2)]),
+                ("?limit=1000", vec![link("next", 1000, 1000)]),
+                ("?offset=0&limit=1", vec![link("next", 1, 1)]),
+                ("?limit=2&offset=1", vec![link("next", 3, 2), link("prev", 0, 2)]),
+                ("?limit=2&offset=3", vec![link("next", 5, 2), link("prev", 1, 2)]),
+                ("?offset=1000", vec![link("next", 1025, 25), link("prev", 975, 25)]),
+            ] {
+                assert_eq!(links(&server.get(&format!("{path}{query}"))), expected, "{path}{query}");
+            }
+        }
+        let answer = server.send("GET", "/v1/deployments?limit=3", &[("Host", "tracker.example:8443")], b"");
+        let expected = "http://tracker.example:8443/v1/deployments?offset=3&limit=3";
+        assert_eq!(links(&answer), [("next".to_owned(), expected.to_owned())]);
+
+        let (_, url) = links(&server.get("/v1/servers?a=b%20c%26d&limit=1&e&offset=0&%C3%B6=1")).remove(0);
+        let (_, query) = url.split_once('?').expect("a query");
+        let members: BTreeSet<_> = query.split('&').map(|member| member.trim_end_matches('=')).collect();
+        assert_eq!(members, BTreeSet::from(["offset=1", "limit=1", "a=b%20c%26d", "e", "%C3%B6=1"]), "{url}");
+        assert_eq!(server.get(url.strip_prefix(&format!("http://{host}")).expect("our own")).status, 200);
+    });
+}
+
+#[test]
+fn a_page_that_is_no_number_in_range_is_400() {
+    on_each_store(|config| {
+        let (server, ids) = filled(config);
+        let logs = format!("/v1/deployments/{}/logs", ids[0]);
+        for path in ["/v1/deployments", "/v1/servers", "/v1/servers/everywhere", &logs] {
+            for (member, values) in [
+                ("limit", ["0", "1001", "abc", "", "1.5", "-1", "1e2", "99999999999999999999"]),
+                ("offset", ["-1", "abc", "", "1.5", "0x1", "1e1", "%00", "%D9%A3"]),
+            ] {
+                for value in values {
+                    server.get(&format!("{path}?{member}={value}")).is_error(400, Some(member));
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,248 @@
+//! What every route has in common, and the routes that are not about reports.
+
+use serde_json::{Value, json};
+
+use crate::support::{Redis, Server, Stack, Statsd, full_start, is_time, new_id, on_each_store, with, within};
+use std::time::{Duration, Instant};
+
+const DESCRIPTIONS: [&str; 3] = ["/swagger", "/swagger.json", "/openapi.json"];
+
+/// Every path that answers GET for the deployment `id`, on which `web` is a server.
+fn readable(id: &str) -> Vec<String> {
+    let mut paths = vec![
+        format!("/v1/deployments/{id}"),
+        "/v1/deployments".to_owned(),
+        format!("/v1/deployments/{id}/logs"),
+        "/v1/servers".to_owned(),
+        "/v1/servers/web".to_owned(),
+        "/config".to_owned(),
+        "/healthcheck".to_owned(),
+    ];
+    paths.extend(DESCRIPTIONS.map(str::to_owned));
+    paths
+}
+
+fn filled(config: Value) -> (Server, String) {
+    let (server, id) = (Server::start(config), new_id());
+    assert_eq!(server.post(&format!("/v1/deployments/{id}/"), &full_start()).status, 201);
+    assert_eq!(server.post(&format!("/v1/deployments/{id}/servers/"), &json!({ "hostname": "web" })).status, 201);
+    assert_eq!(server.post(&format!("/v1/deployments/{id}/logs/"), &json!([{ "message": "m" }])).status, 201);
+    let finish = json!({ "hostname": "web", "result": "success" });
+    assert_eq!(server.put(&format!("/v1/deployments/{id}/servers/"), &finish).status, 204);
+    assert_eq!(server.put(&format!("/v1/deployments/{id}/"), &json!({ "result": "success" })).status, 204);
+    (server, id)
+}
+
+#[test]
+fn every_route_takes_a_trailing_slash_and_head_where_it_takes_get() {
+    on_each_store(|config| {
+        let (server, id) = filled(config);
+        for path in readable(&id) {
+            let plain = server.get(&path);
+            let slash = server.get(&format!("{path}/"));
+            assert_eq!((plain.status, slash.status), (200, 200), "{path}");
+            let volatile = path == "/healthcheck";
+            assert!(volatile || plain.body == slash.body, "{path}: {} {}", plain.text(), slash.text());
+            let head = server.send("HEAD", &path, &[], b"");
+            assert_eq!((head.status, head.body.len()), (200, 0), "HEAD {path}: {head:?}");
+            for header in ["content-type", "link"] {
+                assert_eq!(head.header(header), plain.header(header), "HEAD {path}: {header}");
+            }
+        }
+        assert_eq!(server.send("HEAD", &format!("/v1/deployments/{}", new_id()), &[], b"").status, 404);
+    });
+}
+
+#[test]
+fn another_method_is_405_and_says_which_are_allowed() {
+    on_each_store(|config| {
+        let (server, id) = filled(config);
+        let mut table = vec![
+            (format!("/v1/deployments/{id}"), vec!["GET", "POST", "PUT"]),
+            ("/v1/deployments".to_owned(), vec!["GET"]),
+            (format!("/v1/deployments/{id}/logs"), vec!["GET", "POST"]),
+            (format!("/v1/deployments/{id}/servers"), vec!["POST", "PUT"]),
+            ("/v1/servers".to_owned(), vec!["GET"]),
+            ("/v1/servers/web".to_owned(), vec!["GET"]),
+            ("/".to_owned(), vec!["GET"]),
+            ("/config".to_owned(), vec!["GET"]),
+            ("/healthcheck".to_owned(), vec!["GET"]),
+        ];
+        table.extend(DESCRIPTIONS.map(|path| (path.to_owned(), vec!["GET"])));
+        for (path, methods) in table {
+            let slashed = format!("{}/", path.trim_end_matches('/'));
+            for path in [&path, &slashed] {
+                for method in
+                    ["GET", "POST", "PUT", "DELETE", "PATCH"].iter().filter(|method| !methods.contains(method))
+                {
+                    let answer = server.send(method, path, &[], b"");
+                    answer.is_error(405, None);
+                    let allow = answer.header("allow").unwrap_or_default();
+                    let mut allowed: Vec<_> = allow.split(',').map(str::trim).filter(|name| *name != "HEAD").collect();
+                    allowed.sort_unstable();
+                    assert_eq!(allowed, methods, "{method} {path}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn an_unknown_path_is_404_in_json() {
+    on_each_store(|config| {
+        let (server, id) = filled(config);
+        let below = format!("/v1/deployments/{id}/nope");
+        for path in [
+            "/nope",
+            "/v1",
+            "/v1/",
+            "/v2/deployments",
+            "/v1/servers/a/b",
+            &below,
+            "/%ff",
+            "/v1/nope%00",
+            "/favicon.ico",
+        ] {
+            for method in ["GET", "POST", "PUT", "DELETE"] {
+                server.send(method, path, &[], b"").is_error(404, None);
+            }
+        }
+        for path in ["/v1/servers/%ff", "/v1/deployments/%ff", "/v1/servers/%00", "/v1/servers/%zz"] {
+            let answer = server.get(path);
+            assert!([400, 404].contains(&answer.status), "{path}: {answer:?}");
+            answer.is_error(answer.status, None);
+        }
+    });
+}
+
+#[test]
+fn only_the_api_description_may_be_read_from_other_origins() {
+    on_each_store(|config| {
+        let (server, id) = filled(config);
+        let origin = [("Origin", "http://elsewhere.example")];
+        for path in readable(&id).into_iter().chain(["/".to_owned(), "/docs/".to_owned(), "/nope".to_owned()]) {
+            let answer = server.send("GET", &path, &origin, b"");
+            let cors: Vec<_> = answer.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect();
+            if DESCRIPTIONS.contains(&path.as_str()) {
+                assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+                let headers = Some("Origin, X-Requested-With, Content-Type, Accept");
+                assert_eq!(answer.header("access-control-allow-headers"), headers, "{path}");
+                let description = answer.json();
+                assert!(description["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{path}");
+            } else {
+                assert!(cors.is_empty(), "{path}: {cors:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_root_leads_to_the_documentation() {
+    let server = Server::start(json!({}));
+    let answer = server.get("/");
+    assert_eq!((answer.status, answer.header("location")), (302, Some("/docs/")));
+    let docs = server.get("/docs/");
+    assert_eq!(docs.status, 200);
+    assert!(docs.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{docs:?}");
+    assert!(docs.text().contains("swagger-ui"), "{}", docs.text());
+}
+
+#[test]
+fn the_description_has_every_route_of_the_service() {
+    let server = Server::start(json!({}));
+    let paths = &server.read("/openapi.json")["paths"];
+    for (path, methods) in [
+        ("/v1/deployments", vec!["get"]),
+        ("/v1/deployments/{id}", vec!["get", "post", "put"]),
+        ("/v1/deployments/{id}/logs", vec!["get", "post"]),
+        ("/v1/deployments/{id}/servers", vec!["post", "put"]),
+        ("/v1/servers", vec!["get"]),
+        ("/v1/servers/{hostname}", vec!["get"]),
+        ("/healthcheck", vec!["get"]),
+        ("/config", vec!["get"]),
+    ] {
+        for method in methods {
+            let route = &paths[path][method];
+            assert!(
+                route["responses"].as_object().is_some_and(|answers| !answers.is_empty()),
+                "{method} {path}: {route}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_configuration_is_answered_as_given_without_its_secrets() {
+    let url = "postgres://tracker:hunter2@127.0.0.1:1/tracker";
+    let config = json!({
+        "database": { "url": url },
+        "redis": { "host": "127.0.0.1", "port": 1, "password": "hunter2", "additional_fields": { "team": "blue" } },
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let environment = [("DEPLOYMENT_TRACKER_REDIS__KEY", "from-the-environment")];
+    let server = Server::start_in(folder, config, &environment);
+    let answer = server.get("/config");
+    assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+    let given = answer.json();
+    let mut expected = with(&server.config, json!({ "database": { "url": given["database"]["url"] } }));
+    expected["redis"]["password"] = json!("[REDACTED]");
+    expected["redis"]["key"] = json!("from-the-environment");
+    assert_eq!(given, expected, "nothing more, nothing less");
+    let url = given["database"]["url"].as_str().unwrap_or_default();
+    assert!(url.contains("[REDACTED]"), "{url}");
+}
+
+#[test]
+fn the_health_check_tests_what_is_configured() {
+    on_each_store(|config| {
+        let stack = Stack::start(config.clone());
+        let health = stack.server.read("/healthcheck");
+        assert!(is_time(&health["generated_at"]) && health["duration_millis"].is_number(), "{health}");
+        let tests = health["tests"].as_object().expect("tests");
+        let mut names: Vec<_> = tests.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["db", "redis", "statsd"]);
+        for (name, test) in tests {
+            assert!(is_time(&test["tested_at"]) && test["duration_millis"].is_number(), "{test}");
+            let fixed = json!({ "tested_at": test["tested_at"], "duration_millis": test["duration_millis"] });
+            assert_eq!(*test, with(&fixed, json!({ "test_name": name, "result": "passed" })));
+        }
+        within(Duration::from_secs(5), "the metric of the health check", || {
+            stack.statsd.lines().contains(&"dt.healthcheck:1|c".to_owned()).then_some(())
+        });
+        let bare = Server::start(config).read("/healthcheck");
+        assert_eq!(
+            bare["tests"].as_object().map(|tests| tests.keys().collect::<Vec<_>>()),
+            Some(vec![&"db".to_owned()])
+        );
+    });
+}
+
+#[test]
+fn a_health_check_says_within_two_seconds_what_is_broken() {
+    let mut redis = Redis::start();
+    let statsd = Statsd::listen();
+    let server = Server::start(json!({
+        "redis": { "host": "127.0.0.1", "port": redis.port },
+        "statsd": { "host": "127.0.0.1", "port": statsd.port },
+    }));
+    assert_eq!(server.get("/healthcheck").status, 200);
+    let broken = |what: &str| {
+        let begun = Instant::now();
+        let answer = server.get("/healthcheck");
+        assert!(begun.elapsed() < Duration::from_millis(2_500), "{what}: {:?}", begun.elapsed());
+        assert_eq!(answer.status, 503, "{what}: {}", answer.text());
+        let tests = &answer.json()["tests"];
+        assert_eq!(tests["redis"]["result"], json!("failed"), "{what}: {tests}");
+        assert!(tests["redis"]["error"].as_str().is_some_and(|error| !error.is_empty()), "{what}: {tests}");
+        assert_eq!((&tests["db"]["result"], &tests["statsd"]["result"]), (&json!("passed"), &json!("passed")));
+    };
+    redis.freeze();
+    broken("a frozen Redis");
+    redis.thaw();
+    within(Duration::from_secs(10), "it recovers", || (server.get("/healthcheck").status == 200).then_some(()));
+    redis.kill();
+    broken("a dead Redis");
+    redis.restart();
+    within(Duration::from_secs(10), "it recovers", || (server.get("/healthcheck").status == 200).then_some(()));
+}

@@ -1,0 +1,151 @@
+//! A redis-server of the test's own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::signal;
+use super::{eventually, free_port};
+
+/// Keeps everything it acknowledged across [`Redis::kill`] and [`Redis::restart`].
+pub struct Redis {
+    pub port: u16,
+    dir: TempDir,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Redis {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with more options, such as `["--requirepass", "secret"]`.
+    pub fn start_with(options: &[&str]) -> Self {
+        let mut redis = Self::absent();
+        redis.options.extend(options.iter().map(|&option| option.to_owned()));
+        redis.restart();
+        redis
+    }
+
+    /// One that was not started yet: nobody listens on its port.
+    pub fn absent() -> Self {
+        Self { port: free_port(), dir: TempDir::new().expect("a folder"), options: Vec::new(), child: None }
+    }
+
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(self.dir.path())
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+            .args(&self.options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is needed: install Debian's package `redis-server`");
+        self.child = Some(child);
+        eventually("redis-server answers", || match self.try_command(&["PING"]) {
+            Ok(Value::String(text)) if !text.contains("LOADING") => Some(()),
+            _ => None,
+        });
+    }
+
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Stops it from answering; its connections stay.
+    pub fn freeze(&self) {
+        signal(self.child.as_ref().expect("it runs"), "STOP");
+    }
+
+    pub fn thaw(&self) {
+        signal(self.child.as_ref().expect("it runs"), "CONT");
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("redis.sock")
+    }
+
+    /// The elements of the list `logstash`.
+    pub fn elements(&self) -> Vec<Value> {
+        self.list("logstash")
+    }
+
+    /// The elements of a list, each of which must be JSON.
+    pub fn list(&self, key: &str) -> Vec<Value> {
+        let elements = self.command(&["LRANGE", key, "0", "-1"]);
+        let parse = |element: &Value| serde_json::from_str(element.as_str()?).ok();
+        let elements = elements.as_array().expect("a list");
+        elements.iter().map(|element| parse(element).unwrap_or_else(|| panic!("not JSON: {element}"))).collect()
+    }
+
+    /// Waits until the list `logstash` has `count` elements.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} elements in Redis"), || {
+            let elements = self.elements();
+            (elements.len() >= count).then_some(elements)
+        })
+    }
+
+    pub fn command(&self, words: &[&str]) -> Value {
+        self.try_command(words).expect("redis-server answers")
+    }
+
+    fn try_command(&self, words: &[&str]) -> std::io::Result<Value> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut stream = BufReader::new(stream);
+        if let Some(at) = self.options.iter().position(|option| option == "--requirepass") {
+            call(&mut stream, &["AUTH", &self.options[at + 1]])?;
+        }
+        call(&mut stream, words)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn call(stream: &mut BufReader<TcpStream>, words: &[&str]) -> std::io::Result<Value> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    stream.get_mut().write_all(request.as_bytes())?;
+    reply(stream)
+}
+
+fn reply(stream: &mut BufReader<TcpStream>) -> std::io::Result<Value> {
+    let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let (kind, rest) = line.trim_end().split_at_checked(1).ok_or_else(broken)?;
+    let number = || rest.parse::<i64>().map_err(|_| broken());
+    Ok(match kind {
+        ":" => number()?.into(),
+        "$" if rest != "-1" => {
+            let mut bytes = vec![0; number()? as usize + 2];
+            stream.read_exact(&mut bytes)?;
+            bytes.truncate(bytes.len() - 2);
+            String::from_utf8(bytes).expect("UTF-8 in Redis").into()
+        }
+        "*" => (0..number()?).map(|_| reply(stream)).collect::<Result<Vec<_>, _>>()?.into(),
+        "$" => Value::Null,
+        _ => rest.into(),
+    })
+}

@@ -1,0 +1,70 @@
+//! A StatsD server that only listens.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::eventually;
+
+pub struct Statsd {
+    pub port: u16,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Statsd {
+    pub fn listen() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
+        let port = socket.local_addr().expect("an address").port();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = lines.clone();
+        thread::spawn(move || {
+            let mut packet = [0; 65_536];
+            while let Ok(size) = socket.recv(&mut packet) {
+                let text = String::from_utf8_lossy(&packet[..size]).into_owned();
+                let mut lines = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.extend(text.split('\n').filter(|line| !line.is_empty()).map(str::to_owned));
+            }
+        });
+        Self { port, lines }
+    }
+
+    /// Every line so far, as it came.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn forget(&self) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Waits for the line `mark`, forgets everything, and answers what came before it, [summed](sum), but for the
+    /// one log message that goes with a mark.
+    #[track_caller]
+    pub fn up_to(&self, mark: &str) -> Vec<String> {
+        eventually(&format!("the metric {mark}"), || self.lines().iter().any(|line| line == mark).then_some(()));
+        let mut lines = self.lines();
+        self.forget();
+        lines.retain(|line| line != mark);
+        lines.push("dt.logs.message:-1|c".to_owned());
+        sum(&lines)
+    }
+}
+
+/// `lines`, sorted, the values of each counter added up, counters that come to nothing left out.
+pub fn sum(lines: &[String]) -> Vec<String> {
+    let mut counters = BTreeMap::<&str, i64>::new();
+    let mut sorted = Vec::new();
+    for line in lines {
+        match line.strip_suffix("|c").and_then(|line| line.rsplit_once(':')) {
+            Some((name, value)) => {
+                *counters.entry(name).or_default() += value.parse::<i64>().unwrap_or_else(|_| panic!("{line}"));
+            }
+            None => sorted.push(line.clone()),
+        }
+    }
+    let counters = counters.into_iter().filter(|(_, total)| *total != 0);
+    sorted.extend(counters.map(|(name, total)| format!("{name}:{total}|c")));
+    sorted.sort();
+    sorted
+}

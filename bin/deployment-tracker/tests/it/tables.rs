@@ -1,0 +1,165 @@
+//! The tables, which reporting queries read, and the databases of the old service.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Postgres, Server, full_start, is_time, new_id, on_each_store, with};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// The one column `line` of a query on an SQLite file.
+fn sqlite(file: &Path, query: &str) -> Vec<String> {
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    let lines = diesel::sql_query(query).load::<Line>(&mut connection).expect(query);
+    lines.into_iter().map(|row| row.line).collect()
+}
+
+/// Fills both tables and answers the id.
+fn fill(server: &Server) -> String {
+    let id = new_id();
+    let path = format!("/v1/deployments/{id}");
+    assert_eq!(server.post(&path, &full_start()).status, 201);
+    assert_eq!(server.put(&path, &json!({ "result": "success", "elapsed_seconds": 234 })).status, 204);
+    assert_eq!(server.post(&format!("{path}/servers"), &json!({ "hostname": "web" })).status, 201);
+    id
+}
+
+#[test]
+fn sqlite_has_the_tables_and_the_times_of_the_old_service() {
+    let server = Server::start(json!({}));
+    let id = fill(&server);
+    let file = server.folder.path().join("data.sqlite3");
+    let query = r#"SELECT deployment_id || '|' || engine || '|' || "arguments" || '|' || result || '|' || typeof(elapsed_seconds)
+        || '|' || elapsed_seconds AS line FROM "Deployments""#;
+    assert_eq!(sqlite(&file, query), [format!("{id}|vagrant_orchestrate|--strategy parallel|success|integer|234")]);
+    let query =
+        r#"SELECT hostname || '|' || deployment_id || '|' || coalesce(ip_address, 'none') AS line FROM "Servers""#;
+    assert_eq!(sqlite(&file, query), [format!("web|{id}|none")]);
+    for table in ["Deployments", "Servers"] {
+        for time in ["createdAt", "updatedAt"] {
+            let times = sqlite(&file, &format!(r#"SELECT "{time}" AS line FROM "{table}""#));
+            let shape = times[0].replace(|c: char| c.is_ascii_digit(), "0");
+            assert_eq!(shape, "0000-00-00 00:00:00.000 +00:00", "{table}.{time}");
+        }
+    }
+}
+
+#[test]
+fn postgresql_has_the_tables_and_the_types_of_the_old_service() {
+    let postgres = Postgres::shared();
+    let url = postgres.new_database();
+    let database = url.rsplit('/').next().expect("a name");
+    let server = Server::start(json!({ "database": { "url": url } }));
+    let id = fill(&server);
+    let query =
+        r#"select deployment_id, "user", result, elapsed_seconds, now() - "createdAt" < '1 min' from "Deployments""#;
+    assert_eq!(postgres.psql(database, query), Ok(format!("{id}|cbaldauf|success|234|t")));
+    let query = r#"select hostname, deployment_id, ip_address is null, "updatedAt" >= "createdAt" from "Servers""#;
+    assert_eq!(postgres.psql(database, query), Ok(format!("web|{id}|t|t")));
+    let query = "select table_name, column_name, data_type from information_schema.columns
+        where table_name in ('Deployments', 'Servers') and data_type not like 'character%' and data_type <> 'text'
+        and data_type <> 'USER-DEFINED' order by 1, 2";
+    let expected = "Deployments|createdAt|timestamp with time zone
+Deployments|deployment_id|uuid
+Deployments|elapsed_seconds|integer
+Deployments|updatedAt|timestamp with time zone
+Servers|createdAt|timestamp with time zone
+Servers|deployment_id|uuid
+Servers|elapsed_seconds|integer
+Servers|updatedAt|timestamp with time zone";
+    assert_eq!(postgres.psql(database, query), Ok(expected.to_owned()));
+}
+
+/// The recorded answer, with times as we write them: RFC 3339 everywhere.
+fn in_our_form(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), in_our_form(value))).collect(),
+        Value::Array(values) => values.iter().map(in_our_form).collect(),
+        Value::String(text) if text.ends_with(" +00:00") => {
+            let time = json!(text.replacen(' ', "T", 1).replace(" +00:00", "Z"));
+            assert!(is_time(&time), "{text}");
+            time
+        }
+        other => other.clone(),
+    }
+}
+
+/// `value` without the times, of which the dump has its own.
+fn timeless(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(key, _)| !["createdAt", "updatedAt"].contains(&key.as_str()));
+            kept.map(|(key, value)| (key.clone(), timeless(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(timeless).collect(),
+        other => other.clone(),
+    }
+}
+
+fn recorded() -> Value {
+    let text = fs::read_to_string(fixture("answers.json")).expect("the recorded answers");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn the_old_sqlite_database_is_served_as_it_stands() {
+    let folder = TempDir::new().expect("a folder");
+    fs::copy(fixture("data.sqlite3"), folder.path().join("data.sqlite3")).expect("a copy");
+    let server = Server::start_in(folder, json!({}), &[]);
+    let recorded = recorded();
+    assert_eq!(server.read("/v1/deployments?limit=1000"), in_our_form(&recorded["deployments"]));
+    assert_eq!(server.read("/v1/servers"), recorded["servers"]);
+    writes_go_on(&server);
+}
+
+#[test]
+fn the_old_postgresql_database_is_served_as_it_stands() {
+    let postgres = Postgres::shared();
+    let url = postgres.new_database();
+    postgres.load(url.rsplit('/').next().expect("a name"), &fixture("postgres.sql"));
+    let server = Server::start(json!({ "database": { "url": url } }));
+    let recorded = recorded();
+    assert_eq!(timeless(&server.read("/v1/deployments?limit=1000")), timeless(&recorded["deployments"]));
+    assert_eq!(server.read("/v1/servers"), recorded["servers"]);
+    writes_go_on(&server);
+}
+
+/// Records something new and changes something old.
+fn writes_go_on(server: &Server) {
+    let old = server.read("/v1/deployments?limit=1&offset=20")[0].clone();
+    let path = format!("/v1/deployments/{}", old["deployment_id"].as_str().expect("an id"));
+    let long = "ö".repeat(2_048);
+    assert_eq!(server.put(&path, &json!({ "result": "failure", "elapsed_seconds": 99, "version": long })).status, 204);
+    let changed = server.read(&path);
+    let expected =
+        json!({ "result": "failure", "elapsed_seconds": 99, "version": long, "updatedAt": changed["updatedAt"] });
+    assert_eq!(changed, with(&old, expected), "wider than the columns were");
+    let id = fill(server);
+    assert_eq!(server.read("/v1/deployments?limit=1")[0]["deployment_id"], json!(id));
+}
+
+#[test]
+fn what_was_recorded_is_there_after_a_restart() {
+    on_each_store(|config| {
+        let mut server = Server::start(config);
+        let path = format!("/v1/deployments/{}", fill(&server));
+        assert_eq!(server.post(&format!("{path}/logs"), &json!({ "message": "kept" })).status, 201);
+        let before = [server.read(&path), server.read(&format!("{path}/logs"))];
+        server.kill();
+        server.restart();
+        assert_eq!([server.read(&path), server.read(&format!("{path}/logs"))], before);
+    });
+}
