@@ -21,13 +21,15 @@ impl Complaint {
         Self { subject: subject.into(), failing_since: None, logged: None }
     }
 
-    /// It failed.
-    pub fn failed(&mut self, error: &dyn Error) {
+    /// It failed. Whether that was logged this time.
+    pub fn failed(&mut self, error: &dyn Error) -> bool {
         self.failing_since.get_or_insert_with(Instant::now);
-        if self.logged.is_none_or(|logged| logged.elapsed() >= AT_MOST_EVERY) {
+        let is_due = self.logged.is_none_or(|logged| logged.elapsed() >= AT_MOST_EVERY);
+        if is_due {
             self.logged = Some(Instant::now());
             log::warn!("{}: {}", self.subject, chain(error));
         }
+        is_due
     }
 
     /// It works.

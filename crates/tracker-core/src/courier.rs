@@ -21,7 +21,7 @@ use crate::output::{Delivery, Output};
 use crate::queue::{Queue, Queued, queue};
 use crate::relay::{Relay, Relays};
 use crate::standing::{OutputStatus, Standing};
-use crate::store::{OwedBatch, Store};
+use crate::store::{Backlog, OwedBatch, Store};
 use crate::time;
 use crate::tracker::{OutboxLimits, Tasks};
 
@@ -422,8 +422,13 @@ impl Courier {
     }
 
     fn failed(&mut self, error: &dyn Error) {
-        self.complaint.failed(error);
         self.standing.failed(error);
+        if self.complaint.failed(error) {
+            let OutputStatus { name, backlog: Backlog { messages, bytes, oldest }, .. } = self.standing.status();
+            let oldest =
+                oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", time::rfc3339(&oldest)));
+            log::warn!("output `{name}`: {messages} messages ({bytes} bytes) are owed to it{oldest}");
+        }
     }
 
     /// Commits a batch to the outbox and answers those who wait for it.

@@ -70,7 +70,9 @@ async fn run(output: Arc<dyn Output>, mut intake: mpsc::Receiver<Queued<Option<A
         let delivered: Result<(), OutputError> = output.deliver(&batches, &[]).await;
         match delivered {
             Ok(()) => complaint.works(),
-            Err(error) => complaint.failed(&error),
+            Err(error) => {
+                complaint.failed(&error);
+            }
         }
     }
     output.close().await;
