@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use figment::Figment;
-use figment::error::Kind;
-use figment::providers::{Env, Format, Json, Toml};
+use figment::error::{Actual, Kind};
+use figment::providers::{Env, Format, Json, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -13,6 +13,21 @@ use tracker_core::OutboxLimits;
 use tracker_sql::DatabaseUrl;
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
+/// The keys whose values are no texts. Everything else in the environment is taken as it stands, digits included.
+const NOT_TEXTS: [&str; 12] = [
+    "port",
+    "shutdown_seconds",
+    "database.logs",
+    "limits.body_bytes",
+    "outbox.max_messages",
+    "outbox.max_bytes",
+    "redis.port",
+    "redis.db",
+    "redis.max_list_length",
+    "redis.timeout_millis",
+    "redis.connect_timeout_millis",
+    "statsd.port",
+];
 /// Variables with the prefix that are no part of the configuration.
 const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
 
@@ -159,7 +174,13 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
             figment.merge(Json::string(&text))
         };
     }
-    let figment = figment.merge(Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__"));
+    for (key, value) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
+        let key = key.as_str().to_lowercase();
+        let is_text = !NOT_TEXTS.contains(&key.as_str()) && !key.starts_with("redis.additional_fields");
+        let value =
+            if is_text { figment::value::Value::from(value) } else { value.parse().expect("any text is a value") };
+        figment = figment.merge(Serialized::default(&key, value));
+    }
     let wrong = |error: figment::Error| explain(&error, file);
     let config: Config = figment.extract().map_err(wrong)?;
     let given = figment.extract().map_err(wrong)?;
@@ -168,23 +189,55 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
 }
 
 fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
-    let from_environment = error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    let mut path = error.path.clone();
+    let problem = match &error.kind {
+        Kind::UnknownField(name, known) => {
+            if path.last() != Some(name) {
+                path.push(name.clone());
+            }
+            format!("there is no such key; known here: {}", known.join(", "))
+        }
+        // What was found may be a secret.
+        Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+            format!("must be {}, not {}", in_words(wanted), kind_of(found))
+        }
+        other => other.to_string().replace('\n', " "),
+    };
+    let variable = format!("{PREFIX}{}", path.join("__").to_uppercase());
     let place = match file {
-        _ if from_environment => " (in an environment variable)".to_owned(),
+        _ if std::env::var_os(&variable).is_some() => format!(" (in the environment variable {variable})"),
         Some(path) => format!(" (in {})", path.display()),
         None => String::new(),
     };
-    let mut path = error.path.clone();
-    if let Kind::UnknownField(name, _) = &error.kind
-        && path.last() != Some(name)
-    {
-        path.push(name.clone());
-    }
-    let problem = error.kind.to_string().replace('\n', " ");
     if path.is_empty() {
         return Wrong(format!("configuration: {problem}{place}"));
     }
     Wrong::new(&path.join("."), format_args!("{problem}{place}"))
+}
+
+/// What serde wants, in words for people.
+fn in_words(wanted: &str) -> String {
+    match wanted {
+        "u8" => "a whole number from 0 to 255".into(),
+        "u16" => "a whole number from 0 to 65535".into(),
+        "u32" | "u64" | "usize" => "a whole number, not negative".into(),
+        "a boolean" => "true or false".into(),
+        "a string" | "a text is wanted here" => "a text".into(),
+        section if section.starts_with("struct ") || section == "a map" => "a section with keys of its own".into(),
+        other => other.into(),
+    }
+}
+
+fn kind_of(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "this number",
+        Actual::Char(_) | Actual::Str(_) => "this text",
+        Actual::Map => "a section",
+        Actual::Seq => "a list",
+        Actual::Unit | Actual::Option => "null",
+        _ => "this",
+    }
 }
 
 impl Config {
@@ -228,8 +281,16 @@ impl Config {
         if let Some(statsd) = &self.statsd {
             statsd.check().map_err(Wrong::explained)?;
         }
-        if self.limits.body_bytes == 0 {
-            return Err(Wrong::new("limits.body_bytes", "must be at least 1"));
+        for (key, value, range) in [
+            ("limits.body_bytes", self.limits.body_bytes as u64, 1..=1 << 30),
+            ("outbox.max_messages", self.outbox.max_messages, 1..=u64::MAX),
+            ("outbox.max_bytes", self.outbox.max_bytes, 1..=u64::MAX),
+            ("shutdown_seconds", self.shutdown_seconds, 0..=3_600),
+        ] {
+            if !range.contains(&value) {
+                let (from, to) = range.into_inner();
+                return Err(Wrong::new(key, format_args!("must be a whole number from {from} to {to}")));
+            }
         }
         self.database_url().map(drop)
     }

@@ -36,6 +36,8 @@ pub fn init() -> Result<(), Wrong> {
         .filter_level(level.min(LevelFilter::Warn))
         // It takes each request that is not HTTP for an error of ours.
         .filter_module("actix_http", LevelFilter::Off)
+        // Each failure of a connection is told by the output.
+        .filter_module("fred", LevelFilter::Off)
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
         .format(write)

@@ -5,6 +5,7 @@ mod logger;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::config::{Loaded, Wrong};
 /// Records deployments in SQL, forwards them to Logstash through Redis and counts them in StatsD.
 ///
 /// Configuration: defaults, then a file, then environment variables such as DEPLOYMENT_TRACKER_PORT or
-/// DEPLOYMENT_TRACKER_REDIS__HOST. DEPLOYMENT_TRACKER_LOG_LEVEL is error, warn, info, debug or trace;
+/// DEPLOYMENT_TRACKER_REDIS__HOST. DEPLOYMENT_TRACKER_LOG_LEVEL is off, error, warn, info, debug or trace;
 /// DEPLOYMENT_TRACKER_LOG_FORMAT is text or json.
 #[derive(Debug, Parser)]
 #[command(name = "deployment-tracker", version)]
@@ -50,8 +51,8 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     logger::init()?;
     let loaded = config::load(arguments.config.as_deref())?;
     if arguments.check_config {
-        println!("{:#}", tracker_server::redact(&loaded.config.in_force()));
-        return Ok(());
+        let in_force = tracker_server::redact(&loaded.config.in_force());
+        return writeln!(std::io::stdout(), "{in_force:#}").context("cannot print the configuration");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let served = runtime.block_on(serve(loaded));
@@ -64,7 +65,9 @@ async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
     let url = config.database_url()?;
-    let store = SqlStore::open(url.clone()).with_context(|| format!("cannot open the database {url}"))?;
+    let store = SqlStore::open(url.clone()).with_context(|| {
+        format!("cannot open the database {url}; check that its folder is there and may be written")
+    })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
     let tracker = Tracker::builder(store).keep_logs(config.keeps_logs()).outbox_limits(limits);
     let outputs: Vec<String> = Vec::new();
@@ -75,13 +78,20 @@ async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
 
     let address = (config.host.as_str(), config.port);
     let listener = TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {}:{}; is the port taken?", address.0, address.1))?;
+        .with_context(|| format!("cannot listen on {}:{}; check `host` and `port`", address.0, address.1))?;
     let tracker = tracker.start();
     let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
     log::info!("listening on http://{}; store {url} {logs}; {}", listener.local_addr()?, outputs.join("; "));
     if !config.keeps_logs() && config.redis.is_none() {
         log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");
     }
+
+    let early = tracker.clone();
+    tokio::spawn(async move {
+        if early.ready().await.is_err() {
+            log::warn!("the database is not available: reports are answered 503 until it is");
+        }
+    });
 
     let timeout = Duration::from_secs(config.shutdown_seconds);
     let settings = Settings {

@@ -16,6 +16,10 @@ use crate::store::{Store, StoreError};
 
 /// How many changes commit together at the most.
 const GROUP: usize = 512;
+/// After how many bytes, or messages, a group takes no more. What commits together is delivered together, and an output
+/// must be able to take it within its deadline.
+pub(crate) const GROUP_BYTES: usize = 4 << 20;
+pub(crate) const GROUP_MESSAGES: usize = 10_000;
 /// How many changes may wait in a lane.
 const WAITING: usize = 16_384;
 /// How many bytes of changes may wait in a lane.
@@ -103,6 +107,11 @@ impl Committer {
         &self.lanes[usize::try_from(hasher.finish() % lanes).expect("less than a usize")]
     }
 
+    /// How long one waits for a commit.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// Ends each lane after what waits in it.
     pub(crate) async fn close(&self) {
         for lane in &self.lanes {
@@ -137,21 +146,26 @@ impl Writer {
         let mut taken = Vec::with_capacity(GROUP);
         let mut is_open = true;
         while is_open && waiting.recv_many(&mut taken, GROUP).await > 0 {
-            let (mut changes, mut replies) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
-            let mut shares = Vec::with_capacity(taken.len());
-            for queued in taken.drain(..) {
-                let (message, share) = queued.into_parts();
-                match message {
-                    Message::Commit(change, reply) => {
-                        changes.push(*change);
-                        replies.push(reply);
-                        shares.push(share);
+            let mut rest = taken.drain(..).peekable();
+            while rest.peek().is_some() {
+                let (mut changes, mut replies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+                let (mut bytes, mut messages) = (0, 0);
+                while let Some(queued) = rest.next_if(|_| bytes < GROUP_BYTES && messages < GROUP_MESSAGES) {
+                    let (message, share) = queued.into_parts();
+                    match message {
+                        Message::Commit(change, reply) => {
+                            bytes += change.size();
+                            messages += change.messages();
+                            changes.push(*change);
+                            replies.push(reply);
+                            shares.push(share);
+                        }
+                        Message::Close => is_open = false,
                     }
-                    Message::Close => is_open = false,
                 }
-            }
-            if !changes.is_empty() {
-                self.commit(changes, replies).await;
+                if !changes.is_empty() {
+                    self.commit(changes, replies).await;
+                }
             }
         }
     }
@@ -167,6 +181,8 @@ impl Writer {
                 }
             }
             Err(error) => {
+                // It may be committed all the same, and older than what comes next.
+                self.couriers.look_into_outbox();
                 self.complaint.failed(&error);
                 let unavailable = match error {
                     StoreError::Unavailable(_) => Unavailable::Store,

@@ -8,16 +8,16 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::committer::{Committer, Pending, Unavailable};
+use crate::committer::{Committer, GROUP_BYTES, GROUP_MESSAGES, Pending, Unavailable};
 use crate::complaint::Complaint;
 use crate::event::{Batch, Event};
-use crate::group::{Change, Decision, Owed};
-use crate::output::{Delivery, Output};
+use crate::group::{Change, Decision, Outcome, Owed};
+use crate::output::{Delivery, Output, OutputError, chain};
 use crate::queue::{Queue, Queued, queue};
 use crate::relay::{Relay, Relays};
 use crate::standing::{OutputStatus, Standing};
@@ -31,8 +31,6 @@ const LOAD: usize = 256;
 const WAITING: usize = 8_192;
 /// How many bytes of parcels may wait in memory for an output.
 const WAITING_BYTES: usize = 64 << 20;
-/// After how many bytes a batch of log messages takes no more.
-const BATCH_BYTES: usize = 4 << 20;
 /// How many owed batches are read from the outbox at once.
 const OWED: usize = 256;
 /// How often an idle courier looks whether it has missed something.
@@ -69,6 +67,8 @@ pub(crate) struct Couriers {
     ways: Vec<Way>,
     relays: Relays,
     outputs: Arc<[Arc<dyn Output>]>,
+    /// How long one waits for an answer.
+    deadline: Duration,
 }
 
 /// The way to one output.
@@ -105,7 +105,6 @@ impl Couriers {
                     relays: relays.clone(),
                     intake,
                     standing: standing.clone(),
-                    stock_taken: None,
                     overflowed: overflowed.clone(),
                     is_open: true,
                     settling: Vec::new(),
@@ -113,11 +112,12 @@ impl Couriers {
                     delivered: VecDeque::new(),
                     complaint: Complaint::about(format!("output `{}`", output.name())),
                 };
+                tasks.stock.spawn(take_stock(output.clone(), store.clone(), standing.clone(), overflowed.clone()));
                 tasks.couriers.spawn(courier.run());
                 Way { output: output.clone(), queue, standing, overflowed }
             })
             .collect();
-        Arc::new(Self { ways, relays, outputs: durable.into() })
+        Arc::new(Self { ways, relays, outputs: durable.into(), deadline: committer.deadline() })
     }
 
     /// The outputs that must have every event.
@@ -159,10 +159,20 @@ impl Couriers {
         if answers.is_empty() {
             return Err(Unavailable::Nowhere);
         }
-        for answer in answers {
-            answer.await.map_err(|_| Unavailable::TimedOut)??;
+        let answered = async {
+            for answer in answers {
+                answer.await.map_err(|_| Unavailable::TimedOut)??;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(self.deadline, answered).await.unwrap_or(Err(Unavailable::TimedOut))
+    }
+
+    /// Has every courier look into the outbox before it delivers anything newer.
+    pub(crate) fn look_into_outbox(&self) {
+        for way in &self.ways {
+            way.overflowed.store(true, Ordering::Release);
         }
-        Ok(())
     }
 
     /// Ends each courier after what waits for it.
@@ -202,8 +212,6 @@ struct Courier {
     relays: Relays,
     intake: mpsc::Receiver<Queued<Parcel>>,
     standing: Arc<Standing>,
-    /// When the backlog was counted last.
-    stock_taken: Option<Instant>,
     overflowed: Arc<AtomicBool>,
     is_open: bool,
     /// Delivered batches whose removal from the outbox is not confirmed yet.
@@ -225,10 +233,6 @@ impl Courier {
             if is_behind {
                 self.catch_up().await;
                 is_behind = false;
-                continue;
-            }
-            if self.take_stock().await {
-                is_behind = true;
                 continue;
             }
             let taken = tokio::time::timeout(LOOK_EVERY, self.intake.recv_many(&mut parcels, LOAD)).await;
@@ -324,7 +328,9 @@ impl Courier {
         let mut failed = false;
         for (batches, mut answer) in std::mem::take(&mut self.settling) {
             match answer.try_recv() {
-                Ok(Ok(_)) => self.settled.extend(batches),
+                Ok(Ok(Outcome::Recorded)) => self.settled.extend(batches),
+                // Another replica has taken them over, and may deliver them yet.
+                Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => failed = true,
                 Err(oneshot::error::TryRecvError::Empty) => self.settling.push((batches, answer)),
             }
@@ -339,14 +345,13 @@ impl Courier {
         let mut pause = PAUSES.0;
         let mut is_nearly_done = false;
         while self.is_open {
-            self.take_stock().await;
             self.overflowed.store(false, Ordering::Release);
             let settled = std::mem::take(&mut self.settled);
             let drained = drain(self.output.clone(), self.store.clone(), self.committer.clone(), settled);
             let drained = if is_nearly_done { Some(drained.await) } else { self.while_taking_in(drained).await };
             let has_missed_some = self.overflowed.load(Ordering::Acquire);
             match drained {
-                Some(Ok(owed)) if owed.is_empty() && !has_missed_some => return,
+                Some(Ok(owed)) if owed.is_empty() && !has_missed_some => return self.works(),
                 Some(Ok(owed)) if owed.is_empty() => is_nearly_done = !is_nearly_done,
                 Some(Ok(owed)) => {
                     is_nearly_done &= !has_missed_some;
@@ -357,8 +362,12 @@ impl Courier {
                     self.delivered.drain(..surplus);
                     self.settled = owed.iter().filter(|owed| !owed.is_taken_over).map(|owed| owed.batch.id).collect();
                 }
-                Some(Err(error)) => {
-                    self.failed(error.as_ref());
+                Some(Err(trouble)) => {
+                    match trouble {
+                        Trouble::Output(error) => self.failed(&error),
+                        // It is the store's own failure, and told there.
+                        Trouble::Store(error) => log::debug!("the outbox cannot be used: {}", chain(error.as_ref())),
+                    }
                     is_nearly_done = false;
                     self.while_taking_in(tokio::time::sleep(jitter(pause))).await;
                     pause = PAUSES.1.min(pause * 2);
@@ -404,18 +413,6 @@ impl Courier {
         }
     }
 
-    /// Counts the backlog, once in a while; when it cannot be counted the last figures stand. Whether there is something
-    /// in it that should have been delivered long ago, such as what was taken over from another replica.
-    async fn take_stock(&mut self) -> bool {
-        if self.stock_taken.is_some_and(|taken| taken.elapsed() < LOOK_EVERY) {
-            return false;
-        }
-        self.stock_taken = Some(Instant::now());
-        let Ok(backlog) = self.store.take_stock(self.output.name()).await else { return false };
-        self.standing.counted(backlog);
-        backlog.oldest.is_some_and(|oldest| (time::now() - oldest).to_std().is_ok_and(|age| age > LONG_AGO))
-    }
-
     fn works(&mut self) {
         self.complaint.works();
         self.standing.works();
@@ -458,10 +455,11 @@ fn direct_loads(directs: &mut Vec<Direct>) -> Vec<Load> {
     let mut loads = Vec::new();
     let mut rest = std::mem::take(directs).into_iter().peekable();
     while rest.peek().is_some() {
-        let mut bytes = 0;
+        let (mut bytes, mut messages) = (0, 0);
         let directs: Vec<_> = std::iter::from_fn(|| {
-            let direct = rest.next_if(|_| bytes < BATCH_BYTES)?;
+            let direct = rest.next_if(|_| bytes < GROUP_BYTES && messages < GROUP_MESSAGES)?;
             bytes += direct.event.size();
+            messages += direct.event.messages();
             Some(direct)
         })
         .collect();
@@ -471,23 +469,56 @@ fn direct_loads(directs: &mut Vec<Direct>) -> Vec<Load> {
     loads
 }
 
+/// Counts the backlog again and again; when it cannot be counted the last figures stand. Sends the courier to the outbox
+/// when something lies there that should have been delivered long ago, such as what was taken over from another replica.
+async fn take_stock(
+    output: Arc<dyn Output>,
+    store: Arc<dyn Store>,
+    standing: Arc<Standing>,
+    overflowed: Arc<AtomicBool>,
+) {
+    loop {
+        if let Ok(backlog) = store.take_stock(output.name()).await {
+            standing.counted(backlog);
+            let age = backlog.oldest.and_then(|oldest| (time::now() - oldest).to_std().ok());
+            if age.is_some_and(|age| age > LONG_AGO) {
+                overflowed.store(true, Ordering::Release);
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Delivers the oldest of what is owed and settles it; what that was, nothing when nothing is owed.
 async fn drain(
     output: Arc<dyn Output>,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
     settled: Vec<Uuid>,
-) -> Result<Vec<OwedBatch>, Box<dyn Error + Send + Sync>> {
-    let owed = store.owed(output.name(), OWED).await?;
-    if owed.is_empty() {
-        return Ok(Vec::new());
+) -> Result<Vec<OwedBatch>, Trouble> {
+    let owed = store.owed(output.name(), OWED).await.map_err(|error| Trouble::Store(error.into()))?;
+    if owed.is_empty() && settled.is_empty() {
+        return Ok(owed);
     }
     let batches: Vec<_> = owed.iter().map(|owed| owed.batch.clone()).collect();
-    output.deliver(&batches, &settled).await?;
+    output.deliver(&batches, &settled).await.map_err(Trouble::Output)?;
+    if owed.is_empty() {
+        return Ok(owed);
+    }
     let batches = batches.iter().map(|batch| batch.id).collect();
     let change = Change::Settle { output: output.name().to_owned(), batches };
-    committer.commit(&output.name(), change).await?;
-    Ok(owed)
+    match committer.commit(&output.name(), change).await {
+        Ok(Outcome::Recorded) => Ok(owed),
+        // Another replica has taken some over, and may deliver them yet.
+        Ok(_) => Ok(owed.into_iter().map(|owed| OwedBatch { is_taken_over: true, ..owed }).collect()),
+        Err(error) => Err(Trouble::Store(error.into())),
+    }
+}
+
+/// What keeps a courier from catching up.
+enum Trouble {
+    Output(OutputError),
+    Store(Box<dyn Error + Send + Sync>),
 }
 
 /// Between three quarters of `pause` and all of it, so that replicas do not come back in step.

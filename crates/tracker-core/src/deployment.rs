@@ -57,8 +57,18 @@ pub const DEPLOYMENT_MEMBERS: [&str; 11] = [
 impl DeploymentMembers {
     /// About how many bytes they take.
     pub(crate) fn size(&self) -> usize {
-        // Every other text has at most 2,048 characters.
-        size_of::<Self>() + self.arguments.as_ref().map_or(0, String::len)
+        let texts = [
+            &self.engine,
+            &self.engine_version,
+            &self.host,
+            &self.user,
+            &self.environment,
+            &self.package,
+            &self.package_url,
+            &self.version,
+            &self.arguments,
+        ];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
     fn read(object: &Object) -> Result<Self, Invalid> {

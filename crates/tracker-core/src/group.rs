@@ -37,11 +37,22 @@ pub enum Change {
 }
 
 impl Change {
+    /// How many messages it makes.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            Self::KeepLogs(event) => event.messages(),
+            Self::Owe(owed) => owed.batch.messages(),
+            _ => 1,
+        }
+    }
+
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => report.members.size(),
-            Self::StartServer(report) | Self::FinishServer(report) => report.members.size(),
+            Self::StartServer(report) | Self::FinishServer(report) => {
+                report.members.size() + report.key.hostname.as_str().len()
+            }
             Self::KeepLogs(event) => event.size(),
             Self::Owe(owed) => owed.batch.size(),
             Self::Settle { batches, .. } => size_of_val(batches.as_slice()),
@@ -56,6 +67,18 @@ pub struct Owed {
     pub output: String,
     /// The batch.
     pub batch: Arc<Batch>,
+}
+
+/// Batches that are owed no more.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The output's name.
+    pub output: String,
+    /// The batches' ids.
+    pub batches: Vec<Uuid>,
+    /// Where the change stands among the outcomes: the store makes it [`Outcome::Unchanged`] when one of the batches was
+    /// not owed any more, because another replica has taken it over.
+    pub outcome: usize,
 }
 
 /// What became of a change.
@@ -108,8 +131,8 @@ pub struct Decision {
     pub logs: Vec<Arc<Event>>,
     /// What is owed from now on.
     pub owed: Vec<Owed>,
-    /// What is owed no more: an output's name and batches.
-    pub settled: Vec<(String, Vec<Uuid>)>,
+    /// What is owed no more.
+    pub settled: Vec<Settled>,
     /// All that happened, for the outputs.
     pub batch: Arc<Batch>,
 }
@@ -168,7 +191,7 @@ impl Group {
     /// Applies the rules to every change in order, on top of `records`.
     pub fn decide(&self, records: Records) -> Decision {
         let mut ledger = Ledger::open(records);
-        let outcomes = self.changes.iter().map(|change| ledger.apply(change)).collect();
+        let outcomes = self.changes.iter().enumerate().map(|(index, change)| ledger.apply(index, change)).collect();
         ledger.close(outcomes, &self.outputs)
     }
 }
@@ -191,7 +214,7 @@ struct Ledger {
     servers: HashMap<ServerKey, Entry<Server>>,
     logs: Vec<Arc<Event>>,
     owed: Vec<Owed>,
-    settled: Vec<(String, Vec<Uuid>)>,
+    settled: Vec<Settled>,
     events: Vec<Arc<Event>>,
 }
 
@@ -211,7 +234,7 @@ impl Ledger {
         }
     }
 
-    fn apply(&mut self, change: &Change) -> Outcome {
+    fn apply(&mut self, index: usize, change: &Change) -> Outcome {
         match change {
             Change::StartDeployment(report) => self.start_deployment(report),
             Change::FinishDeployment(report) => self.finish_deployment(report),
@@ -227,7 +250,7 @@ impl Ledger {
                 Outcome::Recorded
             }
             Change::Settle { output, batches } => {
-                self.settled.push((output.clone(), batches.clone()));
+                self.settled.push(Settled { output: output.clone(), batches: batches.clone(), outcome: index });
                 Outcome::Recorded
             }
         }

@@ -150,7 +150,9 @@ fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or_default();
     let place = format!("at line {}, column {}", error.line(), error.column());
-    let hint = unquoted(text, error.line(), error.column())
+    let hint = Some(error)
+        .filter(|error| error.is_syntax())
+        .and_then(|error| unquoted(text, error.line(), error.column()))
         .map(|word| format!("; put `{word}` into double quotes"))
         .unwrap_or_default();
     Invalid::new(InvalidCode::Json, format!("the body is not valid JSON {place}: {reason}{hint}"))
@@ -165,8 +167,10 @@ fn unquoted(text: &str, line: usize, column: usize) -> Option<String> {
     let start = bytes[..at].iter().rposition(|&byte| is_end(byte)).map_or(0, |i| i + 1);
     let end = bytes[at..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |i| at + i);
     let word = line.get(start..end)?;
-    let known = word.is_empty() || serde_json::from_str::<&RawValue>(word).is_ok();
-    (!known).then(|| word.chars().take(64).collect())
+    let is_bare = word.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let is_value = line[..start].trim_end().ends_with([':', ',', '[']);
+    let is_known = serde_json::from_str::<&RawValue>(word).is_ok();
+    (is_bare && is_value && !is_known).then(|| word.chars().take(64).collect())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub use deployment::{
     DEPLOYMENT_MEMBERS, Deployment, DeploymentMembers, DeploymentReport, DeploymentWithServers, is_log_message,
 };
 pub use event::{Batch, Event, EventKind};
-pub use group::{Change, Decision, Group, Outcome, Owed, Records};
+pub use group::{Change, Decision, Group, Outcome, Owed, Records, Settled};
 pub use health::{Health, HealthTest};
 pub use invalid::{Invalid, InvalidCode};
 pub use log::{LogBatch, LogDeploymentId, LogMessage};

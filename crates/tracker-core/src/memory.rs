@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentWithServers};
 use crate::event::{Batch, EventKind};
-use crate::group::{Decision, Group, Records};
+use crate::group::{Decision, Group, Outcome, Records, Settled};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::server::{Hostname, Server, ServerKey};
@@ -65,7 +65,7 @@ impl Store for MemoryStore {
         for id in group.fleets() {
             records.servers.extend(tables.fleet(id).cloned());
         }
-        let decision = group.decide(records);
+        let mut decision = group.decide(records);
         for deployment in decision.new_deployments.iter().chain(&decision.changed_deployments) {
             tables.deployments.insert(deployment.id, deployment.clone());
         }
@@ -81,9 +81,11 @@ impl Store for MemoryStore {
         for owed in &decision.owed {
             tables.outbox.insert((owed.output.clone(), owed.batch.id), owed.batch.clone());
         }
-        for (output, batches) in &decision.settled {
+        for Settled { output, batches, outcome } in &decision.settled {
             for batch in batches {
-                tables.outbox.remove(&(output.clone(), *batch));
+                if tables.outbox.remove(&(output.clone(), *batch)).is_none() {
+                    decision.outcomes[*outcome] = Outcome::Unchanged;
+                }
             }
         }
         Ok(decision)

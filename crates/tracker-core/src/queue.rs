@@ -15,7 +15,7 @@ pub(crate) struct Queue<T> {
 /// An item, and its share of the bytes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
-    pub item: T,
+    item: T,
     share: OwnedSemaphorePermit,
 }
 

@@ -15,6 +15,9 @@ const LOAD: usize = 256;
 /// How many batches may wait.
 const WAITING: usize = 8_192;
 
+/// How many bytes of batches may wait.
+const WAITING_BYTES: usize = 64 << 20;
+
 /// The way to one best-effort output. `None` ends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
@@ -38,7 +41,7 @@ impl Relays {
         for relay in self.0.iter() {
             if batch.events.iter().any(|event| relay.output.wants(event)) {
                 // Full: the output is far behind, and best effort means that it goes without.
-                let _ = relay.queue.try_send(Some(batch.clone()), 0);
+                let _ = relay.queue.try_send(Some(batch.clone()), batch.size());
             }
         }
     }
@@ -54,7 +57,7 @@ impl Relays {
 
 impl Relay {
     pub(crate) fn start(output: Arc<dyn Output>, tasks: &mut JoinSet<()>) -> Self {
-        let (queue, intake) = queue(WAITING, 0);
+        let (queue, intake) = queue(WAITING, WAITING_BYTES);
         tasks.spawn(run(output.clone(), intake));
         Self { output, queue: Arc::new(queue) }
     }
@@ -65,8 +68,9 @@ async fn run(output: Arc<dyn Output>, mut intake: mpsc::Receiver<Queued<Option<A
     let mut taken = Vec::with_capacity(LOAD);
     let mut is_open = true;
     while is_open && intake.recv_many(&mut taken, LOAD).await > 0 {
-        is_open = taken.iter().all(|queued| queued.item.is_some());
-        let batches: Vec<_> = taken.drain(..).filter_map(|queued| queued.item).collect();
+        let (batches, _shares): (Vec<_>, Vec<_>) = taken.drain(..).map(Queued::into_parts).unzip();
+        is_open = batches.iter().all(Option::is_some);
+        let batches: Vec<_> = batches.into_iter().flatten().collect();
         let delivered: Result<(), OutputError> = output.deliver(&batches, &[]).await;
         match delivered {
             Ok(()) => complaint.works(),

@@ -44,6 +44,8 @@ pub(crate) struct Tasks {
     pub lanes: JoinSet<()>,
     pub couriers: JoinSet<()>,
     pub relays: JoinSet<()>,
+    /// These run until the end and are aborted.
+    pub stock: JoinSet<()>,
 }
 
 /// Why a report was not recorded, or a query not answered.
@@ -322,6 +324,7 @@ impl Tracker {
             while tasks.lanes.join_next().await.is_some() {}
             self.0.couriers.close_relays().await;
             while tasks.relays.join_next().await.is_some() {}
+            tasks.stock.shutdown().await;
         };
         tokio::time::timeout(deadline, end).await.is_ok()
     }

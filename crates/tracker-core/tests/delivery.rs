@@ -102,6 +102,8 @@ fn lines_of(event: &Event) -> Vec<String> {
 struct Shared {
     memory: Arc<MemoryStore>,
     is_away: Arc<AtomicU8>,
+    /// Commits are made, and their answers lost.
+    loses_answers: Arc<AtomicU8>,
     /// How long the answer to a reading of the outbox is on its way, in milliseconds.
     owed_takes: Arc<AtomicU8>,
 }
@@ -119,7 +121,8 @@ impl Store for Shared {
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
-        self.there()?.commit(lane, group).await
+        let committed = self.there()?.commit(lane, group).await;
+        if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unavailable("no answer".into())) }
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
@@ -356,4 +359,46 @@ async fn what_comes_in_during_the_last_reading_of_the_outbox_is_not_forgotten() 
         assert!(begun.elapsed() < Duration::from_secs(5), "at once, not when it is missed");
         tracker.shutdown(Duration::from_secs(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_is_delivered_before_what_comes_after_it() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
+    let id = new_id();
+    let report = || deployment_report(id, "{}");
+    store.loses_answers.store(1, SeqCst);
+    tracker.start_deployment(report()).await.expect_err("nobody knows");
+    store.loses_answers.store(0, SeqCst);
+    tracker.start_deployment(report()).await.expect("a repeat is recognised");
+    tracker.append_logs(logs(id, r#"{"message":"m"}"#)).await.expect("taken");
+    tracker.finish_deployment(deployment_report(id, r#"{"result":"success"}"#)).await.expect("recorded");
+    let expected = vec![format!("start {id}"), r#"{"message":"m"}"#.to_owned(), format!("finish {id}")];
+    arrives_once_in_order(&store, &list, &[first, expected]).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
+    let (store, list) = (Shared::default(), List::default());
+    list.set(FAILS);
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
+    let flood = format!("[{}]", vec![r#"{"message":"m"}"#; 4_000].join(","));
+    let posts: Vec<_> = (0..20)
+        .map(|_| {
+            let (tracker, logs) = (tracker.clone(), logs(new_id(), &flood));
+            tokio::spawn(async move { tracker.append_logs(logs).await })
+        })
+        .collect();
+    for post in posts {
+        post.await.expect("no panic").expect("kept");
+    }
+    let owed = store.memory.owed("list", 1000).await.expect("a query");
+    let messages: Vec<_> = owed.iter().map(|owed| owed.batch.messages()).collect();
+    assert!(messages.iter().all(|messages| *messages <= 14_000), "{messages:?}");
+    list.set(WORKS);
+    eventually("everything arrives", async || list.count() == 80_000).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
 }

@@ -146,6 +146,8 @@ pub enum ConfigError {
     Key,
     #[error("`redis.{0}` must be from 1 to {MAX_MILLIS} milliseconds")]
     Millis(&'static str),
+    #[error("`redis.max_list_length` must be at least 1; leave it out for no limit")]
+    MaxListLength,
     #[error("`redis.username` needs a `redis.password`")]
     UsernameAlone,
 }
@@ -177,6 +179,9 @@ impl RedisConfig {
             if !(1..=MAX_MILLIS).contains(&millis) {
                 return Err(ConfigError::Millis(name));
             }
+        }
+        if self.max_list_length == Some(0) {
+            return Err(ConfigError::MaxListLength);
         }
         if self.username().is_some() && self.password().is_none() {
             return Err(ConfigError::UsernameAlone);

@@ -1,6 +1,8 @@
 //! Events as elements of the list: one JSON object each.
 
+use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracker_core::{Deployment, Event, EventKind, LogBatch, LogMessage, time};
 
@@ -101,9 +103,16 @@ impl Encoder {
         let mut has_timestamp = false;
         let mut element = Element::begin(self, elements);
         for (name, value) in message.members().iter() {
-            let is_overridden = name == "deployment_id" || (is_logstash && name == "event_id");
+            let is_overridden = match name {
+                "deployment_id" => true,
+                "event_id" => is_logstash,
+                "@timestamp" => {
+                    has_timestamp = is_time(value);
+                    is_logstash && !has_timestamp
+                }
+                _ => false,
+            };
             if !is_overridden {
-                has_timestamp |= name == "@timestamp";
                 element.member(name, value);
             }
         }
@@ -116,6 +125,11 @@ impl Encoder {
         }
         element.end();
     }
+}
+
+/// Whether `value` is a time that Logstash can read.
+fn is_time(value: &RawValue) -> bool {
+    serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
 }
 
 /// An element that is being written.

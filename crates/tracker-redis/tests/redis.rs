@@ -1,19 +1,31 @@
 //! The output as Redis, and who reads from it, see it.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use support::Redis;
+use test_servers::Redis;
 use tracker_core::testing::{OutputHarness, eventually, logged, output_suite, started};
 use tracker_core::{Batch, DeploymentMembers, Output, chain};
 use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
 
 fn output(config: RedisConfig) -> RedisOutput {
     RedisOutput::new(config).expect("a configuration that works")
+}
+
+fn config(redis: &Redis) -> RedisConfig {
+    RedisConfig { port: redis.port, timeout_millis: 500, connect_timeout_millis: 500, ..RedisConfig::default() }
+}
+
+/// How many connections Redis has, beside the one that asks.
+fn connections(redis: &Redis) -> usize {
+    let list = redis.command(&["CLIENT", "LIST", "TYPE", "normal"]);
+    list.as_str().expect("a list").lines().count() - 1
+}
+
+fn markers(redis: &Redis) -> Vec<Value> {
+    redis.command(&["KEYS", "{logstash}:delivered:*"]).as_array().expect("a list").clone()
 }
 
 fn batch(body: &str) -> Arc<Batch> {
@@ -26,8 +38,7 @@ fn many(messages: std::ops::Range<usize>) -> Arc<Batch> {
 }
 
 fn messages(redis: &Redis) -> Vec<usize> {
-    let number = |element: String| {
-        let element: Value = serde_json::from_str(&element).expect("JSON");
+    let number = |element: Value| {
         element["message"].as_str().and_then(|message| message.parse().ok()).expect("a numbered message")
     };
     redis.elements().into_iter().map(number).collect()
@@ -52,7 +63,7 @@ impl OutputHarness for Harness {
     }
 
     async fn received(&mut self) -> Vec<String> {
-        self.redis.elements()
+        self.redis.elements().iter().map(Value::to_string).collect()
     }
 
     async fn take_away(&mut self) {
@@ -72,66 +83,71 @@ impl OutputHarness for Harness {
 
 #[tokio::test]
 async fn it_keeps_to_what_an_output_promises_over_tcp() {
-    let redis = Redis::start(None);
-    let output = Arc::new(output(redis.config()));
+    let redis = Redis::start();
+    let output = Arc::new(output(config(&redis)));
     output_suite(&mut Harness { redis, output, away: Away::Killed }).await;
 }
 
+const PASSWORD: &str = "s3:/@ cret";
+
 #[tokio::test]
 async fn it_keeps_to_what_an_output_promises_over_a_unix_socket_with_a_password() {
-    let redis = Redis::start(Some("s3:/@ cret"));
-    let output = Arc::new(output(RedisConfig { path: Some(redis.socket()), port: 1, ..redis.config() }));
+    let redis = Redis::start_with(&["--requirepass", PASSWORD]);
+    let way_in =
+        RedisConfig { path: Some(redis.socket()), port: 1, password: Some(Secret::new(PASSWORD)), ..config(&redis) };
+    let output = Arc::new(output(way_in));
     output_suite(&mut Harness { redis, output, away: Away::Frozen }).await;
 }
 
 #[tokio::test]
 async fn elements_arrive_in_the_configured_form() {
-    let redis = Redis::start(None);
+    let redis = Redis::start();
     let members = DeploymentMembers { engine: Some("Zoë \u{2028} 😀\n".into()), ..Default::default() };
     let start = Arc::new(Batch::new(vec![started(members)]));
     for format in [Format::Logstash, Format::Original] {
         let key = format!("{format:?}");
-        let output = output(RedisConfig { format, key: key.clone(), index: "i".into(), ..redis.config() });
+        let output = output(RedisConfig { format, key: key.clone(), index: "i".into(), ..config(&redis) });
         output.deliver(std::slice::from_ref(&start), &[]).await.expect("pushed");
-        let element: Value = serde_json::from_str(&redis.ask(&["LPOP", &key])[0]).expect("JSON");
+        let element = redis.list(&key).remove(0);
         assert_eq!((&element["engine"], &element["index"]), (&"Zoë \u{2028} 😀\n".into(), &"i".into()));
         assert_eq!(element.get("@version").is_some(), format == Format::Logstash);
-        assert_eq!(output.location(), format!("127.0.0.1:{} key {key}", redis.config().port));
+        assert_eq!(output.location(), format!("127.0.0.1:{} key {key}", redis.port));
     }
 }
 
 #[tokio::test]
 async fn ten_thousand_messages_arrive_whole_in_order_and_once() {
-    let redis = Redis::start(None);
-    let output = output(RedisConfig { timeout_millis: 10_000, ..redis.config() });
+    let redis = Redis::start();
+    let output = output(RedisConfig { timeout_millis: 10_000, ..config(&redis) });
     let batches = [many(0..10_000), many(10_000..10_001), many(10_001..15_000), many(15_000..15_001)];
     output.deliver(&batches, &[]).await.expect("pushed");
     output.deliver(&batches[1..], &[]).await.expect("pushed before");
     assert!(messages(&redis).into_iter().eq(0..15_001));
-    assert_eq!(redis.markers().len(), 4);
+    assert_eq!(markers(&redis).len(), 4);
 }
 
 #[tokio::test]
 async fn a_batch_whose_answer_was_lost_arrives_once() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
+    let redis = Redis::start();
+    let output = output(config(&redis));
     output.deliver(&[many(0..1)], &[]).await.expect("pushed, over a connection that stays");
 
     redis.freeze();
-    let lost = many(1..2_000);
+    // Small enough for the buffers of the sockets: what is still to be sent goes with the connection.
+    let lost = many(1..100);
     output.deliver(std::slice::from_ref(&lost), &[]).await.expect_err("no answer");
     redis.thaw();
-    eventually("Redis takes what it was sent", async || redis.ask(&["LLEN", "logstash"]) == ["2000"]).await;
+    eventually("Redis takes what it was sent", async || redis.command(&["LLEN", "logstash"]) == 100).await;
 
-    output.deliver(&[lost, many(2_000..2_001)], &[]).await.expect("Redis is back");
-    assert!(messages(&redis).into_iter().eq(0..2_001));
+    output.deliver(&[lost, many(100..101)], &[]).await.expect("Redis is back");
+    assert!(messages(&redis).into_iter().eq(0..101));
 }
 
 #[tokio::test]
 async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
-    redis.ask(&["SET", "logstash", "a string"]);
+    let redis = Redis::start();
+    let output = output(config(&redis));
+    redis.command(&["SET", "logstash", "a string"]);
     let batch = many(0..1_500);
     for error in [
         output.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("not a list"),
@@ -140,9 +156,9 @@ async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
         let error = chain(&error);
         assert!(error.contains("`logstash` in Redis does not hold a list; delete it, or choose another"), "{error}");
     }
-    assert!(redis.markers().is_empty());
+    assert!(markers(&redis).is_empty());
 
-    redis.ask(&["DEL", "logstash"]);
+    redis.command(&["DEL", "logstash"]);
     output.check().await.expect("the key is free");
     output.deliver(&[batch], &[]).await.expect("the key is free");
     assert!(messages(&redis).into_iter().eq(0..1_500));
@@ -150,45 +166,46 @@ async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
 
 #[tokio::test]
 async fn markers_go_when_their_batches_are_settled_or_old() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
+    let redis = Redis::start();
+    let output = output(config(&redis));
     let (first, second) = (many(0..1), many(1..2));
     output.deliver(&[first.clone(), second.clone()], &[]).await.expect("pushed");
-    assert_eq!(redis.markers().len(), 2);
+    assert_eq!(markers(&redis).len(), 2);
     output.deliver(&[], &[first.id]).await.expect("settled");
-    let markers = redis.markers();
-    assert_eq!(markers, [format!("{{logstash}}:delivered:{}", second.id)]);
-    let seconds: u32 = redis.ask(&["TTL", &markers[0]])[0].parse().expect("seconds");
-    assert!((604_000..=604_800).contains(&seconds), "{seconds}");
+    let marker = format!("{{logstash}}:delivered:{}", second.id);
+    assert_eq!(markers(&redis), [marker.as_str()]);
+    let seconds = redis.command(&["TTL", &marker]);
+    assert!(seconds.as_u64().is_some_and(|seconds| (604_000..=604_800).contains(&seconds)), "{seconds}");
     output.deliver(&[many(2..3)], &[second.id]).await.expect("pushed and settled");
-    assert_eq!(redis.markers().len(), 1);
+    assert_eq!(markers(&redis).len(), 1);
     assert!(messages(&redis).into_iter().eq(0..3));
 }
 
 #[tokio::test]
 async fn a_batch_without_elements_leaves_nothing() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
+    let redis = Redis::start();
+    let output = output(config(&redis));
     output.deliver(&[Arc::new(Batch::new(Vec::new())), batch("[]")], &[]).await.expect("nothing to push");
-    assert!(redis.ask(&["KEYS", "*"]).is_empty());
+    assert_eq!(redis.command(&["KEYS", "*"]), serde_json::json!([]));
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_the_configuration_is_said() {
-    let redis = Redis::start(Some("right"));
+    let redis = Redis::start_with(&["--requirepass", "right"]);
+    let right = RedisConfig { password: Some(Secret::new("right")), ..config(&redis) };
     let batch = many(0..1);
-    let password = |password: Option<&str>| RedisConfig { password: password.map(Secret::new), ..redis.config() };
+    let password = |password: Option<&str>| RedisConfig { password: password.map(Secret::new), ..right.clone() };
     for (config, remedy) in [
         (password(Some("wrong")), "check `redis.username` and `redis.password`"),
         (password(None), "check `redis.username` and `redis.password`"),
-        (RedisConfig { username: Some("nobody".into()), ..redis.config() }, "check `redis.username`"),
-        (RedisConfig { db: Some(200), ..redis.config() }, "check `redis.db`"),
+        (RedisConfig { username: Some("nobody".into()), ..right.clone() }, "check `redis.username`"),
+        (RedisConfig { db: Some(200), ..right.clone() }, "check `redis.db`"),
         (
-            RedisConfig { port: 1, ..redis.config() },
+            RedisConfig { port: 1, ..right.clone() },
             "127.0.0.1:1; check that it runs, and `redis.host` and `redis.port`",
         ),
-        (RedisConfig { path: Some("/nowhere".into()), ..redis.config() }, "/nowhere; check that it runs"),
-        (RedisConfig { host: "redis.invalid".into(), ..redis.config() }, "cannot connect to Redis at redis.invalid:"),
+        (RedisConfig { path: Some("/nowhere".into()), ..right.clone() }, "/nowhere; check that it runs"),
+        (RedisConfig { host: "redis.invalid".into(), ..right.clone() }, "cannot connect to Redis at redis.invalid:"),
     ] {
         let output = output(config);
         let check = chain(&output.check().await.expect_err("no way in"));
@@ -198,26 +215,26 @@ async fn what_is_wrong_with_the_configuration_is_said() {
         }
     }
     assert_eq!(
-        RedisOutput::new(RedisConfig { key: String::new(), ..redis.config() }).map(drop),
+        RedisOutput::new(RedisConfig { key: String::new(), ..right.clone() }).map(drop),
         Err(ConfigError::Empty("key"))
     );
 }
 
 #[tokio::test]
 async fn a_user_with_few_permissions_suffices_and_one_with_fewer_is_told() {
-    let redis = Redis::start(None);
+    let redis = Redis::start();
     let commands = ["+eval", "+rpush", "+set", "+del", "+type", "+ping"];
     let user = ["ACL", "SETUSER", "few", "on", ">pass", "~logstash", "~{logstash}:delivered:*"];
-    redis.ask(&[&user[..], &commands].concat());
+    redis.command(&[&user[..], &commands].concat());
     let output =
-        output(RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..redis.config() });
+        output(RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..config(&redis) });
     let batch = many(0..1);
     output.check().await.expect("permitted");
     output.deliver(std::slice::from_ref(&batch), &[]).await.expect("permitted");
     output.deliver(&[], &[batch.id]).await.expect("permitted");
 
     for forbidden in ["-set", "-eval"] {
-        redis.ask(&["ACL", "SETUSER", "few", forbidden]);
+        redis.command(&["ACL", "SETUSER", "few", forbidden]);
         let error = chain(&output.deliver(&[many(1..2)], &[]).await.expect_err("not permitted"));
         assert!(error.contains("give the user what is said of `redis.username`"), "{error}");
         assert_eq!(messages(&redis), [0], "nothing is pushed that cannot be marked");
@@ -226,8 +243,8 @@ async fn a_user_with_few_permissions_suffices_and_one_with_fewer_is_told() {
 
 #[tokio::test]
 async fn nothing_waits_for_a_frozen_redis() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
+    let redis = Redis::start();
+    let output = output(config(&redis));
     output.check().await.expect("there");
     output.deliver(&[many(0..1)], &[]).await.expect("pushed");
     redis.freeze();
@@ -243,13 +260,13 @@ async fn nothing_waits_for_a_frozen_redis() {
     output.close().await;
     assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
     redis.thaw();
-    eventually("given up connections are closed", async || redis.connections() == 0).await;
+    eventually("given up connections are closed", async || connections(&redis) == 0).await;
 }
 
 #[tokio::test]
 async fn a_check_is_not_held_up_by_a_push_and_ends_none() {
-    let redis = Redis::start(None);
-    let output = output(RedisConfig { timeout_millis: 10_000, ..redis.config() });
+    let redis = Redis::start();
+    let output = output(RedisConfig { timeout_millis: 10_000, ..config(&redis) });
     let batches: Vec<_> = (0..20).map(|n| many(n * 1_000..(n + 1) * 1_000)).collect();
     let pushing = async { output.deliver(&batches, &[]).await.expect("pushed") };
     let checking = async {
@@ -263,27 +280,27 @@ async fn a_check_is_not_held_up_by_a_push_and_ends_none() {
 
 #[tokio::test]
 async fn connections_are_used_again_and_closed() {
-    let redis = Redis::start(None);
-    let output = output(redis.config());
+    let redis = Redis::start();
+    let output = output(config(&redis));
     for n in 0..5 {
         output.check().await.expect("there");
         output.deliver(&[many(n..n + 1)], &[]).await.expect("pushed");
     }
-    assert_eq!(redis.connections(), 2, "one for pushes, one for checks");
+    assert_eq!(connections(&redis), 2, "one for pushes, one for checks");
     output.close().await;
-    eventually("the connections are closed", async || redis.connections() == 0).await;
+    eventually("the connections are closed", async || connections(&redis) == 0).await;
 }
 
 #[tokio::test]
 async fn a_list_as_long_as_it_may_be_takes_repeats_and_nothing_new() {
-    let redis = Redis::start(None);
-    let output = output(RedisConfig { max_list_length: Some(3), ..redis.config() });
+    let redis = Redis::start();
+    let output = output(RedisConfig { max_list_length: Some(3), ..config(&redis) });
     let (first, second) = (many(0..4), many(4..5));
     output.deliver(std::slice::from_ref(&first), &[]).await.expect("there is room");
     let refused = output.deliver(&[first.clone(), second.clone()], &[]).await.expect_err("there is none");
     assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
     output.deliver(std::slice::from_ref(&first), &[]).await.expect("what is there needs no room");
-    redis.ask(&["LPOP", "logstash", "2"]);
+    redis.command(&["LPOP", "logstash", "2"]);
     output.deliver(&[first, second], &[]).await.expect("there is room again");
     assert_eq!(messages(&redis), [2, 3, 4]);
 }

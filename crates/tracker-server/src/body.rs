@@ -1,6 +1,7 @@
 //! Bodies: JSON in UTF-8, inflated if need be, within the limit.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -12,6 +13,9 @@ use serde_json::value::RawValue;
 use tracker_core::json;
 
 use crate::error::ApiError;
+
+/// How long a body may take to come.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// The bytes of a body that says that it is JSON.
 #[derive(Debug)]
@@ -34,7 +38,16 @@ impl FromRequest for Body {
         }
         let limit = request.app_data::<web::Data<crate::Settings>>().map_or(0, |settings| settings.body_bytes);
         let bytes = Bytes::from_request(request, payload);
-        Box::pin(async move { bytes.await.map(Self).map_err(|error| unreadable(&error, limit)) })
+        Box::pin(async move {
+            match tokio::time::timeout(READ_WITHIN, bytes).await {
+                Ok(bytes) => bytes.map(Self).map_err(|error| unreadable(&error, limit)),
+                Err(_) => Err(ApiError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "body_too_slow",
+                    format!("the body was not there after {} s; send it at once", READ_WITHIN.as_secs()),
+                )),
+            }
+        })
     }
 }
 
@@ -60,7 +73,7 @@ fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
 
 fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
     let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Ok(()) };
-    let known = ["identity", "gzip", "x-gzip", "deflate", "br"];
+    let known = ["identity", "gzip", "deflate", "br"];
     if encoding.to_str().is_ok_and(|encoding| known.iter().any(|name| name.eq_ignore_ascii_case(encoding.trim()))) {
         return Ok(());
     }

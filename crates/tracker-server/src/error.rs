@@ -83,6 +83,9 @@ impl From<Invalid> for ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
+        if unavailable == Unavailable::Rejected {
+            return Self::bad_request("rejected", "the database does not take a text of this length; shorten it");
+        }
         let message = format!("{unavailable}; send the same request again later");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }

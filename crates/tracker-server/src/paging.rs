@@ -63,7 +63,7 @@ impl Paging {
         let step = u64::from(limit);
         let Self { address, others, .. } = self;
         let to = |offset: u64, rel: &str| format!("<{address}?offset={offset}&limit={limit}{others}>; rel=\"{rel}\"");
-        let next = to(offset + step, "next");
+        let next = to((offset + step).min(i64::MAX as u64), "next");
         if offset == 0 {
             return next;
         }

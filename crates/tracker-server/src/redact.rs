@@ -10,7 +10,7 @@ pub fn redact(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let redacted = members.iter().map(|(name, value)| {
-                let value = if is_secret(name) { Value::from(REDACTED) } else { redact(value) };
+                let value = if is_secret(name) && !value.is_null() { Value::from(REDACTED) } else { redact(value) };
                 (name.clone(), value)
             });
             Value::Object(redacted.collect())
@@ -28,20 +28,19 @@ fn is_secret(name: &str) -> bool {
 
 fn redact_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    // A password may have any character, and an `@` ends it only if it is the last one.
+    let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, rest)| (Some(before), rest));
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
     let mut redacted = format!("{scheme}://");
-    match rest.rsplit_once('@') {
-        Some((credentials, place)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            redacted.push_str(user);
-            if credentials.contains(':') {
-                redacted.push_str(&format!(":{REDACTED}"));
-            }
-            redacted.push('@');
-            redacted.push_str(place);
+    if let Some(credentials) = credentials {
+        let user = credentials.split(':').next().unwrap_or_default();
+        redacted.push_str(user);
+        if credentials.contains(':') {
+            redacted.push_str(&format!(":{REDACTED}"));
         }
-        None => redacted.push_str(rest),
+        redacted.push('@');
     }
+    redacted.push_str(place);
     if let Some(query) = query {
         let members: Vec<_> = query
             .split('&')
@@ -67,12 +66,12 @@ mod tests {
         let given = json!({
             "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x"},
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
-            "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain"],
+            "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
         });
         let expected = json!({
             "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED},
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
-            "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain"],
+            "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
         });
         assert_eq!(redact(&given), expected);
     }

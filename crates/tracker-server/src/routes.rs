@@ -3,7 +3,6 @@
 use actix_web::guard::{Any, Get, Head};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::description::Document;
 use crate::error::ApiError;
@@ -13,6 +12,7 @@ use crate::{deployments, logs, servers, service};
 pub fn configure(config: &mut ServiceConfig) {
     config
         .app_data(Data::new(Document::new()))
+        .app_data(Data::new(service::SwaggerUi::new()))
         .service(at("/", "GET, HEAD").route(get(service::root)))
         .service(at("/config", "GET, HEAD").route(get(service::config)))
         .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
@@ -40,16 +40,21 @@ pub fn configure(config: &mut ServiceConfig) {
         )
         .service(at("/v1/servers", "GET, HEAD").route(get(servers::hostnames)))
         .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
-        .service(web::resource("/docs").route(get(service::docs)))
-        .service(SwaggerUi::new("/docs/{_:.*}").config(Config::new(["/openapi.json"])))
+        .service(web::resource("/docs").route(get(service::docs)).default_service(not_allowed("GET, HEAD")))
+        .service(
+            web::resource("/docs/{file:.*}").route(get(service::docs_file)).default_service(not_allowed("GET, HEAD")),
+        )
         .default_service(web::to(service::no_route));
 }
 
 /// The resource at `path`, with or without a trailing slash. A method that it does not take is answered with `allow`.
 fn at(path: &str, allow: &'static str) -> Resource {
     let paths = if path == "/" { vec![path.to_owned()] } else { vec![path.to_owned(), format!("{path}/")] };
-    web::resource(paths)
-        .default_service(web::to(move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) }))
+    web::resource(paths).default_service(not_allowed(allow))
+}
+
+fn not_allowed(allow: &'static str) -> Route {
+    web::to(move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) })
 }
 
 /// For GET, and for HEAD, which is GET without a body.

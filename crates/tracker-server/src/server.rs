@@ -75,7 +75,7 @@ async fn log_access(
     let response = next.call(request).await?;
     log::debug!(
         method = method.as_str(), path = path.as_str(), status = response.status().as_u16(),
-        millis = begun.elapsed().as_secs_f64() * 1000.0, peer:? = peer;
+        millis = begun.elapsed().as_secs_f64() * 1000.0, peer = peer.map(|peer| peer.to_string()).unwrap_or_default().as_str();
         "{method} {path} {}", response.status().as_u16()
     );
     Ok(response)

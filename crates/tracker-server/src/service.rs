@@ -1,9 +1,11 @@
 //! What the service says of itself: `/config`, `/healthcheck`, the API description.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION};
-use actix_web::web::Data;
+use actix_web::web::{Data, Path};
 use serde_json::{Map, Value, json};
 use tracker_core::{Backlog, HealthTest, OutputStatus, Tracker, time};
 
@@ -134,6 +136,27 @@ fn described(document: &Document) -> HttpResponse {
 /// Leads into the documentation's folder.
 pub async fn docs() -> HttpResponse {
     HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+}
+
+/// A file of the documentation, from the binary itself.
+pub async fn docs_file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, ApiError> {
+    let name = if file.is_empty() { "index.html" } else { file.as_str() };
+    match utoipa_swagger_ui::serve(name, ui.0.clone()) {
+        Ok(Some(file)) => {
+            Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, file.content_type)).body(file.bytes.into_owned()))
+        }
+        _ => no_route().await,
+    }
+}
+
+/// What the documentation's page is told: where the description is.
+pub struct SwaggerUi(Arc<utoipa_swagger_ui::Config<'static>>);
+
+impl SwaggerUi {
+    /// For the description at `/openapi.json`.
+    pub fn new() -> Self {
+        Self(Arc::new(utoipa_swagger_ui::Config::new(["/openapi.json"])))
+    }
 }
 
 /// For every path that is not there.

@@ -56,8 +56,8 @@ impl fmt::Display for DatabaseUrl {
             Self::Sqlite(path) => write!(formatter, "sqlite:{path}"),
             Self::Postgres(url) => {
                 let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-                let rest = rest.split('?').next().unwrap_or_default();
                 let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                let place = place.split('?').next().unwrap_or_default();
                 write!(formatter, "postgres://{place}")
             }
         }

@@ -23,6 +23,9 @@ pub enum Error {
     /// A row holds what nobody here has written.
     #[error("a row does not hold JSON")]
     Content(#[source] serde_json::Error),
+    /// The answer to a commit was lost, or is that it failed: it may have been done.
+    #[error("a commit failed")]
+    Commit(#[source] QueryError),
     /// Another replica has changed the same record in between.
     #[error("other replicas change the same records over and over")]
     Race,
@@ -54,6 +57,19 @@ impl Error {
     pub(crate) fn spoils_connection(&self) -> bool {
         !matches!(self, Self::Content(_) | Self::Race | Self::Query(QueryError::NotFound))
     }
+
+    /// Whether nothing was done, so that it may be tried again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Commit(_))
+    }
+
+    /// The error of a transaction whose statements had all gone through if `is_decided`: then it comes from the commit.
+    pub(crate) fn of_transaction(self, is_decided: bool) -> Self {
+        match self {
+            Self::Query(error) if is_decided => Self::Commit(error),
+            error => error,
+        }
+    }
 }
 
 impl From<Error> for StoreError {
@@ -63,9 +79,15 @@ impl From<Error> for StoreError {
             Error::Content(_) | Error::Query(QueryError::SerializationError(_)) => true,
             Error::Query(QueryError::DatabaseError(kind, about)) => {
                 matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
-                    || ["value too long", "invalid byte sequence", "string or blob too big"]
-                        .iter()
-                        .any(|text| about.message().contains(text))
+                    || [
+                        "value too long",
+                        "index row size",
+                        "index row requires",
+                        "invalid byte sequence",
+                        "string or blob too big",
+                    ]
+                    .iter()
+                    .any(|text| about.message().contains(text))
             }
             _ => false,
         };

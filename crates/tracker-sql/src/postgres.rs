@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Records, Server};
+use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -38,18 +38,21 @@ pub const BACKLOG: &str = r#"
            min("createdAt") AS oldest
     FROM "Outbox" WHERE output = $1 AND owner = $2"#;
 
-/// Says that a replica is there, at most every two seconds.
+/// Says that a replica is there, and forgets those that are long gone.
 const SEEN: &str = r#"
+    WITH forgotten AS (DELETE FROM "Replicas" WHERE "seenAt" < now() - interval '1 hour')
     INSERT INTO "Replicas" AS r VALUES ($1, now())
     ON CONFLICT (replica) DO UPDATE SET "seenAt" = now() WHERE r."seenAt" < now() - interval '2 s'"#;
 
-/// Takes over what is owed by replicas that were not seen for long. Of several that try, one gets it.
+/// Takes over what has been owed for long by replicas that were not seen for long. Of several that try, one gets it.
 const TAKE_OVER: &str = r#"
-    WITH gone AS (
-        SELECT replica FROM "Replicas"
-        WHERE replica <> $1 AND "seenAt" < now() - interval '15 s' FOR UPDATE SKIP LOCKED
-    )
-    UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE output = $2 AND owner IN (SELECT replica FROM gone)"#;
+    UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE (output, batch_id) IN (
+        SELECT output, batch_id FROM "Outbox" o
+        WHERE output = $2 AND owner <> $1 AND "createdAt" < now() - interval '15 s'
+            AND NOT EXISTS (
+                SELECT FROM "Replicas" r WHERE r.replica = o.owner AND r."seenAt" > now() - interval '15 s')
+        FOR UPDATE SKIP LOCKED
+    )"#;
 
 /// The number of the advisory lock that lets one of several starting replicas migrate at a time.
 const MIGRATION_LOCK: &str = "2015070717";
@@ -95,12 +98,14 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
 pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
     let mut attempts = 1;
     loop {
-        let committed = connection.transaction::<_, Error, _>(|connection| {
-            let decision = group.decide(read(connection, group)?);
-            write(connection, owner, &decision)?;
+        let mut is_decided = false;
+        let committed = connection.transaction(|connection| {
+            let mut decision = group.decide(read(connection, group)?);
+            write(connection, owner, &mut decision)?;
+            is_decided = true;
             Ok(decision)
         });
-        match committed {
+        match committed.map_err(|error: Error| error.of_transaction(is_decided)) {
             Err(error) if error.is_race() && attempts < ATTEMPTS => attempts += 1,
             committed => return committed,
         }
@@ -156,7 +161,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: Uuid, decision: &mut Decision) -> Result<(), Error> {
     let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
     rows.sort_unstable_by_key(|row| row.deployment_id.0);
     for rows in rows.chunks(ROWS) {
@@ -222,8 +227,10 @@ fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Resul
     if !rows.is_empty() {
         diesel::insert_into(outbox::table).values(rows).on_conflict_do_nothing().execute(connection)?;
     }
-    for (output, batches) in &decision.settled {
-        queries::settle(connection, output, batches)?;
+    for Settled { output, batches, outcome } in &decision.settled {
+        if queries::settle(connection, owner, output, batches)? < batches.len() {
+            decision.outcomes[*outcome] = Outcome::Unchanged;
+        }
     }
     Ok(())
 }

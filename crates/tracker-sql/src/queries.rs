@@ -22,8 +22,10 @@ fn offset(page: Page) -> i64 {
     i64::try_from(page.offset).unwrap_or(i64::MAX)
 }
 
+/// Reads, and writes nothing in the way that reports are written.
 pub fn check(connection: &mut Connection) -> Result<(), Error> {
     deployments::table.select(deployments::deployment_id).limit(1).load::<Id>(connection)?;
+    diesel::delete(outbox::table).filter(outbox::output.eq("")).execute(connection)?;
     Ok(())
 }
 
@@ -139,10 +141,9 @@ pub fn backlog(connection: &mut Connection, owner: Uuid, output: &str) -> Result
     })
 }
 
-pub fn settle(connection: &mut Connection, output: &str, batches: &[Uuid]) -> Result<(), Error> {
-    let ids = batches.iter().copied().map(Id);
-    diesel::delete(outbox::table)
-        .filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids.collect::<Vec<_>>())))
-        .execute(connection)?;
-    Ok(())
+/// Removes batches from the outbox; how many of them were still there and one's own.
+pub fn settle(connection: &mut Connection, owner: Uuid, output: &str, batches: &[Uuid]) -> Result<usize, Error> {
+    let ids: Vec<_> = batches.iter().copied().map(Id).collect();
+    let mine = outbox::output.eq(output).and(outbox::owner.eq(Id(owner)));
+    Ok(diesel::delete(outbox::table).filter(mine.and(outbox::batch_id.eq_any(ids))).execute(connection)?)
 }

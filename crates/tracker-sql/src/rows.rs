@@ -16,7 +16,7 @@ use crate::values::{Id, Time};
 type Text<'a> = Cow<'a, str>;
 
 #[derive(Debug, Insertable, Queryable, AsChangeset)]
-#[diesel(table_name = deployments, treat_none_as_null = true)]
+#[diesel(table_name = deployments, treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct DeploymentRow<'a> {
     pub deployment_id: Id,
     engine: Option<Text<'a>>,
@@ -95,7 +95,8 @@ impl From<DeploymentRow<'_>> for Deployment {
 }
 
 #[derive(Debug, Insertable, Queryable, QueryableByName, AsChangeset)]
-#[diesel(table_name = servers, primary_key(hostname, deployment_id), treat_none_as_null = true)]
+#[diesel(table_name = servers, primary_key(hostname, deployment_id))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct ServerRow<'a> {
     hostname: Text<'a>,
     deployment_id: Id,

@@ -3,7 +3,7 @@
 use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Records, Server};
+use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -54,11 +54,14 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
 }
 
 pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
-    connection.immediate_transaction(|connection| {
-        let decision = group.decide(read(connection, group)?);
-        write(connection, owner, &decision)?;
+    let mut is_decided = false;
+    let committed = connection.immediate_transaction(|connection| {
+        let mut decision = group.decide(read(connection, group)?);
+        write(connection, owner, &mut decision)?;
+        is_decided = true;
         Ok(decision)
-    })
+    });
+    committed.map_err(|error: Error| error.of_transaction(is_decided))
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.
@@ -84,7 +87,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: Uuid, decision: &mut Decision) -> Result<(), Error> {
     for deployment in &decision.new_deployments {
         diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
     }
@@ -110,8 +113,10 @@ fn write(connection: &mut Connection, owner: Uuid, decision: &Decision) -> Resul
         let row = OutboxRow::new(owed, owner).map_err(Error::Content)?;
         diesel::insert_into(outbox::table).values(row).on_conflict_do_nothing().execute(connection)?;
     }
-    for (output, batches) in &decision.settled {
-        queries::settle(connection, output, batches)?;
+    for Settled { output, batches, outcome } in &decision.settled {
+        if queries::settle(connection, owner, output, batches)? < batches.len() {
+            decision.outcomes[*outcome] = Outcome::Unchanged;
+        }
     }
     Ok(())
 }

@@ -43,10 +43,11 @@ impl Workers {
         Self { jobs }
     }
 
-    /// Does `job` on a connection; twice, if the connection was lost. When the future is dropped the job is done all the same, if it has begun.
+    /// Does `job` on a connection, again if that was lost before anything was done. Without a deadline it waits as long
+    /// as the database does. When the future is dropped the job is done all the same, if it has begun.
     pub async fn run<T: Send + 'static>(
         &self,
-        deadline: Duration,
+        deadline: Option<Duration>,
         job: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
@@ -58,9 +59,10 @@ impl Workers {
             TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
             TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
         })?;
+        let lost = Err(Error::Overload("a thread of the database ended in the middle of a statement"));
+        let Some(deadline) = deadline else { return answer.await.unwrap_or(lost) };
         match tokio::time::timeout(deadline, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::Overload("a thread of the database ended in the middle of a statement")),
+            Ok(answer) => answer.unwrap_or(lost),
             Err(_) => Err(Error::Overload("the database did not answer in time")),
         }
     }
@@ -78,13 +80,18 @@ struct Worker {
 
 impl Worker {
     /// Does `job`, on a new connection if there is none. A connection that an error may come from is dropped; if it was
-    /// an old one, whose other side may have gone since, the job is done once more on a new one.
+    /// an old one, whose other side may have gone since, and nothing was done, the job is begun again on a new one.
     fn run<T>(&mut self, job: impl Fn(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
         let was_open = self.connection.is_some();
         match job(self.connection()?) {
             Err(error) if error.spoils_connection() => {
                 self.connection = None;
-                if was_open && let Ok(connection) = self.connection() { job(connection) } else { Err(error) }
+                if !was_open || !error.is_repeatable() {
+                    return Err(error);
+                }
+                // What kept the first attempt says more than that there is no second.
+                let Ok(connection) = self.connection() else { return Err(error) };
+                job(connection)
             }
             result => result,
         }

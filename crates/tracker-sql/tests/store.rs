@@ -34,3 +34,68 @@ mod sqlite {
         second.check().await.expect("the second");
     }
 }
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use std::sync::Arc;
+
+    use test_servers::Postgres;
+    use tracker_core::testing::{self, eventually, logged};
+    use tracker_core::{Batch, Change, Group, Owed, Store};
+    use tracker_sql::{DatabaseUrl, SqlStore};
+    use uuid::Uuid;
+
+    fn open(url: &str) -> SqlStore {
+        SqlStore::open(DatabaseUrl::parse(url).expect("a URL")).expect("a store")
+    }
+
+    async fn commit(store: &SqlStore, change: Change) {
+        store.commit(0, Arc::new(Group::new(vec![change], Arc::new([])))).await.expect("a database");
+    }
+
+    /// Owes a new batch to the output `sink`; its id.
+    async fn owe(store: &SqlStore) -> Uuid {
+        let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
+        commit(store, Change::Owe(Owed { output: "sink".into(), batch: batch.clone() })).await;
+        batch.id
+    }
+
+    /// What is owed to the output `sink`: ids, and whether they were taken over.
+    async fn owed(store: &SqlStore) -> Vec<(Uuid, bool)> {
+        let owed = store.owed("sink", 10).await.expect("a query");
+        owed.iter().map(|owed| (owed.batch.id, owed.is_taken_over)).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn postgresql_keeps_to_the_suite() {
+        testing::store_suite(&open(&Postgres::shared().new_database())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
+        let url = Postgres::shared().new_database();
+        let (first, second) = (open(&url), open(&url));
+        let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
+        assert_eq!((messages(&first).await, messages(&second).await), (0, 0), "both are seen from here on");
+        let batch = owe(&first).await;
+        let own = owe(&second).await;
+
+        assert_eq!((messages(&first).await, messages(&second).await), (1, 1), "each counts its own");
+        assert_eq!(owed(&first).await, [(batch, false)]);
+        assert_eq!(owed(&second).await, [(own, false)]);
+
+        let database = url.rsplit('/').next().expect("a name");
+        let owner = format!(r#"(SELECT owner FROM "Outbox" WHERE batch_id = '{batch}')"#);
+        let age = format!(r#"UPDATE "Replicas" SET "seenAt" = now() - interval '1 min' WHERE replica = {owner}"#);
+        Postgres::shared().psql(database, &age).expect("the first was seen a minute ago");
+        assert_eq!(messages(&second).await, 1, "what is new is left to a replica that may be starting");
+        let old = format!(r#"UPDATE "Outbox" SET "createdAt" = now() - interval '1 min' WHERE batch_id = '{batch}'"#);
+        Postgres::shared().psql(database, &old).expect("it is owed for a minute");
+        eventually("the second takes over", async || messages(&second).await == 2).await;
+        assert_eq!(owed(&second).await, [(batch, true), (own, false)]);
+        assert_eq!(owed(&first).await, [], "a replica that comes back leaves alone what was taken over");
+
+        commit(&second, Change::Settle { output: "sink".into(), batches: vec![batch, own] }).await;
+        assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
+    }
+}

@@ -27,22 +27,23 @@ CREATE TABLE IF NOT EXISTS "Servers" (
   PRIMARY KEY ("hostname", "deployment_id")
 );
 
--- What the service before this one made VARCHAR(255). TEXT is stored alike: no row is rewritten.
-ALTER TABLE "Deployments"
-  ALTER COLUMN "engine" TYPE TEXT,
-  ALTER COLUMN "engine_version" TYPE TEXT,
-  ALTER COLUMN "host" TYPE TEXT,
-  ALTER COLUMN "user" TYPE TEXT,
-  ALTER COLUMN "environment" TYPE TEXT,
-  ALTER COLUMN "package" TYPE TEXT,
-  ALTER COLUMN "package_url" TYPE TEXT,
-  ALTER COLUMN "version" TYPE TEXT,
-  ALTER COLUMN "arguments" TYPE TEXT,
-  ALTER COLUMN "result" TYPE TEXT;
-ALTER TABLE "Servers"
-  ALTER COLUMN "hostname" TYPE TEXT,
-  ALTER COLUMN "ip_address" TYPE TEXT,
-  ALTER COLUMN "result" TYPE TEXT;
+-- What the service before this one made VARCHAR(255). TEXT is stored alike: no row is rewritten. A column that a view
+-- uses keeps its type, and its limit.
+DO $$
+DECLARE
+  old RECORD;
+BEGIN
+  FOR old IN
+    SELECT table_name, column_name FROM information_schema.columns
+    WHERE table_schema = current_schema() AND table_name IN ('Deployments', 'Servers') AND data_type = 'character varying'
+  LOOP
+    BEGIN
+      EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT', old.table_name, old.column_name);
+    EXCEPTION WHEN feature_not_supported THEN
+      RAISE WARNING '%.% stays as it is: %', old.table_name, old.column_name, SQLERRM;
+    END;
+  END LOOP;
+END $$;
 
 CREATE TABLE IF NOT EXISTS "Logs" (
   "deployment_id" TEXT NOT NULL,

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::{Value, json};
+use test_servers::JSON;
 
-use crate::support::{JSON, Server, new_id, on_each_store};
+use crate::support::{new_id, on_each_store, serve};
 
 fn encoded(encoding: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -30,7 +31,7 @@ fn start_of(size: usize) -> Vec<u8> {
 #[test]
 fn only_json_in_utf_8_is_taken() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let id = new_id();
         let routes = [
             ("POST", format!("/v1/deployments/{id}"), r#"{"engine":"e"}"#, 201),
@@ -70,7 +71,7 @@ fn only_json_in_utf_8_is_taken() {
 #[test]
 fn compressed_bodies_are_inflated_and_broken_ones_refused() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         for encoding in ["gzip", "deflate", "br", "identity"] {
             let path = format!("/v1/deployments/{}", new_id());
             let headers = [JSON, ("Content-Encoding", encoding)];
@@ -99,7 +100,7 @@ fn a_body_over_the_limit_is_413_however_small_it_was_packed() {
             if let Some(bytes) = configured {
                 config["limits"]["body_bytes"] = json!(bytes);
             }
-            let server = Server::start(config.clone());
+            let server = serve(config.clone());
             for encoding in ["identity", "gzip", "deflate", "br"] {
                 let headers = [JSON, ("Content-Encoding", encoding)];
                 let path = format!("/v1/deployments/{}", new_id());
@@ -145,7 +146,7 @@ fn what_is_no_json_is_400_on_every_route() {
         ["null", "1", "\"text\"", "true", "[1]", "[\"a\"]", "[[]]", "[null]"].map(|text| text.as_bytes().to_vec());
     on_each_store(|mut config| {
         config["limits"]["body_bytes"] = json!(4 << 20);
-        let server = Server::start(config);
+        let server = serve(config);
         let id = new_id();
         let path = format!("/v1/deployments/{id}");
         for (method, route) in [("POST", ""), ("PUT", ""), ("POST", "/logs"), ("POST", "/servers"), ("PUT", "/servers")]
@@ -164,7 +165,7 @@ fn what_is_no_json_is_400_on_every_route() {
 #[test]
 fn a_body_that_breaks_off_records_nothing() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let path = format!("/v1/deployments/{}", new_id());
         let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n");
         for rest in [
@@ -184,7 +185,7 @@ fn a_body_that_breaks_off_records_nothing() {
 #[test]
 fn of_a_refused_batch_no_message_is_recorded() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let path = format!("/v1/deployments/{}/logs", new_id());
         for bad in [json!({ "severity": "info" }), json!({ "message": 1 }), json!({ "message": null }), json!("a")] {
             let batch = json!([{ "message": "one" }, { "message": "two" }, bad]);

@@ -5,8 +5,9 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_servers::{Redis, eventually};
 
-use crate::support::{Redis, Server, bare, new_id};
+use crate::support::{bare, new_id, serve, serve_in};
 
 /// Runs the binary to its end in a folder with `files`.
 fn run(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -144,7 +145,7 @@ fn a_password_that_looks_like_a_number_is_a_password() {
     let folder = TempDir::new().expect("a folder");
     let environment = [("DEPLOYMENT_TRACKER_REDIS__PASSWORD", "123456")];
     let config = json!({ "redis": { "host": "127.0.0.1", "port": redis.port } });
-    let server = Server::start_in(folder, config, &environment);
+    let server = serve_in(folder, config, &environment);
     assert_eq!(server.post(&format!("/v1/deployments/{}/logs", new_id()), &json!({ "message": "m" })).status, 201);
     assert_eq!(redis.wait_for(1).len(), 1);
     assert!(!server.get("/config").text().contains("123456"));
@@ -153,9 +154,9 @@ fn a_password_that_looks_like_a_number_is_a_password() {
 #[test]
 fn one_line_at_start_says_where_everything_is() {
     let redis = Redis::start();
-    let server = Server::start(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "password": "hunter2" } }));
+    let server = serve(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "password": "hunter2" } }));
     let wanted = [format!("127.0.0.1:{}", server.port), "data.sqlite3".to_owned(), format!("127.0.0.1:{}", redis.port)];
-    crate::support::eventually("the line", || {
+    eventually("the line", || {
         let log = server.stderr();
         let line = log.lines().find(|line| wanted.iter().all(|part| line.contains(part)) && line.contains("statsd"));
         line.map(|line| assert!(!line.contains("hunter2"), "{line}"))

@@ -1,8 +1,9 @@
 //! Starts and finishes of deployments, their repeats, and what Redis gets of them.
 
 use serde_json::{Value, json};
+use test_servers::JSON;
 
-use crate::support::{JSON, Stack, full_start, is_time, new_id, on_each_store, with};
+use crate::support::{Stack, full_start, is_time, new_id, on_each_store, with};
 
 #[test]
 fn a_deployment_is_answered_as_it_was_reported() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, Stack, full_start, new_id, on_each_store, with};
+use crate::support::{Stack, full_start, new_id, on_each_store, serve, with};
 
 const TEXTS: [&str; 8] =
     ["engine", "engine_version", "host", "user", "environment", "package", "package_url", "version"];
@@ -84,7 +84,7 @@ fn a_wrong_member_of_a_server_is_named_and_nothing_is_recorded() {
 #[test]
 fn what_just_fits_is_kept_to_the_last_character() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let (long, longest) = ("ö".repeat(2_048), "\u{1F600}".repeat(65_536));
         let mut start = json!({ "arguments": longest });
         for text in TEXTS {

@@ -1,13 +1,14 @@
 //! Log messages: kept in the store, forwarded to Redis, or both.
 
 use serde_json::{Value, json};
+use test_servers::JSON;
 
-use crate::support::{JSON, Server, Stack, is_time, new_id, on_each_store, with};
+use crate::support::{Stack, is_time, new_id, on_each_store, serve, with};
 
 #[test]
 fn without_redis_the_store_keeps_log_messages() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let id = new_id();
         let path = format!("/v1/deployments/{id}/logs");
         let own = "2015-07-07T17:34:12.075Z";
@@ -74,7 +75,7 @@ fn with_redis_the_store_keeps_them_only_when_told_to() {
         drop(both);
 
         config["database"]["logs"] = json!(false);
-        let neither = Server::start(config);
+        let neither = serve(config);
         assert_eq!(neither.get(&path).json()["code"], json!("logs_not_kept"));
     });
 }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use test_servers::{Postgres, Redis, Statsd, eventually};
 
-use crate::support::{Postgres, Redis, Server, Stack, Statsd, eventually, full_start, new_id, on_each_store};
+use crate::support::{Stack, full_start, new_id, on_each_store, serve};
 
 /// The `message` members of one deployment's elements, in order.
 fn messages(elements: &[Value], id: &str) -> Vec<String> {
@@ -35,7 +36,7 @@ fn redis_config(redis: &Redis) -> Value {
 #[test]
 fn the_server_starts_without_postgresql_and_recovers_by_itself() {
     let mut postgres = Postgres::absent();
-    let server = Server::start(json!({ "database": { "url": postgres.url("postgres") } }));
+    let server = serve(json!({ "database": { "url": postgres.url("postgres") } }));
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
     let refused = || {
@@ -78,7 +79,7 @@ fn the_server_starts_without_postgresql_and_recovers_by_itself() {
 #[test]
 fn a_dead_redis_does_not_delay_a_start_and_gets_it_later() {
     let mut redis = Redis::absent();
-    let server = Server::start(json!({ "redis": redis_config(&redis) }));
+    let server = serve(json!({ "redis": redis_config(&redis) }));
     let ids: Vec<_> = (0..20).map(|_| new_id()).collect();
     for id in &ids {
         let begun = Instant::now();
@@ -101,7 +102,7 @@ fn a_dead_redis_does_not_delay_a_start_and_gets_it_later() {
 fn a_frozen_redis_does_not_delay_a_start_nor_double_an_element() {
     let redis = Redis::start();
     let statsd = Statsd::listen();
-    let server = Server::start(json!({
+    let server = serve(json!({
         "redis": redis_config(&redis),
         "statsd": { "host": "127.0.0.1", "port": statsd.port, "prefix": "dt" },
     }));
@@ -129,7 +130,7 @@ fn a_frozen_redis_does_not_delay_a_start_nor_double_an_element() {
 #[test]
 fn log_messages_reach_a_redis_that_was_dead_once_and_in_order() {
     let mut redis = Redis::start();
-    let server = Server::start(json!({ "redis": redis_config(&redis) }));
+    let server = serve(json!({ "redis": redis_config(&redis) }));
     let ids: Vec<_> = (0..3).map(|_| new_id()).collect();
     let mut expected = BTreeMap::<&str, Vec<String>>::new();
     let mut post = |n: u32| {
@@ -157,7 +158,7 @@ fn log_messages_reach_a_redis_that_was_dead_once_and_in_order() {
 #[test]
 fn what_was_acknowledged_survives_kill_9_and_is_delivered() {
     let mut redis = Redis::absent();
-    let mut server = Server::start(json!({ "redis": redis_config(&redis) }));
+    let mut server = serve(json!({ "redis": redis_config(&redis) }));
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
     assert_eq!(server.post(&path, &full_start()).status, 201);
@@ -181,7 +182,7 @@ fn what_was_acknowledged_survives_kill_9_and_is_delivered() {
 fn a_redis_that_answers_errors_gets_the_elements_once_it_takes_them() {
     let redis = Redis::start();
     redis.command(&["SET", "logstash", "not a list"]);
-    let server = Server::start(json!({ "redis": redis_config(&redis) }));
+    let server = serve(json!({ "redis": redis_config(&redis) }));
     let id = new_id();
     assert_eq!(server.post(&format!("/v1/deployments/{id}"), &full_start()).status, 201);
     eventually("the failure is logged", || server.stderr().contains("WRONGTYPE").then_some(()));
@@ -191,7 +192,7 @@ fn a_redis_that_answers_errors_gets_the_elements_once_it_takes_them() {
 
 #[test]
 fn a_statsd_host_that_does_not_resolve_stops_nothing() {
-    let server = Server::start(json!({ "statsd": { "host": "no-such-host.invalid" } }));
+    let server = serve(json!({ "statsd": { "host": "no-such-host.invalid" } }));
     let begun = Instant::now();
     assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &full_start()).status, 201);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
@@ -207,7 +208,7 @@ fn replicas_that_start_together_share_one_database_and_one_redis() {
     let ids: Vec<_> = (0..40).map(|_| new_id()).collect();
     // Engines retry, and not always at the same replica.
     let replica = || {
-        let server = Server::start(config.clone());
+        let server = serve(config.clone());
         for id in &ids {
             let path = format!("/v1/deployments/{id}");
             eventually("a start", || (server.post(&path, &full_start()).status == 201).then_some(()));

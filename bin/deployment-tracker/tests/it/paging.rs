@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use test_servers::{Response, Server};
 
-use crate::support::{Response, Server, new_id, on_each_store};
+use crate::support::{new_id, on_each_store, serve};
 
 /// The links of an answer: `(rel, url)`.
 fn links(answer: &Response) -> Vec<(String, String)> {
@@ -18,7 +19,7 @@ fn links(answer: &Response) -> Vec<(String, String)> {
 
 /// A server with five deployments, on five hosts and once more on one, and five log messages; the ids.
 fn filled(config: Value) -> (Server, Vec<String>) {
-    let server = Server::start(config);
+    let server = serve(config);
     let ids: Vec<String> = (0..5).map(|_| new_id()).collect();
     for (i, id) in ids.iter().enumerate() {
         let path = format!("/v1/deployments/{id}");

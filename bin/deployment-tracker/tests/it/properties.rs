@@ -4,8 +4,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use test_servers::JSON;
 
-use crate::support::{JSON, Server, Stack, new_id};
+use crate::support::{Stack, new_id, serve};
 
 /// JSON of any shape, whose member names are often those that mean something.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -46,7 +47,7 @@ fn runner(cases: u32) -> TestRunner {
 
 #[test]
 fn any_body_gets_an_answer_in_json_and_never_500() {
-    let server = Server::start(json!({}));
+    let server = serve(json!({}));
     let routes = [("POST", ""), ("PUT", ""), ("POST", "/logs"), ("POST", "/servers"), ("PUT", "/servers")];
     let ids = [new_id(), new_id()];
     let run = |body: Vec<u8>, (method, below): (&str, &str), id: String| {
@@ -67,7 +68,7 @@ fn any_body_gets_an_answer_in_json_and_never_500() {
 
 #[test]
 fn any_path_and_query_get_an_answer_in_json_and_never_500() {
-    let server = Server::start(json!({}));
+    let server = serve(json!({}));
     // What may stand in a URI; the rest is no HTTP.
     let piece = "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%){0,12}";
     let path = (

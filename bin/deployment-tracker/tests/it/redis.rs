@@ -1,11 +1,12 @@
 //! The ways to reach Redis and to name things in it.
 
 use serde_json::{Value, json};
+use test_servers::{Redis, Server, eventually};
 
-use crate::support::{Redis, Server, eventually, new_id};
+use crate::support::{new_id, serve};
 
 fn report(config: Value) -> (Server, String) {
-    let (server, id) = (Server::start(config), new_id());
+    let (server, id) = (serve(config), new_id());
     assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "engine": "e" })).status, 201);
     assert_eq!(server.post(&format!("/v1/deployments/{id}/logs"), &json!({ "message": "m" })).status, 201);
     (server, id)

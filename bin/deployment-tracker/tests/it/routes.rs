@@ -1,8 +1,9 @@
 //! What every route has in common, and the routes that are not about reports.
 
 use serde_json::{Value, json};
+use test_servers::{Redis, Server, Statsd, within};
 
-use crate::support::{Redis, Server, Stack, Statsd, full_start, is_time, new_id, on_each_store, with, within};
+use crate::support::{Stack, full_start, is_time, new_id, on_each_store, serve, serve_in, with};
 use std::time::{Duration, Instant};
 
 const DESCRIPTIONS: [&str; 3] = ["/swagger", "/swagger.json", "/openapi.json"];
@@ -23,7 +24,7 @@ fn readable(id: &str) -> Vec<String> {
 }
 
 fn filled(config: Value) -> (Server, String) {
-    let (server, id) = (Server::start(config), new_id());
+    let (server, id) = (serve(config), new_id());
     assert_eq!(server.post(&format!("/v1/deployments/{id}/"), &full_start()).status, 201);
     assert_eq!(server.post(&format!("/v1/deployments/{id}/servers/"), &json!({ "hostname": "web" })).status, 201);
     assert_eq!(server.post(&format!("/v1/deployments/{id}/logs/"), &json!([{ "message": "m" }])).status, 201);
@@ -138,7 +139,7 @@ fn only_the_api_description_may_be_read_from_other_origins() {
 
 #[test]
 fn the_root_leads_to_the_documentation() {
-    let server = Server::start(json!({}));
+    let server = serve(json!({}));
     let answer = server.get("/");
     assert_eq!((answer.status, answer.header("location")), (302, Some("/docs/")));
     let docs = server.get("/docs/");
@@ -149,7 +150,7 @@ fn the_root_leads_to_the_documentation() {
 
 #[test]
 fn the_description_has_every_route_of_the_service() {
-    let server = Server::start(json!({}));
+    let server = serve(json!({}));
     let paths = &server.read("/openapi.json")["paths"];
     for (path, methods) in [
         ("/v1/deployments", vec!["get"]),
@@ -180,7 +181,7 @@ fn the_configuration_is_answered_as_given_without_its_secrets() {
     });
     let folder = tempfile::tempdir().expect("a folder");
     let environment = [("DEPLOYMENT_TRACKER_REDIS__KEY", "from-the-environment")];
-    let server = Server::start_in(folder, config, &environment);
+    let server = serve_in(folder, config, &environment);
     let answer = server.get("/config");
     assert!(!answer.text().contains("hunter2"), "{}", answer.text());
     let given = answer.json();
@@ -210,7 +211,7 @@ fn the_health_check_tests_what_is_configured() {
         within(Duration::from_secs(5), "the metric of the health check", || {
             stack.statsd.lines().contains(&"dt.healthcheck:1|c".to_owned()).then_some(())
         });
-        let bare = Server::start(config).read("/healthcheck");
+        let bare = serve(config).read("/healthcheck");
         assert_eq!(
             bare["tests"].as_object().map(|tests| tests.keys().collect::<Vec<_>>()),
             Some(vec![&"db".to_owned()])
@@ -222,7 +223,7 @@ fn the_health_check_tests_what_is_configured() {
 fn a_health_check_says_within_two_seconds_what_is_broken() {
     let mut redis = Redis::start();
     let statsd = Statsd::listen();
-    let server = Server::start(json!({
+    let server = serve(json!({
         "redis": { "host": "127.0.0.1", "port": redis.port },
         "statsd": { "host": "127.0.0.1", "port": statsd.port },
     }));

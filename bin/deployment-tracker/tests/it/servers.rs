@@ -1,8 +1,9 @@
 //! Servers of a deployment: starts, finishes, in order and out of it.
 
 use serde_json::{Value, json};
+use test_servers::Server;
 
-use crate::support::{Server, Stack, full_start, is_time, new_id, on_each_store, with};
+use crate::support::{Stack, full_start, is_time, new_id, on_each_store, serve, with};
 
 /// The record of `hostname` in the deployment, without its times.
 fn record(server: &Server, hostname: &str, id: &str) -> Value {
@@ -113,7 +114,7 @@ fn a_finish_can_give_its_result_to_servers_without_one() {
 #[test]
 fn any_hostname_can_be_read_back_from_its_location() {
     on_each_store(|config| {
-        let server = Server::start(config);
+        let server = serve(config);
         let longest = "ö".repeat(2_048);
         let names = ["a b/ö", "100%", "a%2Fb", "..", "x?y#z", "a+b&c=d", "😀", " ", "\"'<>", &longest];
         for hostname in names {

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use test_servers::{JSON, Redis, eventually};
 
-use crate::support::{JSON, Redis, Server, eventually, full_start, new_id, on_each_store};
+use crate::support::{full_start, new_id, on_each_store, serve};
 
 /// The longest that a shutdown may take.
 const BOUND: Duration = Duration::from_secs(15);
@@ -18,7 +19,7 @@ fn sigterm_under_load_ends_with_0_and_loses_nothing_acknowledged() {
     on_each_store(|mut config| {
         let redis = Redis::start();
         config["redis"] = json!({ "host": "127.0.0.1", "port": redis.port });
-        let mut server = Server::start(config);
+        let mut server = serve(config);
         let (started, logged) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         thread::scope(|scope| {
             for _ in 0..8 {
@@ -70,7 +71,7 @@ fn sorted(mut list: Vec<String>) -> Vec<String> {
 
 #[test]
 fn sigint_ends_it_too_and_a_request_in_flight_is_answered() {
-    let mut server = Server::start(json!({}));
+    let mut server = serve(json!({}));
     let path = format!("/v1/deployments/{}", new_id());
     let body = full_start().to_string();
     let head = format!(
@@ -96,7 +97,7 @@ fn sigint_ends_it_too_and_a_request_in_flight_is_answered() {
 #[test]
 fn the_end_is_bounded_with_a_frozen_redis_and_at_once_on_a_second_signal() {
     let redis = Redis::start();
-    let mut server = Server::start(json!({ "redis": { "host": "127.0.0.1", "port": redis.port } }));
+    let mut server = serve(json!({ "redis": { "host": "127.0.0.1", "port": redis.port } }));
     let id = new_id();
     assert_eq!(server.post(&format!("/v1/deployments/{id}/logs"), &json!({ "message": "connected" })).status, 201);
     redis.freeze();

@@ -7,8 +7,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_servers::{Postgres, Server};
 
-use crate::support::{Postgres, Server, full_start, is_time, new_id, on_each_store, with};
+use crate::support::{full_start, is_time, new_id, on_each_store, serve, serve_in, with};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -39,7 +40,7 @@ fn fill(server: &Server) -> String {
 
 #[test]
 fn sqlite_has_the_tables_and_the_times_of_the_old_service() {
-    let server = Server::start(json!({}));
+    let server = serve(json!({}));
     let id = fill(&server);
     let file = server.folder.path().join("data.sqlite3");
     let query = r#"SELECT deployment_id || '|' || engine || '|' || "arguments" || '|' || result || '|' || typeof(elapsed_seconds)
@@ -62,7 +63,7 @@ fn postgresql_has_the_tables_and_the_types_of_the_old_service() {
     let postgres = Postgres::shared();
     let url = postgres.new_database();
     let database = url.rsplit('/').next().expect("a name");
-    let server = Server::start(json!({ "database": { "url": url } }));
+    let server = serve(json!({ "database": { "url": url } }));
     let id = fill(&server);
     let query =
         r#"select deployment_id, "user", result, elapsed_seconds, now() - "createdAt" < '1 min' from "Deployments""#;
@@ -118,7 +119,7 @@ fn recorded() -> Value {
 fn the_old_sqlite_database_is_served_as_it_stands() {
     let folder = TempDir::new().expect("a folder");
     fs::copy(fixture("data.sqlite3"), folder.path().join("data.sqlite3")).expect("a copy");
-    let server = Server::start_in(folder, json!({}), &[]);
+    let server = serve_in(folder, json!({}), &[]);
     let recorded = recorded();
     assert_eq!(server.read("/v1/deployments?limit=1000"), in_our_form(&recorded["deployments"]));
     assert_eq!(server.read("/v1/servers"), recorded["servers"]);
@@ -130,7 +131,7 @@ fn the_old_postgresql_database_is_served_as_it_stands() {
     let postgres = Postgres::shared();
     let url = postgres.new_database();
     postgres.load(url.rsplit('/').next().expect("a name"), &fixture("postgres.sql"));
-    let server = Server::start(json!({ "database": { "url": url } }));
+    let server = serve(json!({ "database": { "url": url } }));
     let recorded = recorded();
     assert_eq!(timeless(&server.read("/v1/deployments?limit=1000")), timeless(&recorded["deployments"]));
     assert_eq!(server.read("/v1/servers"), recorded["servers"]);
@@ -154,7 +155,7 @@ fn writes_go_on(server: &Server) {
 #[test]
 fn what_was_recorded_is_there_after_a_restart() {
     on_each_store(|config| {
-        let mut server = Server::start(config);
+        let mut server = serve(config);
         let path = format!("/v1/deployments/{}", fill(&server));
         assert_eq!(server.post(&format!("{path}/logs"), &json!({ "message": "kept" })).status, 201);
         let before = [server.read(&path), server.read(&format!("{path}/logs"))];

@@ -6,10 +6,9 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
+use test_servers::{Redis, Response, Server, Statsd, eventually, statsd_sum};
 
-use crate::support::{
-    Redis, Response, Server, Statsd, eventually, full_start, is_time, on_each_store, statsd_sum, with,
-};
+use crate::support::{full_start, is_time, on_each_store, serve, with};
 
 const RECORDING: &str = include_str!("../fixtures/wire.json");
 const OURS: &str = include_str!("../fixtures/wire_ours.json");
@@ -59,7 +58,7 @@ impl Replay {
             config["redis"]["format"] = json!("original");
             config["statsd"]["names"] = json!("original");
         }
-        Self { style, server: Server::start(config), redis, statsd, elements: 0 }
+        Self { style, server: serve(config), redis, statsd, elements: 0 }
     }
 
     fn run(&mut self, case: &Value) {

@@ -1,54 +1,28 @@
-//! What the tests need around the server: real neighbours, an HTTP client, and patience with a deadline.
+//! What the tests need around the server: neighbours, ids, reports.
 
-mod http;
-mod postgres;
-mod process;
-mod redis;
-mod server;
-mod statsd;
-
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use test_servers::{Postgres, Redis, Server, Statsd, eventually, statsd_sum};
 
-pub use http::{JSON, Response, exchange};
-pub use postgres::Postgres;
-pub use redis::Redis;
-pub use server::{Server, bare};
-pub use statsd::{Statsd, sum as statsd_sum};
+const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
 
-/// Long enough for anything that is going to happen at all.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `look` sees something.
-#[track_caller]
-pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    within(PATIENCE, what, look)
+/// The binary, without an environment, to be run in `folder`.
+pub fn bare(folder: &Path) -> Command {
+    test_servers::bare(BINARY.as_ref(), folder)
 }
 
-/// Waits until `look` sees something, for `deadline` at the most.
-#[track_caller]
-pub fn within<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + deadline;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+/// Starts the server with `config` and a port, and waits until it listens.
+pub fn serve(config: Value) -> Server {
+    Server::start(BINARY, config)
 }
 
-/// A port that nobody listens on. Not one of those that the kernel gives to outgoing connections.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
-    (0..20_000)
-        .map(|_| 10_000 + (first - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
-        .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .expect("a free port between 10000 and 30000")
+/// Starts the server in a folder that exists, with `environment`.
+pub fn serve_in(folder: TempDir, config: Value, environment: &[(&str, &str)]) -> Server {
+    Server::start_in(BINARY, folder, config, environment)
 }
 
 /// An id that no other test has.
@@ -86,7 +60,7 @@ impl Stack {
         config["statsd"]["host"] = json!("127.0.0.1");
         config["statsd"]["port"] = json!(statsd.port);
         config["statsd"]["prefix"] = json!("dt");
-        Self { server: Server::start(config), redis, statsd }
+        Self { server: serve(config), redis, statsd }
     }
 
     /// Everything forwarded so far: the elements of the Redis list, and the metrics since the last call. What belongs
@@ -101,8 +75,20 @@ impl Stack {
             elements.iter().any(|element| element["message"] == json!(mark)).then_some(elements)
         });
         let own = |element: &Value| !element["message"].as_str().is_some_and(|text| text.starts_with("mark-"));
-        let metrics = self.statsd.up_to(&format!("dt.servers.hostname.{mark}.started:1|c"));
+        let metrics = self.metrics_up_to(&format!("dt.servers.hostname.{mark}.started:1|c"));
         (elements.into_iter().filter(own).collect(), metrics)
+    }
+
+    /// Waits for the metric `mark`, forgets everything, and answers what came before it, [summed](statsd_sum), but for
+    /// the one log message that goes with a mark.
+    fn metrics_up_to(&self, mark: &str) -> Vec<String> {
+        let arrived = || self.statsd.lines().iter().any(|line| line == mark).then_some(());
+        eventually(&format!("the metric {mark}"), arrived);
+        let mut lines = self.statsd.lines();
+        self.statsd.forget();
+        lines.retain(|line| line != mark);
+        lines.push("dt.logs.message:-1|c".to_owned());
+        statsd_sum(&lines)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of the tests' own.
+//! A PostgreSQL cluster.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{eventually, free_port};
+use crate::{eventually, free_port, signal};
 
 /// Runs the server until a line or the end of its input comes; the end, that is when the test process is gone, takes
 /// the folder along.
@@ -22,6 +22,8 @@ wait $!
 [ -z "${gone:-}" ] || rm -rf "$folder"
 "#;
 
+/// A PostgreSQL cluster with one user, `postgres`.
+#[derive(Debug)]
 pub struct Postgres {
     port: u16,
     folder: PathBuf,
@@ -54,6 +56,7 @@ impl Postgres {
         Self { port: free_port(), folder, leash: None }
     }
 
+    /// Starts it, for the first time or again.
     pub fn start(&mut self) {
         assert!(self.leash.is_none(), "it runs");
         let mut leash = as_user(Command::new("sh"));
@@ -66,9 +69,30 @@ impl Postgres {
 
     /// Stops it at once, as a crash would.
     pub fn stop(&mut self) {
+        self.thaw();
         let mut leash = self.leash.take().expect("it runs");
         leash.stdin.take().expect("a pipe").write_all(b"stop\n").expect("it runs");
         leash.wait().expect("its end");
+    }
+
+    /// Stops every process of it from going on; the connections stay.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets it go on after [`Postgres::freeze`].
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let lines = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it runs");
+        let server = lines.lines().next().and_then(|line| line.parse().ok()).expect("a process id");
+        // First: it has no new children while it stands still.
+        signal(server, name);
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("it runs");
+        // One that has ended meanwhile does not matter.
+        let _ = Command::new("sh").args(["-c", &format!("kill -{name} {children}")]).stderr(Stdio::null()).status();
     }
 
     /// The URL of a new database.
@@ -79,11 +103,15 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres:a-password@127.0.0.1:{}/{database}", self.port)
     }
 
     /// What `psql` prints for a statement, unaligned.
+    ///
+    /// # Errors
+    /// What it says when the statement fails.
     pub fn psql(&self, database: &str, statement: &str) -> Result<String, String> {
         self.psql_with(database, &["-c", statement])
     }

@@ -12,8 +12,11 @@ pub const JSON: (&str, &str) = ("Content-Type", "application/json");
 /// What the server answered.
 #[derive(Debug)]
 pub struct Response {
+    /// The status code.
     pub status: u16,
+    /// The headers, their names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body, put together if it came in chunks.
     pub body: Vec<u8>,
 }
 
@@ -23,10 +26,12 @@ impl Response {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The body, which must be UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the answer is UTF-8")
     }
 
+    /// The body, which must be JSON and say so.
     #[track_caller]
     pub fn json(&self) -> Value {
         let kind = self.header("content-type").unwrap_or_default();
@@ -52,7 +57,10 @@ impl Response {
     }
 }
 
-/// Sends `request` as it stands to the server on `port`.
+/// Sends `request` as it stands to the server on `port`, and reads until the server closes the connection.
+///
+/// # Errors
+/// When there is no connection, or no whole answer.
 pub fn exchange(port: u16, request: &[u8]) -> std::io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;

@@ -5,14 +5,16 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::eventually;
-
+/// A UDP socket that remembers every line.
+#[derive(Debug)]
 pub struct Statsd {
+    /// Its UDP port.
     pub port: u16,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Statsd {
+    /// Listens on a free port.
     pub fn listen() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
         let port = socket.local_addr().expect("an address").port();
@@ -34,20 +36,9 @@ impl Statsd {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets the lines so far.
     pub fn forget(&self) {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Waits for the line `mark`, forgets everything, and answers what came before it, [summed](sum), but for the
-    /// one log message that goes with a mark.
-    #[track_caller]
-    pub fn up_to(&self, mark: &str) -> Vec<String> {
-        eventually(&format!("the metric {mark}"), || self.lines().iter().any(|line| line == mark).then_some(()));
-        let mut lines = self.lines();
-        self.forget();
-        lines.retain(|line| line != mark);
-        lines.push("dt.logs.message:-1|c".to_owned());
-        sum(&lines)
     }
 }
 

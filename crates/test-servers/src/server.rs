@@ -1,9 +1,9 @@
-//! The binary under test.
+//! The server under test.
 
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,66 +12,86 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::process::signal;
-use super::{JSON, Response, eventually, exchange, free_port, within};
+use crate::{JSON, Response, eventually, exchange, free_port, signal, within};
 
 /// A running server in a folder of its own.
+#[derive(Debug)]
 pub struct Server {
+    /// Its TCP port.
     pub port: u16,
+    /// Where it runs, with its configuration and, unless configured otherwise, its database.
     pub folder: TempDir,
     /// Its configuration as it stands in the file.
     pub config: Value,
+    binary: PathBuf,
     child: Child,
     stderr: Arc<Mutex<String>>,
 }
 
-/// The binary, without an environment, to be run in `folder`.
-pub fn bare(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_deployment-tracker"));
+/// `binary`, without an environment, to be run in `folder`.
+pub fn bare(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.env_clear().current_dir(folder).stdin(Stdio::null());
     command
 }
 
 impl Server {
-    /// Starts it with `config` and a port, and waits until it listens.
-    pub fn start(config: Value) -> Self {
-        Self::start_in(TempDir::new().expect("a folder"), config, &[])
+    /// Starts `binary` with `config` and a port, and waits until it listens.
+    pub fn start(binary: impl Into<PathBuf>, config: Value) -> Self {
+        Self::start_in(binary, TempDir::new().expect("a folder"), config, &[])
     }
 
     /// Starts it in a folder that exists, with `environment`.
-    pub fn start_in(folder: TempDir, mut config: Value, environment: &[(&str, &str)]) -> Self {
-        let port = free_port();
+    pub fn start_in(
+        binary: impl Into<PathBuf>,
+        folder: TempDir,
+        mut config: Value,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let (binary, port) = (binary.into(), free_port());
         config["port"] = json!(port);
         fs::write(folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
-        let (child, stderr) = spawn(folder.path(), environment);
-        let mut server = Self { port, folder, config, child, stderr };
-        server.wait_until_it_listens();
+        let (child, stderr) = spawn(&binary, folder.path(), environment);
+        let mut server = Self { port, folder, config, binary, child, stderr };
+        server.wait_until_it_listens().unwrap_or_else(|error| panic!("{error}"));
         server
     }
 
     /// Starts it again after its end, in the same folder and on the same port.
     pub fn restart(&mut self) {
-        (self.child, self.stderr) = spawn(self.folder.path(), &[]);
-        self.wait_until_it_listens();
+        self.try_restart().unwrap_or_else(|error| panic!("{error}"));
     }
 
-    fn wait_until_it_listens(&mut self) {
-        eventually("the server listens", || {
-            if let Some(status) = self.child.try_wait().expect("its status") {
-                panic!("the server ended with {status}: {}", self.stderr());
-            }
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
+    /// As [`Server::restart`], when it may refuse to start.
+    ///
+    /// # Errors
+    /// What it says when it ends at once.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        (self.child, self.stderr) = spawn(&self.binary, self.folder.path(), &[]);
+        self.wait_until_it_listens()
     }
 
+    fn wait_until_it_listens(&mut self) -> Result<(), String> {
+        eventually("the server listens", || match self.ended() {
+            Some(status) => Some(Err(format!("the server ended with {status}: {}", self.stderr()))),
+            None => TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(Ok(())),
+        })
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its status")
+    }
+
+    /// Sends it a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
-        signal(&self.child, name);
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end.
     #[track_caller]
     pub fn ends_within(&mut self, deadline: Duration) -> ExitStatus {
-        within(deadline, "the server ends", || self.child.try_wait().expect("its status"))
+        within(deadline, "the server ends", || self.ended())
     }
 
     /// `kill -9`.
@@ -94,6 +114,10 @@ impl Server {
         }
     }
 
+    /// As [`Server::send`], when it may be away.
+    ///
+    /// # Errors
+    /// When there is no connection, or no whole answer.
     pub fn try_send(
         &self,
         method: &str,
@@ -114,6 +138,7 @@ impl Server {
         exchange(self.port, &request)
     }
 
+    /// Sends a GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], b"")
@@ -127,11 +152,13 @@ impl Server {
         response.json()
     }
 
+    /// Sends a POST with JSON.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Response {
         self.send("POST", path, &[JSON], body.to_string().as_bytes())
     }
 
+    /// Sends a PUT with JSON.
     #[track_caller]
     pub fn put(&self, path: &str, body: &Value) -> Response {
         self.send("PUT", path, &[JSON], body.to_string().as_bytes())
@@ -147,8 +174,8 @@ impl Drop for Server {
     }
 }
 
-fn spawn(folder: &Path, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
-    let mut command = bare(folder);
+fn spawn(binary: &Path, folder: &Path, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
+    let mut command = bare(binary, folder);
     command.args(["--config", "tracker.json"]).envs(environment.iter().copied());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     let stderr = Arc::new(Mutex::new(String::new()));

@@ -1,4 +1,4 @@
-//! A redis-server of the test's own.
+//! A redis-server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::signal;
-use super::{eventually, free_port};
+use crate::{eventually, free_port, signal};
 
-/// Keeps everything it acknowledged across [`Redis::kill`] and [`Redis::restart`].
+/// A redis-server that keeps everything it acknowledged across [`Redis::kill`] and [`Redis::restart`].
+#[derive(Debug)]
 pub struct Redis {
+    /// Its TCP port.
     pub port: u16,
     dir: TempDir,
     options: Vec<String>,
@@ -21,11 +22,12 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// Starts one.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts it with more options, such as `["--requirepass", "secret"]`.
+    /// Starts one with more options, such as `["--requirepass", "secret"]`.
     pub fn start_with(options: &[&str]) -> Self {
         let mut redis = Self::absent();
         redis.options.extend(options.iter().map(|&option| option.to_owned()));
@@ -38,6 +40,7 @@ impl Redis {
         Self { port: free_port(), dir: TempDir::new().expect("a folder"), options: Vec::new(), child: None }
     }
 
+    /// Starts it again, with what it had acknowledged.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "it runs");
         let child = Command::new("redis-server")
@@ -57,6 +60,7 @@ impl Redis {
         });
     }
 
+    /// `kill -9`.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         let _ = child.kill();
@@ -65,13 +69,19 @@ impl Redis {
 
     /// Stops it from answering; its connections stay.
     pub fn freeze(&self) {
-        signal(self.child.as_ref().expect("it runs"), "STOP");
+        self.signal("STOP");
     }
 
+    /// Lets it go on after [`Redis::freeze`].
     pub fn thaw(&self) {
-        signal(self.child.as_ref().expect("it runs"), "CONT");
+        self.signal("CONT");
     }
 
+    fn signal(&self, name: &str) {
+        signal(self.child.as_ref().expect("it runs").id(), name);
+    }
+
+    /// Its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
     }
@@ -98,11 +108,16 @@ impl Redis {
         })
     }
 
+    /// What it answers to a command; of an error its text.
     pub fn command(&self, words: &[&str]) -> Value {
         self.try_command(words).expect("redis-server answers")
     }
 
-    fn try_command(&self, words: &[&str]) -> std::io::Result<Value> {
+    /// As [`Redis::command`], when it may be away.
+    ///
+    /// # Errors
+    /// When it does not answer within ten seconds.
+    pub fn try_command(&self, words: &[&str]) -> std::io::Result<Value> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut stream = BufReader::new(stream);

@@ -1,0 +1,18 @@
+//! Real servers for tests: each on a port and in a folder of its own, so that a test can kill, freeze and restart it.
+//! What goes wrong with them is a panic that says so: a test has nothing better to do with it.
+
+mod http;
+mod patience;
+mod postgres;
+mod process;
+mod redis;
+mod server;
+mod statsd;
+
+pub use http::{JSON, Response, exchange};
+pub use patience::{PATIENCE, eventually, within};
+pub use postgres::Postgres;
+pub use process::{free_port, signal};
+pub use redis::Redis;
+pub use server::{Server, bare};
+pub use statsd::{Statsd, sum as statsd_sum};
