@@ -1,6 +1,7 @@
 //! The configuration: defaults, then a file, then the environment.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use figment::Figment;
@@ -74,6 +75,9 @@ pub struct Database {
     pub url: String,
     /// Whether log messages are kept in the database. Default: on without a `redis` section, off with one.
     pub logs: Option<bool>,
+    /// The name of this server among those on one PostgreSQL. It must be its own, and the same after a restart.
+    /// Default: the machine's name and the address, such as `web01/127.0.0.1:8080`.
+    pub replica: Option<String>,
 }
 
 /// Bounds on what clients send.
@@ -118,7 +122,7 @@ impl Default for Config {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: "data.sqlite3".into(), logs: None }
+        Self { url: "data.sqlite3".into(), logs: None, replica: None }
     }
 }
 
@@ -244,6 +248,12 @@ impl Config {
     /// Whether log messages are kept in the database.
     pub fn keeps_logs(&self) -> bool {
         self.database.logs.unwrap_or(self.redis.is_none())
+    }
+
+    /// The name of this server, which listens on `address`, among those on one database.
+    pub fn replica(&self, address: SocketAddr) -> String {
+        let machine = gethostname::gethostname();
+        self.database.replica.clone().unwrap_or_else(|| format!("{}/{address}", machine.to_string_lossy()))
     }
 
     /// Where the database is.

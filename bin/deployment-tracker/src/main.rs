@@ -64,8 +64,12 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
+    let address = (config.host.as_str(), config.port);
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {}:{}; check `host` and `port`", address.0, address.1))?;
     let url = config.database_url()?;
-    let store = SqlStore::open(url.clone()).with_context(|| {
+    let replica = config.replica(listener.local_addr()?);
+    let store = SqlStore::open(url.clone(), &replica).with_context(|| {
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
@@ -76,9 +80,6 @@ async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
     #[cfg(feature = "statsd")]
     let (tracker, outputs) = outputs::statsd(tracker, outputs, &config)?;
 
-    let address = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {}:{}; check `host` and `port`", address.0, address.1))?;
     let tracker = tracker.start();
     let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
     log::info!("listening on http://{}; store {url} {logs}; {}", listener.local_addr()?, outputs.join("; "));

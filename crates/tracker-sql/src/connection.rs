@@ -7,7 +7,6 @@ use tracker_core::{
     Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
     Page, Server,
 };
-use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -136,7 +135,7 @@ impl Connection {
         on_each!(self, bound())
     }
 
-    pub fn commit(&mut self, owner: Uuid, group: &Group) -> Result<Decision, Error> {
+    pub fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, Error> {
         on_each!(self, commit(owner, group))
     }
 
@@ -164,11 +163,11 @@ impl Connection {
         on_each!(self, queries::logs(id, page))
     }
 
-    pub fn owed(&mut self, owner: Uuid, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
+    pub fn owed(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
         on_each!(self, queries::owed(owner, output, limit))
     }
 
-    pub fn take_stock(&mut self, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+    pub fn take_stock(&mut self, owner: &str, output: &str) -> Result<Backlog, Error> {
         on_each!(self, take_stock(owner, output))
     }
 }

@@ -7,7 +7,6 @@ use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
-use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -95,7 +94,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     migrated
 }
 
-pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
+pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
     let mut attempts = 1;
     loop {
         let mut is_decided = false;
@@ -113,10 +112,9 @@ pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result
 }
 
 /// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
-pub fn take_stock(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
-    diesel::sql_query(SEEN).bind::<SqlUuid, _>(Id(owner)).execute(connection)?;
-    let taken_over =
-        diesel::sql_query(TAKE_OVER).bind::<SqlUuid, _>(Id(owner)).bind::<Text, _>(output).execute(connection)?;
+pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
+    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
+    let taken_over = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output).execute(connection)?;
     if taken_over > 0 {
         log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
     }
@@ -161,7 +159,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, owner: Uuid, decision: &mut Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
     let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
     rows.sort_unstable_by_key(|row| row.deployment_id.0);
     for rows in rows.chunks(ROWS) {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{BACKLOG, Connection, HOSTNAMES};
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, ServerRow};
-use crate::schema::{SqlTime, SqlUuid, deployments, logs, outbox, servers};
+use crate::schema::{SqlTime, deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
 
 fn offset(page: Page) -> i64 {
@@ -94,9 +94,9 @@ pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: Page) -> Re
     rows.into_iter().map(|row| row.try_into().map_err(Error::Content)).collect()
 }
 
-pub fn owed(connection: &mut Connection, owner: Uuid, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
+pub fn owed(connection: &mut Connection, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
     let sizes = outbox::table
-        .filter(outbox::output.eq(output).and(outbox::owner.eq(Id(owner))))
+        .filter(outbox::output.eq(output).and(outbox::owner.eq(owner)))
         .order(outbox::batch_id)
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select((outbox::batch_id, outbox::bytes))
@@ -120,7 +120,7 @@ pub fn owed(connection: &mut Connection, owner: Uuid, output: &str, limit: usize
     owed.collect()
 }
 
-pub fn backlog(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+pub fn backlog(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = BigInt)]
@@ -130,10 +130,8 @@ pub fn backlog(connection: &mut Connection, owner: Uuid, output: &str) -> Result
         #[diesel(sql_type = Nullable<SqlTime>)]
         oldest: Option<Time>,
     }
-    let row = diesel::sql_query(BACKLOG)
-        .bind::<Text, _>(output)
-        .bind::<SqlUuid, _>(Id(owner))
-        .get_result::<Row>(connection)?;
+    let row =
+        diesel::sql_query(BACKLOG).bind::<Text, _>(output).bind::<Text, _>(owner).get_result::<Row>(connection)?;
     Ok(Backlog {
         messages: u64::try_from(row.messages).unwrap_or(0),
         bytes: u64::try_from(row.bytes).unwrap_or(0),
@@ -142,8 +140,8 @@ pub fn backlog(connection: &mut Connection, owner: Uuid, output: &str) -> Result
 }
 
 /// Removes batches from the outbox; how many of them were still there and one's own.
-pub fn settle(connection: &mut Connection, owner: Uuid, output: &str, batches: &[Uuid]) -> Result<usize, Error> {
+pub fn settle(connection: &mut Connection, owner: &str, output: &str, batches: &[Uuid]) -> Result<usize, Error> {
     let ids: Vec<_> = batches.iter().copied().map(Id).collect();
-    let mine = outbox::output.eq(output).and(outbox::owner.eq(Id(owner)));
+    let mine = outbox::output.eq(output).and(outbox::owner.eq(owner));
     Ok(diesel::delete(outbox::table).filter(mine.and(outbox::batch_id.eq_any(ids))).execute(connection)?)
 }

@@ -8,7 +8,6 @@ use tracker_core::{
     Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
     ServerMembers, time,
 };
-use uuid::Uuid;
 
 use crate::schema::{deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
@@ -171,7 +170,7 @@ impl TryFrom<LogRow<'_>> for LogMessage {
 pub struct OutboxRow<'a> {
     output: &'a str,
     batch_id: Id,
-    owner: Id,
+    owner: &'a str,
     is_taken_over: bool,
     messages: i64,
     bytes: i64,
@@ -180,12 +179,12 @@ pub struct OutboxRow<'a> {
 }
 
 impl<'a> OutboxRow<'a> {
-    pub fn new(Owed { output, batch }: &'a Owed, owner: Uuid) -> Result<Self, serde_json::Error> {
+    pub fn new(Owed { output, batch }: &'a Owed, owner: &'a str) -> Result<Self, serde_json::Error> {
         let events = serde_json::to_string(&batch.events)?;
         Ok(Self {
             output,
             batch_id: Id(batch.id),
-            owner: Id(owner),
+            owner,
             is_taken_over: false,
             messages: i64::try_from(batch.messages()).unwrap_or(i64::MAX),
             bytes: i64::try_from(events.len()).unwrap_or(i64::MAX),

@@ -80,7 +80,7 @@ diesel::table! {
     outbox (output, batch_id) {
         output -> Text,
         batch_id -> SqlUuid,
-        owner -> SqlUuid,
+        owner -> Text,
         is_taken_over -> Bool,
         messages -> BigInt,
         bytes -> BigInt,

@@ -4,7 +4,6 @@ use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
-use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -53,7 +52,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
-pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result<Decision, Error> {
+pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
     let mut is_decided = false;
     let committed = connection.immediate_transaction(|connection| {
         let mut decision = group.decide(read(connection, group)?);
@@ -65,7 +64,7 @@ pub fn commit(connection: &mut Connection, owner: Uuid, group: &Group) -> Result
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.
-pub fn take_stock(connection: &mut Connection, owner: Uuid, output: &str) -> Result<Backlog, Error> {
+pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
     queries::backlog(connection, owner, output)
 }
 
@@ -87,7 +86,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     Ok(records)
 }
 
-fn write(connection: &mut Connection, owner: Uuid, decision: &mut Decision) -> Result<(), Error> {
+fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
     for deployment in &decision.new_deployments {
         diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
     }

@@ -8,7 +8,6 @@ use tracker_core::{
     Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
     Page, Server, Store, StoreError,
 };
-use uuid::Uuid;
 
 use crate::connection::{Connection, Connector, DatabaseUrl};
 use crate::error::Error;
@@ -27,22 +26,25 @@ pub struct SqlStore {
     writers: Vec<Workers>,
     readers: Workers,
     /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
-    owner: Uuid,
+    owner: Arc<str>,
 }
 
 impl SqlStore {
     /// Opens the database, and brings its tables up to date. A file must be usable now; a server may still be away,
     /// then every call fails with [`StoreError::Unavailable`] until it is there.
     ///
+    /// `replica` names this server among those on one PostgreSQL, the same name after a restart: what it owed before is
+    /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by the others.
+    ///
     /// # Errors
     /// [`Error`] when the file cannot be opened or is not a database.
     ///
     /// # Panics
     /// When the system has no room for a few threads.
-    pub fn open(url: DatabaseUrl) -> Result<Self, Error> {
+    pub fn open(url: DatabaseUrl, replica: &str) -> Result<Self, Error> {
         let (writers, readers, owner) = match url {
-            DatabaseUrl::Sqlite(_) => (1, 2, Uuid::nil()),
-            DatabaseUrl::Postgres(_) => (4, 4, Uuid::now_v7()),
+            DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
+            DatabaseUrl::Postgres(_) => (4, 4, replica.into()),
         };
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
         let connector = Connector::new(url);
@@ -71,9 +73,9 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
-        let owner = self.owner;
+        let owner = self.owner.clone();
         // Who reports has a deadline. The lane waits to the end: a commit that comes through late still tells the outputs.
-        Ok(self.writers[lane].run(None, move |connection| connection.commit(owner, &group)).await?)
+        Ok(self.writers[lane].run(None, move |connection| connection.commit(&owner, &group)).await?)
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
@@ -97,13 +99,13 @@ impl Store for SqlStore {
     }
 
     async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
-        let (owner, output) = (self.owner, output.to_owned());
-        self.read(move |connection| connection.owed(owner, &output, limit)).await
+        let (owner, output) = (self.owner.clone(), output.to_owned());
+        self.read(move |connection| connection.owed(&owner, &output, limit)).await
     }
 
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
-        let (owner, output) = (self.owner, output.to_owned());
-        self.read(move |connection| connection.take_stock(owner, &output)).await
+        let (owner, output) = (self.owner.clone(), output.to_owned());
+        self.read(move |connection| connection.take_stock(&owner, &output)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

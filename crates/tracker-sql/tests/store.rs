@@ -7,7 +7,7 @@ mod sqlite {
 
     fn open(folder: &tempfile::TempDir) -> SqlStore {
         let path = folder.path().join("data.sqlite3");
-        SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path")).expect("a database")
+        SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "").expect("a database")
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -21,9 +21,9 @@ mod sqlite {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("data.sqlite3");
         std::fs::write(&path, "something else entirely, and long enough to be looked at".repeat(100)).expect("a file");
-        assert!(SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path")).is_err());
+        assert!(SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "").is_err());
         let nowhere = folder.path().join("no/such/folder.sqlite3");
-        assert!(SqlStore::open(DatabaseUrl::parse(&nowhere.display().to_string()).expect("a path")).is_err());
+        assert!(SqlStore::open(DatabaseUrl::parse(&nowhere.display().to_string()).expect("a path"), "").is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -45,8 +45,8 @@ mod postgres {
     use tracker_sql::{DatabaseUrl, SqlStore};
     use uuid::Uuid;
 
-    fn open(url: &str) -> SqlStore {
-        SqlStore::open(DatabaseUrl::parse(url).expect("a URL")).expect("a store")
+    fn open(url: &str, replica: &str) -> SqlStore {
+        SqlStore::open(DatabaseUrl::parse(url).expect("a URL"), replica).expect("a store")
     }
 
     async fn commit(store: &SqlStore, change: Change) {
@@ -68,13 +68,13 @@ mod postgres {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn postgresql_keeps_to_the_suite() {
-        testing::store_suite(&open(&Postgres::shared().new_database())).await;
+        testing::store_suite(&open(&Postgres::shared().new_database(), "only")).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
         let url = Postgres::shared().new_database();
-        let (first, second) = (open(&url), open(&url));
+        let (first, second) = (open(&url, "first"), open(&url, "second"));
         let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0), "both are seen from here on");
         let batch = owe(&first).await;
@@ -83,6 +83,7 @@ mod postgres {
         assert_eq!((messages(&first).await, messages(&second).await), (1, 1), "each counts its own");
         assert_eq!(owed(&first).await, [(batch, false)]);
         assert_eq!(owed(&second).await, [(own, false)]);
+        assert_eq!(owed(&open(&url, "first")).await, [(batch, false)], "after a restart it is still its own");
 
         let database = url.rsplit('/').next().expect("a name");
         let owner = format!(r#"(SELECT owner FROM "Outbox" WHERE batch_id = '{batch}')"#);

@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS "Logs" (
 CREATE TABLE IF NOT EXISTS "Outbox" (
   "output" TEXT NOT NULL,
   "batch_id" UUID NOT NULL,
-  "owner" UUID NOT NULL,
+  "owner" TEXT NOT NULL,
   "is_taken_over" BOOLEAN NOT NULL,
   "messages" BIGINT NOT NULL,
   "bytes" BIGINT NOT NULL,
@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
 
 -- Each running server, so that the others notice when it is gone.
 CREATE TABLE IF NOT EXISTS "Replicas" (
-  "replica" UUID NOT NULL PRIMARY KEY,
+  "replica" TEXT NOT NULL PRIMARY KEY,
   "seenAt" TIMESTAMPTZ NOT NULL
 );
 

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS "Logs" (
 CREATE TABLE IF NOT EXISTS "Outbox" (
   "output" TEXT NOT NULL,
   "batch_id" UUID NOT NULL,
-  "owner" UUID NOT NULL,
+  "owner" TEXT NOT NULL,
   "is_taken_over" BOOLEAN NOT NULL,
   "messages" BIGINT NOT NULL,
   "bytes" BIGINT NOT NULL,

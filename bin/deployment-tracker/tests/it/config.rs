@@ -120,7 +120,7 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
 fn check_config_prints_every_default_and_no_secret() {
     let bare = checked(&[], &[], &[]);
     assert_eq!((&bare["host"], &bare["port"]), (&json!("127.0.0.1"), &json!(8080)));
-    assert_eq!(bare["database"], json!({ "url": "data.sqlite3", "logs": true }));
+    assert_eq!(bare["database"], json!({ "url": "data.sqlite3", "logs": true, "replica": null }));
     assert_eq!(bare["limits"]["body_bytes"], json!(1_048_576));
     assert!(bare["redis"].is_null() && bare["statsd"].is_null(), "{bare}");
 
