@@ -282,6 +282,12 @@ mod tests {
                 json!({"message": "m", "@timestamp": "2015-01-01T00:00:00Z", "@version": "7", "event_id": 9}),
                 json!({"@timestamp": "2015-01-01T00:00:00Z"}),
             ),
+            (
+                r#"{"message":"m","@timestamp":"yesterday"}"#,
+                json!({"message": "m", "@timestamp": "yesterday"}),
+                json!({}),
+            ),
+            (r#"{"message":"m","@timestamp":5}"#, json!({"message": "m", "@timestamp": 5}), json!({})),
         ];
         for (body, own, overriding) in table {
             let event = logged(body);
