@@ -181,11 +181,13 @@ impl Writer {
                 }
             }
             Err(error) => {
-                // It may be committed all the same, and older than what comes next.
-                self.couriers.look_into_outbox();
+                if matches!(error, StoreError::Unknown(_)) {
+                    // If it is committed, it is older than what comes next.
+                    self.couriers.look_into_outbox();
+                }
                 self.complaint.failed(&error);
                 let unavailable = match error {
-                    StoreError::Unavailable(_) => Unavailable::Store,
+                    StoreError::Unavailable(_) | StoreError::Unknown(_) => Unavailable::Store,
                     StoreError::Rejected(_) => Unavailable::Rejected,
                 };
                 for reply in replies {

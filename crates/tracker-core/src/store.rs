@@ -63,8 +63,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// for each lane is under way at a time. When the future is dropped the group may or may not be committed.
     ///
     /// # Errors
-    /// [`StoreError`]; after [`StoreError::Unavailable`] the group may or may not be committed, after
-    /// [`StoreError::Rejected`] nothing of it is.
+    /// [`StoreError`]; after [`StoreError::Unknown`] the group may or may not be committed, after any other nothing of it
+    /// is.
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError>;
 
     /// One deployment with its servers.
@@ -121,9 +121,12 @@ pub trait Store: Debug + Send + Sync + 'static {
 /// Why a store did not do what it was asked for.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// It cannot now; try again later.
+    /// It cannot now, and has done nothing; try again later.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// It may have done it, or not.
+    #[error("it is not known whether the database has committed")]
+    Unknown(#[source] Box<dyn Error + Send + Sync>),
     /// It will never take this; another change may go through.
     #[error("the database rejects a change")]
     Rejected(#[source] Box<dyn Error + Send + Sync>),

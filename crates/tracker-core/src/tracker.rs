@@ -334,7 +334,7 @@ fn answered<T>(answer: Result<T, StoreError>) -> Result<T, TrackerError> {
     answer.map_err(|error| {
         log::warn!("a query failed: {}", crate::output::chain(&error));
         match error {
-            StoreError::Unavailable(_) => Unavailable::Store.into(),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => Unavailable::Store.into(),
             StoreError::Rejected(_) => Unavailable::Rejected.into(),
         }
     })

@@ -122,7 +122,7 @@ impl Store for Shared {
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
         let committed = self.there()?.commit(lane, group).await;
-        if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unavailable("no answer".into())) }
+        if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unknown("no answer".into())) }
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
@@ -400,5 +400,18 @@ async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
     assert!(messages.iter().all(|messages| *messages <= 14_000), "{messages:?}");
     list.set(WORKS);
     eventually("everything arrives", async || list.count() == 80_000).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_does_not_hold_up_logs() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, &[first]).await;
+    store.is_away.store(1, SeqCst);
+    tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("it is away");
+    tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("the output is there");
+    store.is_away.store(0, SeqCst);
     tracker.shutdown(Duration::from_secs(5)).await;
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The answer to a commit was lost, or is that it failed: it may have been done.
     #[error("a commit failed")]
     Commit(#[source] QueryError),
+    /// A thread has ended in the middle of it.
+    #[error("a thread of the database ended in the middle of a statement")]
+    Abandoned,
     /// Another replica has changed the same record in between.
     #[error("other replicas change the same records over and over")]
     Race,
@@ -75,6 +78,9 @@ impl Error {
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         use DatabaseErrorKind::{CheckViolation, NotNullViolation, UniqueViolation};
+        if matches!(error, Error::Commit(_) | Error::Abandoned) {
+            return Self::Unknown(Box::new(error));
+        }
         let rejects = match &error {
             Error::Content(_) | Error::Query(QueryError::SerializationError(_)) => true,
             Error::Query(QueryError::DatabaseError(kind, about)) => {

@@ -59,7 +59,7 @@ impl Workers {
             TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
             TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
         })?;
-        let lost = Err(Error::Overload("a thread of the database ended in the middle of a statement"));
+        let lost = Err(Error::Abandoned);
         let Some(deadline) = deadline else { return answer.await.unwrap_or(lost) };
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer.unwrap_or(lost),
