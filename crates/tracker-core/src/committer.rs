@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -10,16 +10,17 @@ use tokio::task::JoinSet;
 
 use crate::complaint::Complaint;
 use crate::courier::Couriers;
+use crate::event::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::queue::{Queue, Queued, queue};
 use crate::store::{Store, StoreError};
 
 /// How many changes commit together at the most.
 const GROUP: usize = 512;
-/// After how many bytes, or messages, a group takes no more. What commits together is delivered together, and an output
-/// must be able to take it within its deadline.
-pub(crate) const GROUP_BYTES: usize = 4 << 20;
-pub(crate) const GROUP_MESSAGES: usize = 10_000;
+/// A commit that takes longer may have been read from the outbox, and delivered, before its answer is here.
+const LATE: Duration = Duration::from_millis(500);
+/// How long a commit whose answer was lost may still come through.
+const DOUBT: Duration = Duration::from_mins(1);
 /// How many changes may wait in a lane.
 const WAITING: usize = 16_384;
 /// How many bytes of changes may wait in a lane.
@@ -82,7 +83,11 @@ impl Committer {
     /// Commits `change`, after all earlier ones of the same `key`. When the future is dropped the change is made all
     /// the same.
     pub(crate) async fn commit(&self, key: &impl Hash, change: Change) -> Result<Outcome, Unavailable> {
-        let answer = self.submit(key, change)?;
+        self.answer(self.submit(key, change)?).await
+    }
+
+    /// Waits for an answer, as long as one waits for a commit.
+    pub(crate) async fn answer(&self, answer: Pending) -> Result<Outcome, Unavailable> {
         match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(Unavailable::TimedOut),
@@ -127,6 +132,7 @@ impl Committer {
                 number,
                 store: store.clone(),
                 couriers: couriers.clone(),
+                doubtful_until: None,
                 complaint: Complaint::about("database"),
             };
             tasks.spawn(writer.run(waiting));
@@ -138,6 +144,8 @@ struct Writer {
     number: usize,
     store: Arc<dyn Store>,
     couriers: Arc<Couriers>,
+    /// Until when a commit whose answer was lost may still come through.
+    doubtful_until: Option<Instant>,
     complaint: Complaint,
 }
 
@@ -150,7 +158,7 @@ impl Writer {
             while rest.peek().is_some() {
                 let (mut changes, mut replies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
                 let (mut bytes, mut messages) = (0, 0);
-                while let Some(queued) = rest.next_if(|_| bytes < GROUP_BYTES && messages < GROUP_MESSAGES) {
+                while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < BATCH_MESSAGES) {
                     let (message, share) = queued.into_parts();
                     match message {
                         Message::Commit(change, reply) => {
@@ -172,8 +180,14 @@ impl Writer {
 
     async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
         let group = Arc::new(Group::new(changes, self.couriers.outputs()));
+        let begun = Instant::now();
         match self.store.commit(self.number, group.clone()).await {
-            Ok(decision) => self.committed(decision, replies),
+            Ok(decision) => {
+                // Others see what is committed before its answer is here: after a while it may be delivered already.
+                let is_late = begun.elapsed() > LATE;
+                let is_doubtful = self.doubtful_until.is_some_and(|until| Instant::now() < until);
+                self.committed(&decision, replies, is_late || is_doubtful);
+            }
             // One change spoils the group: alone, each shows which.
             Err(StoreError::Rejected(_)) if replies.len() > 1 => {
                 for (change, reply) in group.changes().iter().zip(replies) {
@@ -182,7 +196,8 @@ impl Writer {
             }
             Err(error) => {
                 if matches!(error, StoreError::Unknown(_)) {
-                    // If it is committed, it is older than what comes next.
+                    // If it is committed, now or later, it is older than what comes next.
+                    self.doubtful_until = Some(Instant::now() + DOUBT);
                     self.couriers.look_into_outbox();
                 }
                 self.complaint.failed(&error);
@@ -197,13 +212,14 @@ impl Writer {
         }
     }
 
-    /// Passes on what happened, and only then answers: whoever has an answer finds all earlier events under way.
-    fn committed(&mut self, decision: Decision, replies: Vec<Reply>) {
+    /// Passes on what happened, and only then answers: whoever has an answer finds all earlier events under way. Unless the
+    /// couriers must find it in the outbox, it is handed to them.
+    fn committed(&mut self, decision: &Decision, replies: Vec<Reply>, is_in_outbox_only: bool) {
         self.complaint.works();
-        self.couriers.dispatch(&decision);
-        for (outcome, reply) in decision.outcomes.into_iter().zip(replies) {
+        self.couriers.dispatch(decision, is_in_outbox_only);
+        for (outcome, reply) in decision.outcomes.iter().zip(replies) {
             // The one who asked may have hung up.
-            let _ = reply.send(Ok(outcome));
+            let _ = reply.send(Ok(outcome.clone()));
         }
     }
 }

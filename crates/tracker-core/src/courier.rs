@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::committer::{Committer, GROUP_BYTES, GROUP_MESSAGES, Pending, Unavailable};
+use crate::committer::{Committer, Pending, Unavailable};
 use crate::complaint::Complaint;
 use crate::event::{Batch, Event};
 use crate::group::{Change, Decision, Outcome, Owed};
-use crate::output::{Delivery, Output, OutputError, chain};
+use crate::output::{Delivery, Output, OutputError};
 use crate::queue::{Queue, Queued, queue};
 use crate::relay::{Relay, Relays};
 use crate::standing::{OutputStatus, Standing};
@@ -136,14 +136,18 @@ impl Couriers {
         if has_room { Ok(()) } else { Err(Unavailable::OutboxFull) }
     }
 
-    /// Passes on what a commit made happen.
-    pub(crate) fn dispatch(&self, decision: &Decision) {
-        for Owed { output, batch } in decision.owed.iter().filter(|owed| owed.batch.id == decision.batch.id) {
-            if let Some(way) = self.ways.iter().find(|way| way.output.name() == output) {
-                way.dispatch(batch.clone());
+    /// Passes on what a commit made happen; to the couriers by way of the outbox only, if it must be.
+    pub(crate) fn dispatch(&self, decision: &Decision, is_in_outbox_only: bool) {
+        for Owed { output, batch } in &decision.owed {
+            let has_happened = decision.batches.iter().any(|happened| happened.id == batch.id);
+            let way = self.ways.iter().find(|way| has_happened && way.output.name() == output);
+            if let Some(way) = way {
+                way.dispatch(batch.clone(), is_in_outbox_only);
             }
         }
-        self.relays.announce(&decision.batch);
+        for batch in &decision.batches {
+            self.relays.announce(batch);
+        }
     }
 
     /// Sends an event that no store keeps to every output that must have it.
@@ -190,10 +194,13 @@ impl Couriers {
 }
 
 impl Way {
-    fn dispatch(&self, batch: Arc<Batch>) {
+    fn dispatch(&self, batch: Arc<Batch>, is_in_outbox_only: bool) {
         let bytes = batch.size();
         self.standing.owed(batch.messages(), bytes);
-        if self.overflowed.load(Ordering::Acquire) || self.queue.try_send(Parcel::Owed(batch), bytes).is_err() {
+        if is_in_outbox_only
+            || self.overflowed.load(Ordering::Acquire)
+            || self.queue.try_send(Parcel::Owed(batch), bytes).is_err()
+        {
             self.overflowed.store(true, Ordering::Release);
         }
     }
@@ -270,9 +277,7 @@ impl Courier {
             }
             Err(error) => {
                 self.failed(&error);
-                for load in loads.into_iter().filter(|load| !load.directs.is_empty()) {
-                    self.owe(load).await;
-                }
+                self.owe(loads.into_iter().filter(|load| !load.directs.is_empty()).collect()).await;
                 false
             }
         }
@@ -365,8 +370,7 @@ impl Courier {
                 Some(Err(trouble)) => {
                     match trouble {
                         Trouble::Output(error) => self.failed(&error),
-                        // It is the store's own failure, and told there.
-                        Trouble::Store(error) => log::debug!("the outbox cannot be used: {}", chain(error.as_ref())),
+                        Trouble::Store(error) => self.failed(error.as_ref()),
                     }
                     is_nearly_done = false;
                     self.while_taking_in(tokio::time::sleep(jitter(pause))).await;
@@ -408,8 +412,8 @@ impl Courier {
                 (Parcel::Close, _) => self.is_open = false,
             }
         }
-        for load in direct_loads(&mut directs) {
-            self.owe(load).await;
+        if !directs.is_empty() {
+            self.owe(direct_loads(&mut directs)).await;
         }
     }
 
@@ -428,13 +432,25 @@ impl Courier {
         }
     }
 
-    /// Commits a batch to the outbox and answers those who wait for it.
-    async fn owe(&self, load: Load) {
+    /// Commits batches to the outbox, all at once, and answers those who wait for them.
+    async fn owe(&self, loads: Vec<Load>) {
         self.overflowed.store(true, Ordering::Release);
-        self.standing.owed(load.batch.messages(), load.batch.size());
-        let owed = Owed { output: self.output.name().to_owned(), batch: load.batch };
-        let outcome = self.committer.commit(&self.output.name(), Change::Owe(owed)).await;
-        self.answer(load.directs, outcome.map(drop));
+        let output = self.output.name();
+        let submitted: Vec<_> = loads
+            .into_iter()
+            .map(|Load { batch, directs }| {
+                self.standing.owed(batch.messages(), batch.size());
+                let owed = Owed { output: output.to_owned(), batch };
+                (self.committer.submit(&output, Change::Owe(owed)), directs)
+            })
+            .collect();
+        for (pending, directs) in submitted {
+            let outcome = match pending {
+                Ok(pending) => self.committer.answer(pending).await,
+                Err(unavailable) => Err(unavailable),
+            };
+            self.answer(directs, outcome.map(drop));
+        }
     }
 
     fn answer(&self, directs: Vec<Direct>, answer: Result<(), Unavailable>) {
@@ -450,23 +466,12 @@ impl Courier {
     }
 }
 
-/// Makes batches of `directs`, none much larger than an output can take within its deadline.
+/// Makes batches of `directs`.
 fn direct_loads(directs: &mut Vec<Direct>) -> Vec<Load> {
-    let mut loads = Vec::new();
-    let mut rest = std::mem::take(directs).into_iter().peekable();
-    while rest.peek().is_some() {
-        let (mut bytes, mut messages) = (0, 0);
-        let directs: Vec<_> = std::iter::from_fn(|| {
-            let direct = rest.next_if(|_| bytes < GROUP_BYTES && messages < GROUP_MESSAGES)?;
-            bytes += direct.event.size();
-            messages += direct.event.messages();
-            Some(direct)
-        })
-        .collect();
-        let batch = Arc::new(Batch::new(directs.iter().map(|direct| direct.event.clone()).collect()));
-        loads.push(Load { batch, directs });
-    }
-    loads
+    let mut rest = std::mem::take(directs).into_iter();
+    let events = rest.as_slice().iter().map(|direct| direct.event.clone()).collect();
+    let load = |batch: Arc<Batch>| Load { directs: rest.by_ref().take(batch.events.len()).collect(), batch };
+    Batch::cut(events).into_iter().map(load).collect()
 }
 
 /// Counts the backlog again and again; when it cannot be counted the last figures stand. Sends the courier to the outbox

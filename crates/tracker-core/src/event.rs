@@ -10,6 +10,11 @@ use crate::log::LogBatch;
 use crate::server::Server;
 use crate::time::Timestamp;
 
+/// After how many bytes a batch takes no more: an output must be able to take it within its deadline.
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
+/// After how many messages a batch takes no more.
+pub(crate) const BATCH_MESSAGES: usize = 10_000;
+
 /// Something that was recorded, as it was then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
@@ -76,6 +81,23 @@ impl Batch {
     /// A new batch.
     pub fn new(events: Vec<Arc<Event>>) -> Self {
         Self { id: Uuid::now_v7(), events }
+    }
+
+    /// Makes batches of `events`, in order: one ends after [`BATCH_BYTES`] or [`BATCH_MESSAGES`].
+    pub(crate) fn cut(events: Vec<Arc<Event>>) -> Vec<Arc<Self>> {
+        let mut batches = Vec::new();
+        let mut rest = events.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut bytes, mut messages) = (0, 0);
+            let events = std::iter::from_fn(|| {
+                let event = rest.next_if(|_| bytes < BATCH_BYTES && messages < BATCH_MESSAGES)?;
+                bytes += event.size();
+                messages += event.messages();
+                Some(event)
+            });
+            batches.push(Arc::new(Self::new(events.collect())));
+        }
+        batches
     }
 
     /// How many messages it makes.

@@ -133,8 +133,8 @@ pub struct Decision {
     pub owed: Vec<Owed>,
     /// What is owed no more.
     pub settled: Vec<Settled>,
-    /// All that happened, for the outputs.
-    pub batch: Arc<Batch>,
+    /// All that happened, in order, for the outputs: in batches that each of them can take at once.
+    pub batches: Vec<Arc<Batch>>,
 }
 
 impl Decision {
@@ -354,12 +354,12 @@ impl Ledger {
     }
 
     fn close(self, outcomes: Vec<Outcome>, outputs: &[Arc<dyn Output>]) -> Decision {
-        let batch = Arc::new(Batch::new(self.events));
+        let batches = Batch::cut(self.events);
         let mut owed = self.owed;
-        owed.extend(outputs.iter().filter_map(|output| {
-            let batch = wanted(&batch, output.as_ref())?;
-            Some(Owed { output: output.name().to_owned(), batch })
-        }));
+        for output in outputs {
+            let wanted = batches.iter().filter_map(|batch| wanted(batch, output.as_ref()));
+            owed.extend(wanted.map(|batch| Owed { output: output.name().to_owned(), batch }));
+        }
         let (new_deployments, changed_deployments) = split(self.deployments.into_values());
         let (new_servers, changed_servers) = split(self.servers.into_values());
         Decision {
@@ -371,7 +371,7 @@ impl Ledger {
             logs: self.logs,
             owed,
             settled: self.settled,
-            batch,
+            batches,
         }
     }
 }

@@ -250,7 +250,7 @@ async fn servers_are_recorded(store: &dyn Store) {
     assert_eq!(outcome(store, wrong).await, Outcome::Conflict { field: "result" });
     let fill = commit(store, vec![start(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
     assert_eq!(fill.outcomes, [Outcome::Recorded]);
-    assert!(fill.batch.events.is_empty(), "a start after the finish is not told");
+    assert!(fill.batches.is_empty(), "a start after the finish is not told");
     let recorded = store.servers(Hostname::stored("late".into()), ALL).await.expect("a query");
     assert_eq!(
         recorded[0].members,
@@ -309,7 +309,7 @@ async fn a_group_commits_as_one(store: &dyn Store) {
         decision.outcomes,
         [Outcome::Recorded, Outcome::Unchanged, conflict, Outcome::Recorded, Outcome::Recorded, Outcome::Unknown]
     );
-    assert_eq!(decision.batch.events.len(), 3);
+    assert_eq!(decision.batches[0].events.len(), 3);
     let recorded = store.deployment(id).await.expect("a query").expect("it is there");
     assert_eq!(recorded.deployment.members.result, Some(DeploymentResult::Success));
     assert_eq!(recorded.servers[0].members.result, Some(DeploymentResult::Success));
@@ -357,15 +357,15 @@ async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {
     commit(store, vec![owe()]).await;
 
     let owed = store.owed("sink", 10).await.expect("a query");
-    assert_eq!(ids(&owed), [start.batch.id, direct.id], "in the order of their ids, each once");
+    assert_eq!(ids(&owed), [start.batches[0].id, direct.id], "in the order of their ids, each once");
     let as_json = |batch: &Batch| serde_json::to_string(&batch.events).expect("events are JSON");
-    assert_eq!(as_json(&owed[0].batch), as_json(&start.batch));
+    assert_eq!(as_json(&owed[0].batch), as_json(&start.batches[0]));
     assert_eq!(as_json(&owed[1].batch), as_json(&direct));
-    assert_eq!(ids(&store.owed("sink", 1).await.expect("a query")), [start.batch.id]);
+    assert_eq!(ids(&store.owed("sink", 1).await.expect("a query")), [start.batches[0].id]);
     let backlog = store.take_stock("sink").await.expect("a query");
-    assert_eq!((backlog.messages, backlog.oldest), (2, Some(start.batch.events[0].at)));
+    assert_eq!((backlog.messages, backlog.oldest), (2, Some(start.batches[0].events[0].at)));
     assert!((1..100_000).contains(&backlog.bytes), "{backlog:?}");
-    commit(store, vec![Change::Settle { output: "sink".into(), batches: vec![start.batch.id, direct.id] }]).await;
+    commit(store, vec![Change::Settle { output: "sink".into(), batches: vec![start.batches[0].id, direct.id] }]).await;
     assert!(store.owed("sink", 10).await.expect("a query").is_empty());
     assert_eq!(store.take_stock("sink").await.expect("a query"), Backlog::default());
 

@@ -102,6 +102,8 @@ fn lines_of(event: &Event) -> Vec<String> {
 struct Shared {
     memory: Arc<MemoryStore>,
     is_away: Arc<AtomicU8>,
+    /// How long the answer to a commit is on its way, in tenths of a second.
+    answers_take: Arc<AtomicU8>,
     /// Commits are made, and their answers lost.
     loses_answers: Arc<AtomicU8>,
     /// How long the answer to a reading of the outbox is on its way, in milliseconds.
@@ -122,6 +124,7 @@ impl Store for Shared {
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
         let committed = self.there()?.commit(lane, group).await;
+        tokio::time::sleep(Duration::from_millis(100) * self.answers_take.load(SeqCst).into()).await;
         if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unknown("no answer".into())) }
     }
 
@@ -413,5 +416,68 @@ async fn a_store_that_is_away_does_not_hold_up_logs() {
     tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("it is away");
     tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("the output is there");
     store.is_away.store(0, SeqCst);
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_late_is_delivered_once() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
+    let id = new_id();
+    store.answers_take.store(30, SeqCst);
+    let late = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { tracker.start_deployment(deployment_report(id, "{}")).await }
+    });
+    eventually("it is committed", async || store.memory.deployment(id).await.is_ok_and(|found| found.is_some())).await;
+    store.answers_take.store(0, SeqCst);
+    list.set(FAILS);
+    let message = r#"{"message":"sends the courier to the outbox"}"#;
+    tracker.append_logs(logs(new_id(), message)).await.expect("owed");
+    list.set(WORKS);
+    eventually("it is delivered before it is answered", async || list.count() == first.len() + 2).await;
+    assert!(!late.is_finished());
+    late.await.expect("no panic").expect("answered");
+    let after = deploy(&tracker).await;
+    let expected = [first, vec![message.to_owned()], vec![format!("start {id}")], after];
+    arrives_once_in_order(&store, &list, &expected).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finishes_of_large_deployments_are_cut_into_batches_that_an_output_can_take() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let ids: Vec<_> = (0..300).map(|_| new_id()).collect();
+    let large = format!(r#"{{"arguments":"{}"}}"#, "x".repeat(65_536));
+    let report = async |body: &str, finish: bool| {
+        let reports: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let (tracker, report) = (tracker.clone(), deployment_report(*id, body));
+                tokio::spawn(async move {
+                    if finish {
+                        tracker.finish_deployment(report).await
+                    } else {
+                        tracker.start_deployment(report).await
+                    }
+                })
+            })
+            .collect();
+        for report in reports {
+            report.await.expect("no panic").expect("recorded");
+        }
+    };
+    report(&large, false).await;
+    eventually("the starts arrive", async || list.count() == ids.len()).await;
+    list.set(FAILS);
+    report(r#"{"result":"success"}"#, true).await;
+    let owed = store.memory.owed("list", 1000).await.expect("a query");
+    let most = owed.iter().map(|owed| owed.batch.events.len()).max();
+    assert!(most.is_some_and(|most| most <= 65), "{most:?}");
+    list.set(WORKS);
+    eventually("the finishes arrive", async || list.count() == 2 * ids.len()).await;
     tracker.shutdown(Duration::from_secs(5)).await;
 }

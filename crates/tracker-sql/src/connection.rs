@@ -139,8 +139,8 @@ impl Connection {
         on_each!(self, commit(owner, group))
     }
 
-    pub fn check(&mut self) -> Result<(), Error> {
-        on_each!(self, queries::check())
+    pub fn check(&mut self, owner: &str) -> Result<(), Error> {
+        on_each!(self, queries::check(owner))
     }
 
     pub fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, Error> {

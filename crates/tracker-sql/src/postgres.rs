@@ -50,7 +50,7 @@ const TAKE_OVER: &str = r#"
         WHERE output = $2 AND owner <> $1 AND "createdAt" < now() - interval '15 s'
             AND NOT EXISTS (
                 SELECT FROM "Replicas" r WHERE r.replica = o.owner AND r."seenAt" > now() - interval '15 s')
-        FOR UPDATE SKIP LOCKED
+        ORDER BY batch_id LIMIT 5000 FOR UPDATE SKIP LOCKED
     )"#;
 
 /// The number of the advisory lock that lets one of several starting replicas migrate at a time.
@@ -89,6 +89,8 @@ pub fn bound(connection: &mut Connection) -> Result<(), Error> {
 
 pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))?;
+    // Behind whoever holds a table for long, everybody else would queue up behind us: rather try again.
+    connection.batch_execute("SET lock_timeout = 2000")?;
     let migrated = connection.run_pending_migrations(MIGRATIONS).map(drop).map_err(Error::Migrate);
     connection.batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))?;
     migrated

@@ -109,6 +109,7 @@ impl Store for SqlStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        Ok(self.writers[0].run(Some(READ_DEADLINE), Connection::check).await?)
+        let owner = self.owner.clone();
+        Ok(self.writers[0].run(Some(READ_DEADLINE), move |connection| connection.check(&owner)).await?)
     }
 }

@@ -52,6 +52,10 @@ impl Workers {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
+            // Whoever asked has given up before it was begun.
+            if reply.is_closed() {
+                return;
+            }
             // The one who asked may have given up.
             let _ = reply.send(worker.run(job));
         });
