@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::complaint::Complaint;
-use crate::courier::Couriers;
+use crate::couriers::Couriers;
 use crate::event::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::queue::{Queue, Queued, queue};

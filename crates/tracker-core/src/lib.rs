@@ -28,6 +28,7 @@
 mod committer;
 mod complaint;
 mod courier;
+mod couriers;
 mod deployment;
 mod event;
 mod group;

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::committer::{Committer, Unavailable};
-use crate::courier::Couriers;
+use crate::couriers::Couriers;
 use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::event::{Event, EventKind};
 use crate::group::{Change, Outcome};
