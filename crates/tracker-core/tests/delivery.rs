@@ -422,26 +422,26 @@ async fn a_store_that_is_away_does_not_hold_up_logs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_late_is_delivered_once() {
     let (store, list) = (Shared::default(), List::default());
-    let tracker = start(&store, &list);
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).commit_deadline(Duration::from_secs(30)).start();
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
-    let id = new_id();
-    store.answers_take.store(30, SeqCst);
+    let (early, id) = (new_id(), new_id());
+    list.set(FAILS);
+    tracker.start_deployment(deployment_report(early, "{}")).await.expect("recorded");
+    eventually("the courier is behind", async || tracker.outputs()[0].is_behind).await;
+    store.answers_take.store(50, SeqCst);
     let late = tokio::spawn({
         let tracker = tracker.clone();
         async move { tracker.start_deployment(deployment_report(id, "{}")).await }
     });
     eventually("it is committed", async || store.memory.deployment(id).await.is_ok_and(|found| found.is_some())).await;
     store.answers_take.store(0, SeqCst);
-    list.set(FAILS);
-    let message = r#"{"message":"sends the courier to the outbox"}"#;
-    tracker.append_logs(logs(new_id(), message)).await.expect("owed");
     list.set(WORKS);
     eventually("it is delivered before it is answered", async || list.count() == first.len() + 2).await;
     assert!(!late.is_finished());
     late.await.expect("no panic").expect("answered");
     let after = deploy(&tracker).await;
-    let expected = [first, vec![message.to_owned()], vec![format!("start {id}")], after];
+    let expected = [first, vec![format!("start {early}")], vec![format!("start {id}")], after];
     arrives_once_in_order(&store, &list, &expected).await;
     tracker.shutdown(Duration::from_secs(5)).await;
 }
