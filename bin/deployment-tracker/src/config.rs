@@ -13,6 +13,8 @@ use thiserror::Error;
 use tracker_core::OutboxLimits;
 use tracker_sql::DatabaseUrl;
 
+use crate::old_config::{self, Notes};
+
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
 /// The keys whose values are no texts. Everything else in the environment is taken as it stands, digits included.
 const NOT_TEXTS: [&str; 12] = [
@@ -30,7 +32,7 @@ const NOT_TEXTS: [&str; 12] = [
     "statsd.port",
 ];
 /// Variables with the prefix that are no part of the configuration.
-const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
+const NOT_KEYS: [&str; 4] = ["config", "log_level", "log_format", "mock_redis"];
 
 #[cfg(feature = "redis")]
 type Redis = tracker_redis::RedisConfig;
@@ -139,6 +141,8 @@ pub struct Loaded {
     pub config: Config,
     /// What was given, without defaults.
     pub given: Value,
+    /// What was understood or ignored because it is in the terms of the old service.
+    pub notes: Notes,
 }
 
 /// A mistake in the configuration, in one line.
@@ -186,10 +190,15 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
         figment = figment.merge(Serialized::default(&key, value));
     }
     let wrong = |error: figment::Error| explain(&error, file);
-    let config: Config = figment.extract().map_err(wrong)?;
-    let given = figment.extract().map_err(wrong)?;
+    let given: Value = figment.extract().map_err(wrong)?;
+    let mut ours = given.clone();
+    let mut notes = old_config::translate(&mut ours, std::env::var("NODE_ENV").ok().as_deref())?;
+    if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
+        notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
+    }
+    let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
     config.check()?;
-    Ok(Loaded { config, given })
+    Ok(Loaded { config, given, notes })
 }
 
 fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {

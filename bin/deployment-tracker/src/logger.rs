@@ -17,6 +17,8 @@ use crate::config::Wrong;
 /// [`Wrong`] when one of them has a value that is not known.
 pub fn init() -> Result<(), Wrong> {
     let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
+    // Bunyan's highest level, which the old service knew.
+    let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
     let level: LevelFilter = level.parse().map_err(|_| {
         Wrong::new(
             "DEPLOYMENT_TRACKER_LOG_LEVEL",

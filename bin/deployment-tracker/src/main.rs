@@ -2,6 +2,7 @@
 
 mod config;
 mod logger;
+mod old_config;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
 
@@ -31,7 +32,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "DEPLOYMENT_TRACKER_CONFIG")]
     config: Option<std::path::PathBuf>,
 
-    /// Print the configuration in force, with every default and without secrets, and exit
+    /// Print the configuration in force, with every default and without secrets, and what of an old one is understood
+    /// and ignored, and exit
     #[arg(long)]
     check_config: bool,
 }
@@ -51,8 +53,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     logger::init()?;
     let loaded = config::load(arguments.config.as_deref())?;
     if arguments.check_config {
-        let in_force = tracker_server::redact(&loaded.config.in_force());
-        return writeln!(std::io::stdout(), "{in_force:#}").context("cannot print the configuration");
+        return print(&loaded).context("cannot print the configuration");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let served = runtime.block_on(serve(loaded));
@@ -61,7 +62,19 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     served
 }
 
-async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
+/// Prints what is in force on standard output, and what there is to say about old terms on standard error.
+fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
+    let mut remarks = std::io::stderr().lock();
+    for note in &notes.understood {
+        writeln!(remarks, "understood: {note}")?;
+    }
+    for note in &notes.ignored {
+        writeln!(remarks, "ignored: {note}")?;
+    }
+    writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.in_force()))
+}
+
+async fn serve(Loaded { config, given, notes }: Loaded) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
     let address = (config.host.as_str(), config.port);
@@ -80,6 +93,12 @@ async fn serve(Loaded { config, given }: Loaded) -> anyhow::Result<()> {
     #[cfg(feature = "statsd")]
     let (tracker, outputs) = outputs::statsd(tracker, outputs, &config)?;
 
+    for note in &notes.understood {
+        log::info!("configuration: {note}");
+    }
+    for note in &notes.ignored {
+        log::warn!("configuration: ignored {note}");
+    }
     let tracker = tracker.start();
     let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
     log::info!("listening on http://{}; store {url} {logs}; {}", listener.local_addr()?, outputs.join("; "));

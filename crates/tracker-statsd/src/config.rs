@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The longest prefix, in bytes. With it, the longest line still fits a packet.
-const MAX_PREFIX: usize = 255;
+/// The longest prefix and suffix, in bytes. With them, the longest line still fits a packet.
+const MAX_AFFIX: usize = 255;
 
 /// Where StatsD is and what the metrics are called: the section `statsd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,13 +17,21 @@ pub struct StatsdConfig {
     pub port: u16,
     /// What every metric's name begins with, with or without its last dot; at most 255 bytes. Default: nothing.
     pub prefix: String,
+    /// What every metric's name ends with, its first dot included; at most 255 bytes. Default: nothing.
+    pub suffix: String,
     /// How metrics are named. Default: `clean`.
     pub names: Names,
 }
 
 impl Default for StatsdConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".into(), port: 8125, prefix: String::new(), names: Names::default() }
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8125,
+            prefix: String::new(),
+            suffix: String::new(),
+            names: Names::default(),
+        }
     }
 }
 
@@ -46,8 +54,8 @@ pub enum ConfigError {
     Host,
     #[error("`statsd.port` must not be 0; leave it out for 8125")]
     Port,
-    #[error("`statsd.prefix` must have at most {MAX_PREFIX} bytes")]
-    Prefix,
+    #[error("`statsd.{0}` must have at most {MAX_AFFIX} bytes")]
+    Affix(&'static str),
 }
 
 impl StatsdConfig {
@@ -62,8 +70,10 @@ impl StatsdConfig {
         if self.port == 0 {
             return Err(ConfigError::Port);
         }
-        if self.prefix.len() > MAX_PREFIX {
-            return Err(ConfigError::Prefix);
+        for (name, affix) in [("prefix", &self.prefix), ("suffix", &self.suffix)] {
+            if affix.len() > MAX_AFFIX {
+                return Err(ConfigError::Affix(name));
+            }
         }
         Ok(())
     }
@@ -95,7 +105,8 @@ mod tests {
         };
         assert_eq!(with(|config| config.host = " ".into()), Err(ConfigError::Host));
         assert_eq!(with(|config| config.port = 0), Err(ConfigError::Port));
-        assert_eq!(with(|config| config.prefix = "p".repeat(256)), Err(ConfigError::Prefix));
+        assert_eq!(with(|config| config.prefix = "p".repeat(256)), Err(ConfigError::Affix("prefix")));
+        assert_eq!(with(|config| config.suffix = "s".repeat(256)), Err(ConfigError::Affix("suffix")));
         assert_eq!(with(|config| config.prefix = "p".repeat(255)), Ok(()));
     }
 }

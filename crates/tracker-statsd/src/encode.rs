@@ -24,6 +24,11 @@ pub(crate) fn prefix(configured: &str) -> String {
     parts.join(".")
 }
 
+/// The suffix as it stands behind a name: nothing in it ends a name.
+pub(crate) fn suffix(configured: &str) -> String {
+    escape(configured)
+}
+
 /// The metrics of `event`; none of log messages, which are counted together.
 pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
     match &event.kind {

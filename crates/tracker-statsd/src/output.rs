@@ -1,5 +1,6 @@
 //! Sending metrics.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +30,7 @@ const REFUSAL_WITHIN: Duration = Duration::from_millis(50);
 pub struct StatsdOutput {
     destination: Destination,
     prefix: String,
+    suffix: String,
     names: Names,
 }
 
@@ -39,14 +41,19 @@ impl StatsdOutput {
     /// [`ConfigError`] for a configuration that cannot work.
     pub fn new(config: StatsdConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let prefix = encode::prefix(&config.prefix);
+        let (prefix, suffix) = (encode::prefix(&config.prefix), encode::suffix(&config.suffix));
         let destination = Destination::new(config.host, config.port, prefix.clone());
-        Ok(Self { destination, prefix, names: config.names })
+        Ok(Self { destination, prefix, suffix, names: config.names })
     }
 
     /// Where it sends to, for people: `127.0.0.1:8125 prefix deployment-tracker`.
     pub fn location(&self) -> String {
         self.destination.to_string()
+    }
+
+    /// A metric's name with the suffix.
+    fn suffixed<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
+        if self.suffix.is_empty() { name } else { Cow::Owned(name.into_owned() + &self.suffix) }
     }
 }
 
@@ -81,8 +88,8 @@ impl Output for StatsdOutput {
             }
             for metric in encode::metrics(self.names, event) {
                 match metric {
-                    Metric::Count(name) => pipeline.incr(&name),
-                    Metric::Time(name, value) => pipeline.timer(&name, value.into()),
+                    Metric::Count(name) => pipeline.incr(&self.suffixed(name)),
+                    Metric::Time(name, value) => pipeline.timer(&self.suffixed(name), value.into()),
                 }
                 waiting += 1;
             }
@@ -94,7 +101,7 @@ impl Output for StatsdOutput {
         }
         if messages > 0 {
             #[expect(clippy::cast_precision_loss, reason = "2^53 messages do not fit into memory")]
-            pipeline.count("logs.message", messages as f64);
+            pipeline.count(&self.suffixed("logs.message".into()), messages as f64);
         }
         pipeline.send(&place.client);
         Ok(())
@@ -103,7 +110,7 @@ impl Output for StatsdOutput {
     async fn check(&self) -> Result<(), OutputError> {
         let place = self.destination.place().await?;
         let dot = if self.prefix.is_empty() { "" } else { "." };
-        let metric = format!("{}{dot}healthcheck:1|c", self.prefix);
+        let metric = format!("{}{dot}healthcheck{}:1|c", self.prefix, self.suffix);
         send_and_listen(place.address, metric.as_bytes()).await.map_err(|error| {
             let address = place.address;
             OutputError::new(format!("cannot reach StatsD at {address}; check `statsd.host` and `statsd.port`"), error)

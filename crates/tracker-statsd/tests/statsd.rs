@@ -86,6 +86,19 @@ impl OutputHarness for Harness {
 }
 
 #[tokio::test]
+async fn a_suffix_ends_every_name() {
+    let mut statsd = Statsd::start();
+    let config =
+        StatsdConfig { port: statsd.port, prefix: "p".into(), suffix: ".eu:1|c\n".into(), ..StatsdConfig::default() };
+    let output = StatsdOutput::new(config).expect("a configuration that works");
+    let events = vec![started(DeploymentMembers::default()), logged(r#"{"message":"m"}"#)];
+    output.deliver(&[batch(events)], &[]).await.expect("sent");
+    output.check().await.expect("sent");
+    let names = ["deployments.started", "logs.message", "healthcheck"].map(|name| format!("p.{name}.eu_1_c_:1|c"));
+    assert_eq!(statsd.lines(), names);
+}
+
+#[tokio::test]
 async fn it_keeps_to_what_an_output_promises() {
     let statsd = Statsd::start();
     let output = Arc::new(statsd.output("deployment-tracker.", Names::Clean));

@@ -7,6 +7,7 @@ mod deployments;
 mod fields;
 mod logs;
 mod metrics;
+mod old_config;
 mod outage;
 mod paging;
 mod properties;

@@ -1,7 +1,7 @@
 //! The tables, which reporting queries read, and the databases of the old service.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -9,11 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{Postgres, Server};
 
-use crate::support::{full_start, is_time, new_id, on_each_store, serve, serve_in, with};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use crate::support::{fixture, full_start, is_time, new_id, on_each_store, serve, serve_in, with};
 
 #[derive(QueryableByName)]
 struct Line {

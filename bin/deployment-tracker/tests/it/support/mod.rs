@@ -1,6 +1,6 @@
 //! What the tests need around the server: neighbours, ids, reports.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +23,11 @@ pub fn serve(config: Value) -> Server {
 /// Starts the server in a folder that exists, with `environment`.
 pub fn serve_in(folder: TempDir, config: Value, environment: &[(&str, &str)]) -> Server {
     Server::start_in(BINARY, folder, config, environment)
+}
+
+/// A file of the old service.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// An id that no other test has.
