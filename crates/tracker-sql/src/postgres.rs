@@ -1,12 +1,14 @@
 //! What only PostgreSQL does its way.
 
 use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::dsl::{Eq, EqAny};
 use diesel::pg::sql_types::Array;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -94,6 +96,27 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let migrated = connection.run_pending_migrations(MIGRATIONS).map(drop).map_err(Error::Migrate);
     connection.batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))?;
     migrated
+}
+
+/// Whether `column` has the id.
+pub fn is<C>(column: C, id: Uuid) -> Eq<C, Id>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
+{
+    column.eq(Id(id))
+}
+
+/// Whether `column` has one of the ids.
+pub fn is_any<C>(column: C, ids: &[Uuid]) -> EqAny<C, Vec<Id>>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
+{
+    column.eq_any(ids.iter().copied().map(Id).collect::<Vec<_>>())
+}
+
+/// The record of a deployment.
+pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+    deployments::table.find(Id(id)).first(connection).optional()
 }
 
 pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {

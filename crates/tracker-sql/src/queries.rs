@@ -13,7 +13,7 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
-use super::{BACKLOG, Connection, HOSTNAMES};
+use super::{BACKLOG, Connection, HOSTNAMES, find, is, is_any};
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlTime, deployments, logs, outbox, servers};
@@ -36,9 +36,8 @@ pub fn check(connection: &mut Connection, owner: &str) -> Result<(), Error> {
 }
 
 pub fn deployment(connection: &mut Connection, id: DeploymentId) -> Result<Option<DeploymentWithServers>, Error> {
-    let row = deployments::table.find(Id(id.0)).first::<DeploymentRow>(connection).optional()?;
-    let Some(row) = row else { return Ok(None) };
-    let servers = servers::table.filter(servers::deployment_id.eq(Id(id.0))).load::<ServerRow>(connection)?;
+    let Some(row) = find(connection, id.0)? else { return Ok(None) };
+    let servers = servers::table.filter(is(servers::deployment_id, id.0)).load::<ServerRow>(connection)?;
     Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
 }
 
@@ -48,9 +47,9 @@ pub fn deployments(connection: &mut Connection, page: Page) -> Result<Vec<Deploy
         .limit(page.limit.into())
         .offset(offset(page))
         .load::<DeploymentRow>(connection)?;
-    let ids: Vec<_> = rows.iter().map(|row| row.deployment_id).collect();
+    let ids: Vec<_> = rows.iter().map(|row| row.deployment_id.0).collect();
     let mut fleets: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(rows.len());
-    for row in servers::table.filter(servers::deployment_id.eq_any(ids)).load::<ServerRow>(connection)? {
+    for row in servers::table.filter(is_any(servers::deployment_id, &ids)).load::<ServerRow>(connection)? {
         let server = Server::from(row);
         fleets.entry(server.deployment_id).or_default().push(server);
     }

@@ -15,7 +15,8 @@ use crate::values::{Id, Time};
 type Text<'a> = Cow<'a, str>;
 
 #[derive(Debug, Insertable, Queryable, AsChangeset)]
-#[diesel(table_name = deployments, treat_none_as_null = true, treat_none_as_default_value = false)]
+#[diesel(table_name = deployments, primary_key(deployment_id))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct DeploymentRow<'a> {
     pub deployment_id: Id,
     engine: Option<Text<'a>>,

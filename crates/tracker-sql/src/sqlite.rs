@@ -1,14 +1,16 @@
 //! What only SQLite does its way.
 
 use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::dsl::{Eq, EqAny, Or};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
-use crate::schema::{deployments, logs, outbox, servers};
-use crate::values::Id;
+use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
+use crate::values::{Capitals, Id};
 
 #[path = "queries.rs"]
 pub mod queries;
@@ -52,6 +54,31 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether `column` has the id. The old service kept an id in the letter case that the engine chose.
+pub fn is<C>(column: C, id: Uuid) -> Or<Eq<C, Id>, Eq<C, Capitals>>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid> + Copy,
+{
+    column.eq(Id(id)).or(column.eq(Capitals(id)))
+}
+
+/// Whether `column` has one of the ids.
+pub fn is_any<C>(column: C, ids: &[Uuid]) -> Or<EqAny<C, Vec<Id>>, EqAny<C, Vec<Capitals>>>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid> + Copy,
+{
+    let (small, capitals): (Vec<_>, Vec<_>) = ids.iter().map(|&id| (Id(id), Capitals(id))).unzip();
+    column.eq_any(small).or(column.eq_any(capitals))
+}
+
+/// The record of a deployment. Two look-ups in the index cost SQLite less than one of a list of two.
+pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+    let rows = deployments::table
+        .filter(deployments::deployment_id.eq(Id(id)))
+        .union_all(deployments::table.filter(deployments::deployment_id.eq(Capitals(id))));
+    Ok(rows.load(connection)?.pop())
+}
+
 pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
     let mut is_decided = false;
     let committed = connection.immediate_transaction(|connection| {
@@ -71,16 +98,17 @@ pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Res
 fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     let mut records = Records::default();
     for id in group.deployments() {
-        let row = deployments::table.find(Id(id.0)).first::<DeploymentRow>(connection).optional()?;
-        records.deployments.extend(row.map(Deployment::from));
+        records.deployments.extend(find(connection, id.0)?.map(Deployment::from));
     }
     for key in group.servers() {
-        let key = (key.hostname.as_str(), Id(key.deployment_id.0));
-        let row = servers::table.find(key).first::<ServerRow>(connection).optional()?;
-        records.servers.extend(row.map(Server::from));
+        let on_host = servers::table.filter(servers::hostname.eq(key.hostname.as_str()));
+        let rows = on_host
+            .filter(servers::deployment_id.eq(Id(key.deployment_id.0)))
+            .union_all(on_host.filter(servers::deployment_id.eq(Capitals(key.deployment_id.0))));
+        records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().map(Server::from));
     }
     for id in group.fleets() {
-        let rows = servers::table.filter(servers::deployment_id.eq(Id(id.0))).load::<ServerRow>(connection)?;
+        let rows = servers::table.filter(is(servers::deployment_id, id.0)).load::<ServerRow>(connection)?;
         records.servers.extend(rows.into_iter().map(Server::from));
     }
     Ok(records)
@@ -92,14 +120,18 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     }
     for deployment in &decision.changed_deployments {
         let row = DeploymentRow::from(deployment);
-        diesel::update(deployments::table.find(row.deployment_id)).set(row).execute(connection)?;
+        diesel::update(deployments::table.filter(is(deployments::deployment_id, deployment.id.0)))
+            .set(row)
+            .execute(connection)?;
     }
     for server in &decision.new_servers {
         diesel::insert_into(servers::table).values(ServerRow::from(server)).execute(connection)?;
     }
     for server in &decision.changed_servers {
-        let key = (server.hostname.as_str(), Id(server.deployment_id.0));
-        diesel::update(servers::table.find(key)).set(ServerRow::from(server)).execute(connection)?;
+        let row = servers::table
+            .filter(servers::hostname.eq(server.hostname.as_str()))
+            .filter(is(servers::deployment_id, server.deployment_id.0));
+        diesel::update(row).set(ServerRow::from(server)).execute(connection)?;
     }
     for event in &decision.logs {
         if let EventKind::Logged(batch) = &event.kind {

@@ -13,6 +13,12 @@ use crate::schema::{SqlTime, SqlUuid};
 #[diesel(sql_type = SqlUuid)]
 pub struct Id(pub Uuid);
 
+/// An id as the old service has some: in capitals, as the engine wrote it.
+#[cfg(feature = "sqlite")]
+#[derive(Debug, Clone, Copy, AsExpression)]
+#[diesel(sql_type = SqlUuid)]
+pub struct Capitals(pub Uuid);
+
 /// A time in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = SqlTime)]
@@ -29,6 +35,13 @@ mod sqlite {
     impl ToSql<SqlUuid, Sqlite> for Id {
         fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
             out.set_value(self.0.as_hyphenated().to_string());
+            Ok(IsNull::No)
+        }
+    }
+
+    impl ToSql<SqlUuid, Sqlite> for Capitals {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+            out.set_value(format!("{:X}", self.0.as_hyphenated()));
             Ok(IsNull::No)
         }
     }

@@ -134,6 +134,40 @@ fn the_old_postgresql_database_is_served_as_it_stands() {
     writes_go_on(&server);
 }
 
+#[test]
+fn ids_that_the_old_service_kept_in_capitals_are_found_and_stay() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("data.sqlite3");
+    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    for table in ["Deployments", "Servers"] {
+        let capitals = format!(r#"UPDATE "{table}" SET deployment_id = upper(deployment_id)"#);
+        diesel::sql_query(capitals).execute(&mut connection).expect("written");
+    }
+    let server = serve_in(folder, json!({}), &[]);
+    let recorded = in_our_form(&recorded()["deployments"]);
+    assert_eq!(server.read("/v1/deployments?limit=1000"), recorded, "small, with their servers");
+
+    let of_fleet = |deployment: &&Value| deployment["servers"].as_array().is_some_and(|servers| servers.len() > 1);
+    let old = recorded.as_array().and_then(|all| all.iter().find(of_fleet)).expect("one with servers");
+    let id = old["deployment_id"].as_str().expect("an id");
+    for spelled in [id.to_owned(), id.to_uppercase()] {
+        assert_eq!(&server.read(&format!("/v1/deployments/{spelled}")), old);
+    }
+    let path = format!("/v1/deployments/{id}");
+    assert_eq!(server.put(&path, &json!({ "version": "9.9" })).status, 204);
+    assert_eq!(server.read(&path)["version"], json!("9.9"));
+    assert_eq!(server.post(&path, &json!({ "engine": "another" })).status, 409);
+    let hostname = &old["servers"][1]["hostname"];
+    let on_server = json!({ "hostname": hostname, "elapsed_seconds": 77 });
+    assert_eq!(server.put(&format!("{path}/servers"), &on_server).status, 204);
+    assert_eq!(server.read(&path)["servers"][1]["elapsed_seconds"], json!(77));
+    assert_eq!(server.read("/v1/deployments?limit=1000").as_array().map(Vec::len), Some(40));
+    let query = r#"SELECT deployment_id AS line FROM "Deployments" WHERE deployment_id <> upper(deployment_id)
+        UNION ALL SELECT deployment_id FROM "Servers" WHERE deployment_id <> upper(deployment_id)"#;
+    assert_eq!(sqlite(&file, query), [] as [String; 0], "nothing was rewritten, nor added beside it");
+}
+
 /// Records something new and changes something old.
 fn writes_go_on(server: &Server) {
     let old = server.read("/v1/deployments?limit=1&offset=20")[0].clone();
