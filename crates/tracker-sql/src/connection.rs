@@ -87,6 +87,11 @@ impl Connector {
         let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_migrated {
             connection.migrate()?;
+            #[cfg(feature = "postgres")]
+            if let (DatabaseUrl::Postgres(url), Connection::Postgres(connection)) = (&self.url, &mut connection) {
+                let store = Arc::downgrade(&self.is_migrated);
+                crate::indexes::make_missing(url, connection, move || store.strong_count() > 0)?;
+            }
             *is_migrated = true;
         }
         drop(is_migrated);

@@ -29,6 +29,8 @@ compile_error!("tracker-sql needs a database: turn on the feature `sqlite` or `p
 mod connection;
 mod error;
 #[cfg(feature = "postgres")]
+mod indexes;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod rows;
 mod schema;

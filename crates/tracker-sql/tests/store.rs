@@ -39,6 +39,8 @@ mod sqlite {
 mod postgres {
     use std::sync::Arc;
 
+    use diesel::connection::SimpleConnection as _;
+    use diesel::{Connection as _, PgConnection};
     use test_servers::Postgres;
     use tracker_core::testing::{self, eventually, logged};
     use tracker_core::{Batch, Change, Group, Owed, Store};
@@ -98,5 +100,50 @@ mod postgres {
 
         commit(&second, Change::Settle { output: "sink".into(), batches: vec![batch, own] }).await;
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
+    }
+
+    /// The names of the indexes of ours that can be used.
+    fn indexes(database: &str) -> String {
+        let query = r#"SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            WHERE i.indisvalid AND c.relname ~ '^(Deployments|Servers)_' AND c.relname !~ 'pkey'"#;
+        Postgres::shared().psql(database, query).expect("a query")
+    }
+
+    const ALL: &str = "Deployments_newest Servers_hostnames Servers_newest Servers_of_deployment";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_indexes_are_made_while_it_serves_and_whatever_holds_them_up() {
+        let url = Postgres::shared().new_database();
+        let database = url.rsplit('/').next().expect("a name");
+        let mut reporting = PgConnection::establish(&url).expect("a connection");
+        reporting
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+            .expect("a transaction that stays open");
+        let (first, second) = (open(&url, "first"), open(&url, "second"));
+        let batch = owe(&first).await;
+        second.take_stock("sink").await.expect("the other serves, too");
+        eventually("the first index is begun", async || {
+            let begun = r#"SELECT count(*) FROM pg_class WHERE relname = 'Deployments_newest'"#;
+            Postgres::shared().psql(database, begun).expect("a query") == "1"
+        })
+        .await;
+        assert_eq!(indexes(database), "", "it waits for the transaction");
+        assert_eq!(owed(&first).await, [(batch, false)], "nobody waits for it");
+        drop((first, reporting));
+        eventually("the indexes are made by the other", async || indexes(database) == ALL).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_that_was_interrupted_is_made_anew() {
+        let url = Postgres::shared().new_database();
+        let database = url.rsplit('/').next().expect("a name");
+        open(&url, "only").check().await.expect("a database");
+        eventually("the indexes are made", async || indexes(database) == ALL).await;
+        let interrupt = r#"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"Servers_newest"'::regclass;
+            DROP INDEX "Deployments_newest""#;
+        Postgres::shared().psql(database, interrupt).expect("a superuser");
+        let store = open(&url, "only");
+        store.check().await.expect("a database");
+        eventually("the indexes are made", async || indexes(database) == ALL).await;
     }
 }

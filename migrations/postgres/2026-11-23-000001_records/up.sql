@@ -71,7 +71,4 @@ CREATE TABLE IF NOT EXISTS "Replicas" (
   "seenAt" TIMESTAMPTZ NOT NULL
 );
 
-CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt" DESC, "deployment_id" DESC);
-CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
-CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt" DESC, "deployment_id" DESC);
-CREATE INDEX IF NOT EXISTS "Servers_hostnames" ON "Servers" ("hostname" COLLATE "C");
+-- The indexes are made while the service serves: crates/tracker-sql/src/indexes.rs.

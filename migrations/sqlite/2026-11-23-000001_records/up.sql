@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
   PRIMARY KEY ("output", "batch_id")
 );
 
+-- The service before this one reads the schema with SQLite 3.8, which knows no indexes on expressions.
 CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt" DESC, "deployment_id" DESC);
 CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt" DESC, "deployment_id" DESC);
