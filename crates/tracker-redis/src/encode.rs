@@ -1,12 +1,12 @@
 //! Events as elements of the list: one JSON object each.
 
-use chrono::{DateTime, FixedOffset};
+use std::fmt;
+
 use serde::Serialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
-use tracker_core::{Deployment, Event, EventKind, LogBatch, LogMessage, time};
+use tracker_core::{Deployment, DeploymentId, Event, EventKind, LogBatch, LogMessage};
 
 use crate::config::{Format, RedisConfig};
+use crate::flat::Flat;
 
 /// Elements, one behind the other.
 #[derive(Debug, Default)]
@@ -17,14 +17,30 @@ pub(crate) struct Elements {
     pub(crate) ends: Vec<usize>,
 }
 
-/// Writes events as the configuration says.
-#[derive(Debug)]
-pub(crate) struct Encoder {
-    format: Format,
-    /// The members that are the same in every element. Nothing else may write them.
-    constants: Map<String, Value>,
-    /// The end of every element: the constants, with a comma before each, and the closing brace.
-    end: Vec<u8>,
+/// Writes events in a format.
+pub(crate) trait Encoder: fmt::Debug + Send + Sync {
+    /// Appends the element of a deployment's start or end.
+    fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements);
+
+    /// Appends the element of a log message.
+    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements);
+
+    /// Appends the elements of `event`.
+    fn encode(&self, event: &Event, elements: &mut Elements) {
+        match &event.kind {
+            EventKind::DeploymentStarted(deployment) => self.deployment(event, deployment, Phase::Start, elements),
+            EventKind::DeploymentFinished(deployment) => self.deployment(event, deployment, Phase::End, elements),
+            EventKind::Logged(logs) => logs.messages.iter().for_each(|message| self.message(logs, message, elements)),
+            EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => {}
+        }
+    }
+}
+
+/// The encoder that the configuration asks for.
+pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
+    match config.format {
+        Format::Logstash | Format::Original => Box::new(Flat::new(config)),
+    }
 }
 
 /// Whether an element is written for such an event.
@@ -35,301 +51,88 @@ pub(crate) fn has_elements(event: &Event) -> bool {
     }
 }
 
-impl Encoder {
-    pub(crate) fn new(config: &RedisConfig) -> Self {
-        let mut constants = Map::new();
-        constants.insert("index".into(), config.index.as_str().into());
-        if config.format == Format::Logstash {
-            constants.insert("@version".into(), "1".into());
-        }
-        constants.extend(config.additional_fields.clone());
-        let mut end = Vec::new();
-        write(&mut end, &constants);
-        end[0] = b',';
-        Self { format: config.format, constants, end }
-    }
+/// What an element tells of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Start,
+    End,
+}
 
-    /// Appends the elements of `event`.
-    pub(crate) fn encode(&self, event: &Event, elements: &mut Elements) {
-        match &event.kind {
-            EventKind::DeploymentStarted(deployment) => self.deployment(event, deployment, "start", false, elements),
-            EventKind::DeploymentFinished(deployment) => {
-                self.deployment(event, deployment, "end", self.format == Format::Original, elements);
-            }
-            EventKind::Logged(logs) => logs.messages.iter().for_each(|message| self.message(logs, message, elements)),
-            EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => {}
-        }
-    }
-
-    fn deployment(&self, event: &Event, deployment: &Deployment, what: &str, nulls: bool, elements: &mut Elements) {
-        let (id, members) = (deployment.id, &deployment.members);
-        let texts = [
-            ("engine", &members.engine),
-            ("engine_version", &members.engine_version),
-            ("host", &members.host),
-            ("user", &members.user),
-            ("environment", &members.environment),
-            ("package", &members.package),
-            ("package_url", &members.package_url),
-            ("version", &members.version),
-            ("arguments", &members.arguments),
-        ];
-        let mut element = Element::begin(self, elements);
-        element.member("deployment_id", &id);
-        for (name, text) in texts {
-            if text.is_some() || nulls {
-                element.member(name, text);
-            }
-        }
-        if members.result.is_some() || nulls {
-            element.member("result", &members.result);
-        }
-        if members.elapsed_seconds.is_some() || nulls {
-            element.member("elapsed_seconds", &members.elapsed_seconds);
-        }
-        element.member("createdAt", &time::rfc3339(&deployment.created_at));
-        element.member("updatedAt", &time::rfc3339(&deployment.updated_at));
-        let message = format_args!("Deployment Tracker recording deployment {what} for deployment {id}");
-        element.member("message", &message);
-        if self.format == Format::Logstash {
-            element.member("@timestamp", &time::rfc3339(&event.at));
-            element.member("event_id", &event.id);
-        }
-        element.end();
-    }
-
-    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
-        let is_logstash = self.format == Format::Logstash;
-        let mut has_timestamp = false;
-        let mut element = Element::begin(self, elements);
-        for (name, value) in message.members().iter() {
-            let is_overridden = match name {
-                "deployment_id" => true,
-                "event_id" => is_logstash,
-                "@timestamp" => {
-                    has_timestamp = is_time(value);
-                    is_logstash && !has_timestamp
-                }
-                _ => false,
-            };
-            if !is_overridden {
-                element.member(name, value);
-            }
-        }
-        element.member("deployment_id", &logs.deployment_id);
-        if is_logstash {
-            if !has_timestamp {
-                element.member("@timestamp", &time::rfc3339(&message.received_at));
-            }
-            element.member("event_id", &message.event_id);
-        }
-        element.end();
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Start => "start",
+            Self::End => "end",
+        })
     }
 }
 
-/// Whether `value` is a time that Logstash can read.
-fn is_time(value: &RawValue) -> bool {
-    serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
+/// The `message` of a deployment's element.
+pub(crate) fn announcement(phase: Phase, id: DeploymentId) -> impl fmt::Display {
+    fmt::from_fn(move |formatter| {
+        write!(formatter, "Deployment Tracker recording deployment {phase} for deployment {id}")
+    })
 }
 
-/// An element that is being written.
-struct Element<'a> {
-    encoder: &'a Encoder,
-    elements: &'a mut Elements,
-    start: usize,
-}
-
-impl<'a> Element<'a> {
-    fn begin(encoder: &'a Encoder, elements: &'a mut Elements) -> Self {
-        let start = elements.bytes.len();
-        Self { encoder, elements, start }
-    }
-
-    fn member<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) {
-        if !self.encoder.constants.contains_key(name) {
-            let out = &mut self.elements.bytes;
-            out.push(b',');
-            write(out, name);
-            out.push(b':');
-            write(out, value);
-        }
-    }
-
-    fn end(self) {
-        let Elements { bytes, ends } = self.elements;
-        bytes.extend_from_slice(&self.encoder.end);
-        // Every member has brought a comma, the first one in the place of the brace.
-        bytes[self.start] = b'{';
-        ends.push(bytes.len());
-    }
-}
-
-fn write<V: Serialize + ?Sized>(out: &mut Vec<u8>, value: &V) {
+pub(crate) fn write<V: Serialize + ?Sized>(out: &mut Vec<u8>, value: &V) {
     serde_json::to_writer(out, value).expect("texts, numbers and JSON go into memory without fail");
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use chrono::{TimeZone, Utc};
-    use serde_json::json;
-    use tracker_core::testing::{deployment_report, logged, new_id, started};
-    use tracker_core::{DeploymentId, DeploymentMembers};
+    use serde_json::Value;
+    use tracker_core::testing::{deployment_report, new_id, server_report, started};
+    use tracker_core::{DeploymentMembers, Server, time};
 
     use super::*;
 
-    const ID: &str = "00000000-0000-4000-8000-000000000001";
-    const FULL: &str = r#"{"engine":"vagrant_orchestrate","engine_version":"0.6.3","host":"localhost","user":"Zoë \u2028 😀",
+    pub(crate) const ID: &str = "00000000-0000-4000-8000-000000000001";
+    pub(crate) const FULL: &str = r#"{"engine":"vagrant_orchestrate","engine_version":"0.6.3","host":"localhost","user":"Zoë \u2028 😀",
         "environment":"dev","package":"test","package_url":"http://mypackage.mydomain.com","version":"4.5.6",
         "arguments":"a 'b' \"c\" \\ \n\t</script>","result":"success","elapsed_seconds":234}"#;
 
-    fn encode(config: RedisConfig, event: &Event) -> Vec<Value> {
+    /// The elements of `event`, as text.
+    pub(crate) fn texts(config: &RedisConfig, event: &Event) -> Vec<String> {
         let mut elements = Elements::default();
-        Encoder::new(&config).encode(event, &mut elements);
+        encoder(config).encode(event, &mut elements);
         let mut start = 0;
-        let parsed = elements.ends.iter().map(|&end| {
-            let text = std::str::from_utf8(&elements.bytes[start..end]).expect("UTF-8");
+        let texts = elements.ends.iter().map(|&end| {
+            let text = String::from_utf8(elements.bytes[start..end].to_vec()).expect("UTF-8");
             start = end;
-            let value: Value = serde_json::from_str(text).expect("JSON");
-            let names: Vec<_> = value.as_object().expect("an object").keys().cloned().collect();
-            for name in names {
-                let written = serde_json::to_string(&name).expect("JSON") + ":";
-                assert_eq!(text.matches(&written).count(), 1, "`{name}` stands once in {text}");
-            }
-            value
+            text
         });
-        parsed.collect()
+        texts.collect()
     }
 
-    fn config(format: Format) -> RedisConfig {
+    pub(crate) fn config(format: Format) -> RedisConfig {
         RedisConfig { format, ..RedisConfig::default() }
     }
 
-    fn deployment(body: &str) -> Deployment {
+    pub(crate) fn deployment(body: &str) -> Deployment {
         let id = DeploymentId::parse(ID).expect("an id");
         let created_at = Utc.with_ymd_and_hms(2015, 7, 7, 17, 34, 12).single().expect("a time");
         let updated_at = created_at + chrono::TimeDelta::milliseconds(75);
         Deployment { id, members: deployment_report(id, body).members, created_at, updated_at }
     }
 
-    fn event(kind: EventKind) -> Event {
+    pub(crate) fn event(kind: EventKind) -> Event {
         Event { kind, ..Event::clone(&started(DeploymentMembers::default())) }
     }
 
-    fn with(mut element: Value, members: Value) -> Value {
+    pub(crate) fn with(mut element: Value, members: Value) -> Value {
         let Value::Object(members) = members else { unreachable!() };
         element.as_object_mut().expect("an object").extend(members);
         element
     }
 
     #[test]
-    fn a_deployment_is_its_stored_members_and_a_message() {
-        let full = json!({"deployment_id": ID, "engine": "vagrant_orchestrate", "engine_version": "0.6.3",
-            "host": "localhost", "user": "Zoë \u{2028} 😀", "environment": "dev", "package": "test",
-            "package_url": "http://mypackage.mydomain.com", "version": "4.5.6",
-            "arguments": "a 'b' \"c\" \\ \n\t</script>", "result": "success", "elapsed_seconds": 234,
-            "createdAt": "2015-07-07T17:34:12.000Z", "updatedAt": "2015-07-07T17:34:12.075Z",
-            "index": "deployment-tracker"});
-        let bare = json!({"deployment_id": ID, "createdAt": "2015-07-07T17:34:12.000Z",
-            "updatedAt": "2015-07-07T17:34:12.075Z", "index": "deployment-tracker"});
-        let nulls = with(
-            bare.clone(),
-            json!({"engine": null, "engine_version": null, "host": null, "user": null, "environment": null,
-                "package": null, "package_url": null, "version": null, "arguments": null, "result": null,
-                "elapsed_seconds": null}),
-        );
-        let start = json!({"message": format!("Deployment Tracker recording deployment start for deployment {ID}")});
-        let end = json!({"message": format!("Deployment Tracker recording deployment end for deployment {ID}")});
-        for (kind, original, logstash, message) in [
-            (EventKind::DeploymentStarted(deployment(FULL)), &full, &full, &start),
-            (EventKind::DeploymentStarted(deployment("{}")), &bare, &bare, &start),
-            (EventKind::DeploymentFinished(deployment(FULL)), &full, &full, &end),
-            (EventKind::DeploymentFinished(deployment("{}")), &nulls, &bare, &end),
-        ] {
-            let event = event(kind);
-            let expected = with(original.clone(), message.clone());
-            assert_eq!(encode(config(Format::Original), &event), [expected]);
-            let ours = json!({"@timestamp": time::rfc3339(&event.at), "@version": "1", "event_id": event.id});
-            let expected = with(with(logstash.clone(), message.clone()), ours);
-            assert_eq!(encode(config(Format::Logstash), &event), [expected]);
-        }
-    }
-
-    #[test]
-    fn no_member_of_a_deployment_is_forgotten() {
-        let deployment = deployment(FULL);
-        let Value::Object(stored) = json!(deployment) else { unreachable!() };
-        assert_eq!(stored.len(), 14, "a new member must stand in FULL");
-        let element = encode(config(Format::Original), &event(EventKind::DeploymentFinished(deployment))).remove(0);
-        for (name, value) in stored {
-            assert_eq!(element[&name], value, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_log_message_is_its_members_as_they_came() {
-        let table = [
-            (r#"{"message":"one"}"#, json!({"message": "one"}), json!({})),
-            (
-                r#"{ "message" : "two", "severity":"info","host":{"h":1},"n":5,"o":{"a":[1,null]},"q\"\n":"" }"#,
-                json!({"message": "two", "severity": "info", "host": {"h": 1}, "n": 5, "o": {"a": [1, null]}, "q\"\n": ""}),
-                json!({}),
-            ),
-            (r#"{"deployment_id":"mine","message":"m","ind\u0065x":"mine"}"#, json!({"message": "m"}), json!({})),
-            (
-                r#"{"message":"m","@timestamp":"2015-01-01T00:00:00Z","@version":"7","event_id":9}"#,
-                json!({"message": "m", "@timestamp": "2015-01-01T00:00:00Z", "@version": "7", "event_id": 9}),
-                json!({"@timestamp": "2015-01-01T00:00:00Z"}),
-            ),
-            (
-                r#"{"message":"m","@timestamp":"yesterday"}"#,
-                json!({"message": "m", "@timestamp": "yesterday"}),
-                json!({}),
-            ),
-            (r#"{"message":"m","@timestamp":5}"#, json!({"message": "m", "@timestamp": 5}), json!({})),
-        ];
-        for (body, own, overriding) in table {
-            let event = logged(body);
-            let EventKind::Logged(logs) = &event.kind else { unreachable!() };
-            let message = &logs.messages[0];
-            let original = with(own, json!({"deployment_id": logs.deployment_id, "index": "deployment-tracker"}));
-            assert_eq!(encode(config(Format::Original), &event), std::slice::from_ref(&original));
-            let ours = json!({"@timestamp": time::rfc3339(&message.received_at), "@version": "1",
-                "event_id": message.event_id});
-            assert_eq!(encode(config(Format::Logstash), &event), [with(with(original, ours), overriding)]);
-        }
-    }
-
-    #[test]
-    fn numbers_keep_their_digits_and_messages_their_order() {
-        let event = logged(r#"[{"message":"1","i":123456789012345678901,"f":1.0},{"message":"2"}]"#);
-        let mut elements = Elements::default();
-        Encoder::new(&config(Format::Original)).encode(&event, &mut elements);
-        let text = String::from_utf8(elements.bytes).expect("UTF-8");
-        assert!(text.starts_with(r#"{"message":"1","i":123456789012345678901,"f":1.0,"#), "{text}");
-        assert!(text[elements.ends[0]..].starts_with(r#"{"message":"2","#), "{text}");
-    }
-
-    #[test]
-    fn additional_fields_replace_whatever_has_their_name() {
-        let everything = json!({"deployment_id": 1, "engine": 2, "message": 3, "index": 4, "@timestamp": 5, "@version": 6,
-            "event_id": 7, "createdAt": 8, "updatedAt": 9, "new": {"a": [true]}});
-        let Value::Object(additional_fields) = everything.clone() else { unreachable!() };
-        for format in [Format::Original, Format::Logstash] {
-            let config = || RedisConfig { additional_fields: additional_fields.clone(), ..config(format) };
-            let start = event(EventKind::DeploymentStarted(deployment(r#"{"engine":"e"}"#)));
-            assert_eq!(encode(config(), &start), std::slice::from_ref(&everything));
-            let log = logged(r#"{"message":"m","new":1,"kept":true}"#);
-            assert_eq!(encode(config(), &log), [with(everything.clone(), json!({"kept": true}))]);
-        }
-    }
-
-    #[test]
     fn servers_have_no_element() {
-        let report = tracker_core::testing::server_report(new_id(), r#"{"hostname":"h"}"#);
+        let report = server_report(new_id(), r#"{"hostname":"h"}"#);
         let now = time::now();
-        let server = tracker_core::Server {
+        let server = Server {
             hostname: report.key.hostname,
             deployment_id: report.key.deployment_id,
             members: report.members,
@@ -339,7 +142,9 @@ mod tests {
         for kind in [EventKind::ServerStarted(server.clone()), EventKind::ServerFinished(server)] {
             let event = Arc::new(event(kind));
             assert!(!has_elements(&event));
-            assert_eq!(encode(config(Format::Logstash), &event), [] as [Value; 0]);
+            for format in [Format::Logstash, Format::Original] {
+                assert_eq!(texts(&config(format), &event), [] as [&str; 0]);
+            }
         }
     }
 }

@@ -19,6 +19,7 @@
 mod config;
 mod connection;
 mod encode;
+mod flat;
 mod output;
 mod push;
 

@@ -28,7 +28,7 @@ pub struct RedisOutput {
     key: String,
     keys: Keys,
     max_list_length: Option<u64>,
-    encoder: Encoder,
+    encoder: Box<dyn Encoder>,
     pushes: Link,
     /// Of their own, so that a test does not wait behind a push, nor end one.
     checks: Link,
@@ -45,7 +45,7 @@ impl RedisOutput {
             address: config.address(),
             keys: Keys::new(&config.key),
             max_list_length: config.max_list_length,
-            encoder: Encoder::new(&config),
+            encoder: encode::encoder(&config),
             pushes: Link::new(&config),
             checks: Link::new(&config),
             key: config.key,
@@ -125,7 +125,7 @@ impl Output for RedisOutput {
         let mut push = Push::default();
         push.settle(&self.keys, settled);
         for batch in batches {
-            push.add(&self.keys, &self.encoder, batch);
+            push.add(&self.keys, &*self.encoder, batch);
             if push.is_full() {
                 self.push(std::mem::take(&mut push)).await?;
             }

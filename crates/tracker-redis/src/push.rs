@@ -62,7 +62,7 @@ impl Push {
     }
 
     /// Adds a batch, unless it has no elements.
-    pub(crate) fn add(&mut self, keys: &Keys, encoder: &Encoder, batch: &Batch) {
+    pub(crate) fn add(&mut self, keys: &Keys, encoder: &dyn Encoder, batch: &Batch) {
         let before = self.elements.ends.len();
         for event in &batch.events {
             encoder.encode(event, &mut self.elements);
