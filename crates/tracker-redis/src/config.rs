@@ -33,11 +33,13 @@ pub struct RedisConfig {
     pub db: Option<u8>,
     /// The list that elements are pushed to; at most 1,024 bytes. Default: `logstash`.
     pub key: String,
-    /// The member `index` of every element, by which Logstash chooses an index. Default: `deployment-tracker`.
+    /// The member `index` of every element (of its `labels` under `ecs`), by which Logstash chooses an index. Default:
+    /// `deployment-tracker`.
     pub index: String,
     /// The form of the elements. Default: `logstash`.
     pub format: Format,
-    /// Members that every element gets; they replace members of the same name. Default: none.
+    /// Members that every element gets; they replace members of the same name. Under `ecs`, the members of an object
+    /// go into the object of the same name: `{"labels": {"team": "blue"}}` adds a label. Default: none.
     #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
     /// How many elements the list may hold before further ones wait in the outbox, because Logstash is behind. The
@@ -80,6 +82,9 @@ pub enum Format {
     Logstash,
     /// As deployment-tracker 0.1 pushed them: without these, and with absent members as `null` when a deployment ends.
     Original,
+    /// In the names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for indices
+    /// that keep to it. What the schema has no name for is in `labels`, as text.
+    Ecs,
 }
 
 /// A text that is not shown by `Debug`. It is serialized as it is.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracker_core::{Deployment, DeploymentId, Event, EventKind, LogBatch, LogMessage};
 
 use crate::config::{Format, RedisConfig};
+use crate::ecs::Ecs;
 use crate::flat::Flat;
 
 /// Elements, one behind the other.
@@ -40,6 +41,7 @@ pub(crate) trait Encoder: fmt::Debug + Send + Sync {
 pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
     match config.format {
         Format::Logstash | Format::Original => Box::new(Flat::new(config)),
+        Format::Ecs => Box::new(Ecs::new(config)),
     }
 }
 
@@ -142,7 +144,7 @@ pub(crate) mod tests {
         for kind in [EventKind::ServerStarted(server.clone()), EventKind::ServerFinished(server)] {
             let event = Arc::new(event(kind));
             assert!(!has_elements(&event));
-            for format in [Format::Logstash, Format::Original] {
+            for format in [Format::Logstash, Format::Original, Format::Ecs] {
                 assert_eq!(texts(&config(format), &event), [] as [&str; 0]);
             }
         }

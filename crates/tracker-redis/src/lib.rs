@@ -18,6 +18,7 @@
 
 mod config;
 mod connection;
+mod ecs;
 mod encode;
 mod flat;
 mod output;

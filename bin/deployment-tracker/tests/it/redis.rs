@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use test_servers::{Redis, Server, eventually};
 
-use crate::support::{new_id, serve};
+use crate::support::{full_start, is_time, new_id, serve};
 
 fn report(config: Value) -> (Server, String) {
     let (server, id) = (serve(config), new_id());
@@ -76,4 +76,51 @@ fn the_original_format_adds_nothing_and_writes_what_is_absent_as_null() {
             "index": "deployment-tracker", "message": message("end")
         })
     );
+}
+
+#[test]
+fn the_ecs_format_has_names_and_types_that_an_index_of_the_elastic_common_schema_takes() {
+    let redis = Redis::start();
+    let fields = json!({ "labels": { "team": "blue" }, "tags": ["deploy"] });
+    let server = serve(json!({ "redis": {
+        "host": "127.0.0.1", "port": redis.port, "format": "ecs", "index": "i", "additional_fields": fields,
+    } }));
+    let id = new_id();
+    let path = format!("/v1/deployments/{id}");
+    assert_eq!(server.post(&path, &full_start()).status, 201);
+    let log = json!({ "message": "m", "severity": "warn", "host": { "h": 1 }, "a.b": 5, "@timestamp": "yesterday" });
+    assert_eq!(server.post(&format!("{path}/logs"), &log).status, 201);
+    assert_eq!(server.put(&path, &json!({ "result": "failure", "elapsed_seconds": 2 })).status, 204);
+    let mut elements = redis.wait_for(3);
+
+    let record = server.read(&path);
+    let message = |what| format!("Deployment Tracker recording deployment {what} for deployment {id}");
+    let deployment = |event, message| {
+        json!({
+            "ecs": { "version": "9.3.0" }, "event": event, "message": message, "tags": ["deploy"],
+            "service": { "name": "test", "version": "4.5.6", "environment": "dev" },
+            "host": { "name": "localhost" }, "user": { "name": "cbaldauf" },
+            "labels": { "deployment_id": id, "index": "i", "team": "blue", "engine": "vagrant_orchestrate",
+                "engine_version": "0.6.3", "package_url": "http://mypackage.mydomain.com",
+                "arguments": "--strategy parallel" },
+        })
+    };
+    let start = json!({ "kind": "event", "action": "deployment-start", "start": record["createdAt"] });
+    let end = json!({ "kind": "event", "action": "deployment-end", "start": record["createdAt"],
+        "end": record["updatedAt"], "outcome": "failure", "duration": 2_000_000_000 });
+    let log = json!({
+        "ecs": { "version": "9.3.0" }, "event": { "kind": "event", "action": "deployment-log" }, "message": "m",
+        "tags": ["deploy"], "log": { "level": "warn" },
+        "labels": { "deployment_id": id, "index": "i", "team": "blue", "host": "{\"h\":1}", "a_b": "5",
+            "@timestamp": "yesterday" },
+    });
+    for (element, expected) in
+        elements.iter_mut().zip([deployment(start, message("start")), log, deployment(end, message("end"))])
+    {
+        let members = element.as_object_mut().expect("an object");
+        let (at, event_id) = (members.remove("@timestamp"), members["event"]["id"].take());
+        members["event"].as_object_mut().expect("an object").remove("id");
+        assert!(at.is_some_and(|at| is_time(&at)) && event_id.as_str().is_some_and(|id| id.len() == 36), "{event_id}");
+        assert_eq!(*element, expected);
+    }
 }

@@ -1,0 +1,184 @@
+//! `ecs`: events in the names and types of the Elastic Common Schema. What it has no name for becomes a label; why and
+//! how, `docs/decisions/0006-labels-take-what-ecs-has-no-name-for.md` tells.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Timelike};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tracker_core::{Deployment, DeploymentMembers, DeploymentResult, Event, LogBatch, LogMessage, time};
+
+use crate::config::RedisConfig;
+use crate::encode::{Elements, Encoder, Phase, announcement, write};
+
+/// The version of the schema: <https://www.elastic.co/docs/reference/ecs>.
+const VERSION: &str = "9.3.0";
+/// The labels that no member of a log message can have.
+const OURS: [&str; 2] = ["deployment_id", "index"];
+/// The label of the members that cannot have one of their own.
+const OTHERS: &str = "_others";
+/// The longest name of a label, in bytes. Elasticsearch indexes the name of a field whose value it leaves out as a
+/// term, and refuses terms of more than 32,766 bytes.
+const MAX_NAME: usize = 512;
+
+/// Writes `ecs`.
+#[derive(Debug)]
+pub(crate) struct Ecs {
+    index: String,
+    additional_fields: Map<String, Value>,
+}
+
+impl Ecs {
+    pub(crate) fn new(config: &RedisConfig) -> Self {
+        Self { index: config.index.clone(), additional_fields: config.additional_fields.clone() }
+    }
+
+    /// Appends `element` with what every element has. Its `null`s stand for what is absent.
+    fn push(&self, mut element: Value, elements: &mut Elements) {
+        element["ecs"]["version"] = VERSION.into();
+        element["event"]["kind"] = "event".into();
+        element["labels"]["index"] = self.index.as_str().into();
+        prune(&mut element);
+        for (name, field) in &self.additional_fields {
+            match (&mut element[name], field) {
+                (Value::Object(members), Value::Object(further)) => members.extend(further.clone()),
+                (member, field) => *member = field.clone(),
+            }
+        }
+        write(&mut elements.bytes, &element);
+        elements.ends.push(elements.bytes.len());
+    }
+}
+
+impl Encoder for Ecs {
+    fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements) {
+        let DeploymentMembers {
+            engine,
+            engine_version,
+            host,
+            user,
+            environment,
+            package,
+            package_url,
+            version,
+            arguments,
+            result,
+            elapsed_seconds,
+        } = &deployment.members;
+        let is_end = phase == Phase::End;
+        let element = json!({
+            "@timestamp": time::rfc3339(&event.at),
+            "message": announcement(phase, deployment.id).to_string(),
+            "event": {
+                "id": event.id,
+                "action": format!("deployment-{phase}"),
+                "outcome": result.map(DeploymentResult::as_str).or(is_end.then_some("unknown")),
+                "start": time::rfc3339(&deployment.created_at),
+                "end": is_end.then(|| time::rfc3339(&deployment.updated_at)),
+                "duration": elapsed_seconds.map(|seconds| i64::from(seconds) * 1_000_000_000),
+            },
+            "service": { "name": package, "version": version, "environment": environment },
+            "host": { "name": host },
+            "user": { "name": user },
+            "labels": {
+                "deployment_id": deployment.id,
+                "engine": engine,
+                "engine_version": engine_version,
+                "package_url": package_url,
+                "arguments": arguments,
+            },
+        });
+        self.push(element, elements);
+    }
+
+    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
+        let members = message.members();
+        let mut rest: Vec<_> = members.iter().collect();
+        let mut take = |name: &str, read: fn(&RawValue) -> Option<String>| {
+            let at = rest.iter().position(|(other, _)| *other == name)?;
+            let value = read(rest[at].1)?;
+            rest.remove(at);
+            Some(value)
+        };
+        let timestamp = take("@timestamp", timestamp).unwrap_or_else(|| time::rfc3339(&message.received_at));
+        let text = take("message", string);
+        let level = take("severity", scalar).or_else(|| take("level", scalar));
+        let (host, user) = (take("host", string), take("user", string));
+        let mut labels = labels(rest);
+        labels.insert("deployment_id".into(), logs.deployment_id.as_str().into());
+        let element = json!({
+            "@timestamp": timestamp,
+            "message": text,
+            "event": { "id": message.event_id, "action": "deployment-log" },
+            "log": { "level": level },
+            "host": { "name": host },
+            "user": { "name": user },
+            "labels": labels,
+        });
+        self.push(element, elements);
+    }
+}
+
+/// Labels that hold all of `members`, but for those that [`OURS`] override.
+fn labels(mut members: Vec<(&str, &RawValue)>) -> Map<String, Value> {
+    members.retain(|(name, _)| !OURS.contains(name));
+    // A name that is a label as it stands comes before one that would become the same.
+    members.sort_by_key(|(name, _)| name.contains('.'));
+    let mut labels = Map::new();
+    let mut others = BTreeMap::new();
+    for (name, value) in members {
+        // In Elasticsearch a dot parts an object's name from its member's.
+        let label = name.replace('.', "_");
+        if is_free(&label) && !labels.contains_key(&label) {
+            labels.insert(label, text(value).into());
+        } else {
+            others.insert(name, value);
+        }
+    }
+    if !others.is_empty() {
+        let others = serde_json::to_string(&others).expect("raw JSON under string keys is JSON");
+        labels.insert(OTHERS.into(), others.into());
+    }
+    labels
+}
+
+/// Whether a member may have the label `name`. Elasticsearch refuses blank names, and what Java takes for white space
+/// includes control characters that Unicode's notion does not.
+fn is_free(name: &str) -> bool {
+    let is_blank = name.chars().all(|c| c.is_whitespace() || c.is_control());
+    !is_blank && name.len() <= MAX_NAME && name != OTHERS && !OURS.contains(&name)
+}
+
+/// A string as it is, any other value as JSON.
+fn text(value: &RawValue) -> String {
+    string(value).unwrap_or_else(|| value.get().to_owned())
+}
+
+fn string(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The text of a string, a number or a boolean.
+fn scalar(value: &RawValue) -> Option<String> {
+    (!value.get().starts_with(['{', '[', 'n'])).then(|| text(value))
+}
+
+/// A time as Elasticsearch reads it, of one that may be written more freely. It knows no leap seconds.
+fn timestamp(value: &RawValue) -> Option<String> {
+    let time: DateTime<FixedOffset> = serde_json::from_str(value.get()).ok()?;
+    let time = time.to_utc();
+    let is_known = (0..=9_999).contains(&time.year()) && time.nanosecond() < 1_000_000_000;
+    is_known.then(|| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+/// Takes out what is `null` and what has no members; whether anything is left.
+fn prune(value: &mut Value) -> bool {
+    if let Value::Object(members) = value {
+        members.retain(|_, member| prune(member));
+        return !members.is_empty();
+    }
+    !value.is_null()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use tracker_core::EventKind;
+use tracker_core::testing::logged;
+
+use super::*;
+use crate::config::Format;
+use crate::encode::tests::{FULL, ID, config, deployment, event, texts, with};
+
+mod template;
+
+use template::misfits;
+
+fn encode(config: &RedisConfig, event: &Event) -> Vec<Value> {
+    texts(config, event).iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+}
+
+fn of(event: &Event) -> Value {
+    encode(&config(Format::Ecs), event).remove(0)
+}
+
+#[test]
+fn a_deployment_has_the_names_of_the_schema() {
+    let what_it_is = |phase, more| {
+        let event =
+            json!({ "kind": "event", "action": format!("deployment-{phase}"), "start": "2015-07-07T17:34:12.000Z" });
+        json!({
+            "ecs": { "version": "9.3.0" },
+            "event": with(event, more),
+            "message": format!("Deployment Tracker recording deployment {phase} for deployment {ID}"),
+            "labels": { "deployment_id": ID, "index": "deployment-tracker" },
+        })
+    };
+    let full = |element: Value| {
+        let labels = json!({ "engine": "vagrant_orchestrate", "engine_version": "0.6.3",
+            "package_url": "http://mypackage.mydomain.com", "arguments": "a 'b' \"c\" \\ \n\t</script>" });
+        let labels = with(element["labels"].clone(), labels);
+        with(
+            element,
+            json!({ "service": { "name": "test", "version": "4.5.6", "environment": "dev" },
+                "host": { "name": "localhost" }, "user": { "name": "Zoë \u{2028} 😀" }, "labels": labels }),
+        )
+    };
+    let end = json!({ "end": "2015-07-07T17:34:12.075Z", "outcome": "unknown" });
+    let success = json!({ "outcome": "success", "duration": 234_000_000_000_u64 });
+    for (kind, expected) in [
+        (EventKind::DeploymentStarted(deployment("{}")), what_it_is("start", json!({}))),
+        (EventKind::DeploymentFinished(deployment("{}")), what_it_is("end", end.clone())),
+        (EventKind::DeploymentStarted(deployment(FULL)), full(what_it_is("start", success.clone()))),
+        (EventKind::DeploymentFinished(deployment(FULL)), full(what_it_is("end", with(end, success)))),
+    ] {
+        let event = event(kind);
+        let mut expected = with(expected, json!({ "@timestamp": time::rfc3339(&event.at) }));
+        expected["event"]["id"] = json!(event.id);
+        assert_eq!(of(&event), expected);
+    }
+}
+
+#[test]
+fn the_longest_duration_is_nanoseconds() {
+    let finish = EventKind::DeploymentFinished(deployment(r#"{"elapsed_seconds":2147483647,"result":"failure"}"#));
+    let element = of(&event(finish));
+    assert_eq!(element["event"]["duration"], 2_147_483_647_000_000_000_i64);
+    assert_eq!(element["event"]["outcome"], "failure");
+}
+
+#[test]
+fn a_log_message_keeps_what_it_says_where_the_types_are_right() {
+    let table = [
+        (r#"{"message":""}"#, json!({ "message": "" }), json!({})),
+        (
+            r#"{"message":"m","severity":"warn","level":7,"host":"h","user":"u","n":1.50,"s":"é","o":{"a":[1, null]},"z":null}"#,
+            json!({ "log": { "level": "warn" }, "host": { "name": "h" }, "user": { "name": "u" } }),
+            json!({ "level": "7", "n": "1.50", "s": "é", "o": r#"{"a":[1, null]}"#, "z": "null" }),
+        ),
+        (
+            r#"{"message":"m","severity":null,"level":7,"host":{"h":1},"user":["u"]}"#,
+            json!({ "log": { "level": "7" } }),
+            json!({ "severity": "null", "host": r#"{"h":1}"#, "user": r#"["u"]"# }),
+        ),
+        (
+            r#"{"message":"m","host":5,"event":"x","labels":5,"service":"s","@timestamp":"yesterday","log":{"level":3},"ecs":1}"#,
+            json!({}),
+            json!({ "host": "5", "event": "x", "labels": "5", "service": "s", "@timestamp": "yesterday",
+                "log": r#"{"level":3}"#, "ecs": "1" }),
+        ),
+        (r#"{"message":"m","deployment_id":"mine","index":["mine"]}"#, json!({}), json!({})),
+        (
+            r#"{"message":"m","@timestamp":"2015-01-01 01:00:00.25+01:00"}"#,
+            json!({ "@timestamp": "2015-01-01T00:00:00.250Z" }),
+            json!({}),
+        ),
+        (
+            r#"{"message":"m","@timestamp":"+12015-01-01T00:00:00Z"}"#,
+            json!({}),
+            json!({ "@timestamp": "+12015-01-01T00:00:00Z" }),
+        ),
+        (
+            r#"{"message":"m","@timestamp":"2016-12-31T23:59:60Z"}"#,
+            json!({}),
+            json!({ "@timestamp": "2016-12-31T23:59:60Z" }),
+        ),
+    ];
+    for (body, own, labels) in table {
+        let event = logged(body);
+        let EventKind::Logged(logs) = &event.kind else { unreachable!() };
+        let message = &logs.messages[0];
+        let ours = json!({ "deployment_id": logs.deployment_id, "index": "deployment-tracker" });
+        let expected = json!({
+            "@timestamp": time::rfc3339(&message.received_at), "message": "m", "ecs": { "version": "9.3.0" },
+            "event": { "id": message.event_id, "kind": "event", "action": "deployment-log" },
+            "labels": with(labels, ours),
+        });
+        assert_eq!(of(&event), with(expected, own), "{body}");
+    }
+}
+
+#[test]
+fn a_member_that_cannot_have_a_label_of_its_own_is_kept_with_its_name() {
+    let long = "n".repeat(MAX_NAME + 1);
+    let table = [
+        (r#""a.b":1,"c..d.":2"#, json!({ "a_b": "1", "c__d_": "2" })),
+        (r#""a.b":1,"a_b":2,"a_c":3"#, json!({ "a_b": "2", "a_c": "3", "_others": r#"{"a.b":1}"# })),
+        (r#""a.b.c":1,"a_b.c":"2""#, json!({ "a_b_c": "1", "_others": r#"{"a_b.c":"2"}"# })),
+        (r#""":1," \t":[ 2 ],"\u001c":3"#, json!({ "_others": "{\"\":1,\"\\u001c\":3,\" \\t\":[ 2 ]}" })),
+        (r#"".":1,"_":2"#, json!({ "_": "2", "_others": r#"{".":1}"# })),
+        (r#""_others":1,".others":2"#, json!({ "_others": r#"{".others":2,"_others":1}"# })),
+        (r#""deployment.id":1"#, json!({ "_others": r#"{"deployment.id":1}"# })),
+        (&format!("\"{long}\":1"), json!({ "_others": format!("{{\"{long}\":1}}") })),
+    ];
+    for (members, expected) in table {
+        let mut labels = of(&logged(&format!("{{\"message\":\"m\",{members}}}")))["labels"].take();
+        labels.as_object_mut().expect("an object").retain(|name, _| !OURS.contains(&name.as_str()));
+        assert_eq!(labels, expected, "{members}");
+    }
+}
+
+#[test]
+fn additional_fields_go_into_objects_and_replace_the_rest() {
+    let fields = json!({ "labels": { "team": "blue", "index": "other" }, "host": { "os": { "type": "linux" } },
+        "message": "over all", "service": 5, "tags": ["a"], "log": null, "url": {} });
+    let Value::Object(additional_fields) = fields.clone() else { unreachable!() };
+    let config = RedisConfig { additional_fields, ..config(Format::Ecs) };
+    let log = logged(r#"{"message":"m","host":"h","level":"info"}"#);
+    let element = encode(&config, &log).remove(0);
+    let EventKind::Logged(logs) = &log.kind else { unreachable!() };
+    let merged = json!({ "labels": with(fields["labels"].clone(), json!({ "deployment_id": logs.deployment_id })),
+        "host": { "name": "h", "os": { "type": "linux" } } });
+    let expected = with(with(of(&log), fields), merged);
+    assert_eq!(element, expected);
+}
+
+/// Members as they may come, often with names that mean something, and with times.
+fn any_members() -> impl Strategy<Value = Map<String, Value>> {
+    let names = "(deployment_id|event_id|index|@version|severity|level|host|user|event|service|log|labels|ecs|message|\
+        _others|[a._]{0,3}|[ \t\u{1c}\u{a0}]{0,2}|\\PC{0,8})";
+    let time = "\\+?[0-9]{4}-0[1-9]-[0-2]1[T ]2[0-3]:00:[0-6]0(\\.[0-9]{1,9})?(Z|[+-]0[0-9]:00)";
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,40}".prop_map(Value::from),
+        time.prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 16, 4, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(names, inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    });
+    (btree_map(names, value.clone(), 0..12), prop::option::of(prop_oneof![value, time.prop_map(Value::from)]))
+        .prop_map(|(members, time)| members.into_iter().chain(time.map(|time| ("@timestamp".into(), time))).collect())
+}
+
+/// Whether `element` has the member `name` of a log message, under whatever name.
+fn keeps(element: &Value, name: &str, value: &Value) -> bool {
+    let json = value.to_string();
+    let text = value.as_str().unwrap_or(&json);
+    let label = element["labels"].get(name.replace('.', "_"));
+    let own = match name {
+        "deployment_id" | "index" => return label.is_some(),
+        "@timestamp" if label.is_none() => {
+            let time = |text: &str| text.parse::<DateTime<FixedOffset>>().expect("a time");
+            return element[name].as_str().map(time) == Some(time(text));
+        }
+        "message" => element.get(name),
+        "severity" | "level" => element.pointer("/log/level"),
+        "host" | "user" => element[name].get("name"),
+        _ => None,
+    };
+    let others = element["labels"][OTHERS].as_str().unwrap_or("{}");
+    let others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(others).expect("an object");
+    [own, label].into_iter().flatten().any(|kept| kept == text)
+        || others.get(name).is_some_and(|kept| kept.get() == json)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_logged_fits_the_index_template_and_is_kept(members in any_members(), text in "\\PC{0,40}") {
+        let message = with(Value::Object(members), json!({ "message": text }));
+        let element = of(&logged(&message.to_string()));
+        prop_assert_eq!(misfits(&element), [""; 0], "{}", element);
+        for (name, value) in message.as_object().expect("an object") {
+            prop_assert!(keeps(&element, name, value), "{} of {} is lost in {}", name, message, element);
+        }
+    }
+
+    #[test]
+    fn every_deployment_fits_the_index_template(
+        texts in proptest::array::uniform9(prop::option::of("\\PC{0,40}")), is_end: bool,
+        result in prop::option::of(prop_oneof![Just("success"), Just("failure")]), elapsed in prop::option::of(0..=i32::MAX),
+    ) {
+        let names = tracker_core::DEPLOYMENT_MEMBERS.into_iter();
+        let values = texts.into_iter().map(|text| json!(text)).chain([json!(result), json!(elapsed)]);
+        let body: Map<_, _> = names.map(str::to_owned).zip(values).filter(|(_, value)| !value.is_null()).collect();
+        let deployment = deployment(&Value::Object(body).to_string());
+        let kind = if is_end { EventKind::DeploymentFinished } else { EventKind::DeploymentStarted };
+        let element = of(&event(kind(deployment)));
+        prop_assert_eq!(misfits(&element), [""; 0], "{}", element);
+    }
+}
