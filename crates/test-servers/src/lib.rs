@@ -8,6 +8,7 @@ mod process;
 mod redis;
 mod server;
 mod statsd;
+mod statsd_daemon;
 
 pub use http::{JSON, Response, exchange};
 pub use patience::{PATIENCE, eventually, within};
@@ -16,3 +17,4 @@ pub use process::{free_port, signal};
 pub use redis::Redis;
 pub use server::{Server, bare};
 pub use statsd::{Statsd, sum as statsd_sum};
+pub use statsd_daemon::StatsdDaemon;

@@ -1,8 +1,9 @@
 //! What StatsD gets.
 
 use serde_json::{Value, json};
+use test_servers::{StatsdDaemon, eventually};
 
-use crate::support::{Stack, full_start, new_id, on_each_store, with};
+use crate::support::{Stack, full_start, new_id, on_each_store, serve, with};
 
 /// Sends `reports` (method, path below the deployment, body) and answers the metrics.
 fn metrics(stack: &Stack, id: &str, reports: &[(&str, &str, Value)]) -> Vec<String> {
@@ -131,4 +132,52 @@ fn no_name_injects_a_metric() {
         expected.sort();
         assert_eq!(metrics(&stack, &new_id(), &reports), expected);
     });
+}
+
+#[test]
+fn the_statsd_that_people_run_takes_every_metric_under_both_namings() {
+    for (names, hostname, after_package) in
+        [("clean", "web01_example_com", "."), ("original", "web01_example.com", "..")]
+    {
+        let statsd = StatsdDaemon::start();
+        let section = json!({ "host": "127.0.0.1", "port": statsd.port, "prefix": "dt.", "names": names });
+        let server = serve(json!({ "statsd": section }));
+        let path = format!("/v1/deployments/{}", new_id());
+        let (servers, logs) = (format!("{path}/servers"), format!("{path}/logs"));
+        let end = json!({ "result": "success", "elapsed_seconds": 234 });
+        assert_eq!(server.post(&path, &full_start()).status, 201);
+        assert_eq!(server.post(&servers, &json!({ "hostname": "web01.example.com" })).status, 201);
+        assert_eq!(server.post(&logs, &json!([{ "message": "a" }, { "message": "b" }])).status, 201);
+        let end_on_server = with(&json!({ "hostname": "web01.example.com" }), end.clone());
+        assert_eq!(server.put(&servers, &end_on_server).status, 204);
+        assert_eq!(server.put(&path, &end).status, 204);
+        assert_eq!(server.get("/healthcheck").status, 200);
+
+        let package = "dt.deployments.environments.dev.packages.test";
+        let host = format!("dt.servers.hostname.{hostname}");
+        let mut expected = json!({
+            "dt.deployments.started": 1, "dt.deployments.engine.vagrant_orchestrate": 1, "dt.deployments.success": 1,
+            "dt.logs.message": 2, "dt.healthcheck": 1, "statsd.bad_lines_seen": 0,
+        });
+        for counter in [
+            format!("{package}{after_package}started"),
+            format!("{package}.success"),
+            format!("{host}.started"),
+            format!("{host}.success"),
+        ] {
+            expected[counter] = json!(1);
+        }
+        let mut counters = json!(null);
+        eventually("every counter", || {
+            counters = statsd.metrics("counters");
+            let members = counters.as_object_mut().expect("an object");
+            members.retain(|name, _| !["statsd.packets_received", "statsd.metrics_received"].contains(&name.as_str()));
+            (members.len() >= expected.as_object().map_or(0, |expected| expected.len())).then_some(())
+        });
+        assert_eq!(counters, expected, "{names}");
+        let mut timers = json!({ "dt.deployments.elapsed": [234] });
+        timers[format!("{package}{after_package}elapsed")] = json!([234]);
+        timers[format!("{host}.elapsed")] = json!([234]);
+        assert_eq!(statsd.metrics("timers"), timers, "{names}");
+    }
 }
