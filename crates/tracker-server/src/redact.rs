@@ -3,7 +3,21 @@
 use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
-const SECRETS: [&str; 7] = ["password", "passphrase", "passwd", "secret", "token", "credential", "private"];
+/// What the name of a secret has in it, without its `_` and `-`.
+const SECRETS: [&str; 12] = [
+    "password",
+    "passphrase",
+    "passwd",
+    "pwd",
+    "authpass",
+    "secret",
+    "token",
+    "credential",
+    "private",
+    "apikey",
+    "accesskey",
+    "pfx",
+];
 
 /// `value` with every secret replaced: all that stands under a name that says so, and the credentials inside URLs.
 pub fn redact(value: &Value) -> Value {
@@ -16,13 +30,15 @@ pub fn redact(value: &Value) -> Value {
             Value::Object(redacted.collect())
         }
         Value::Array(values) => values.iter().map(redact).collect(),
+        // A key in PEM, under whatever name.
+        Value::String(text) if text.contains("PRIVATE KEY-----") => REDACTED.into(),
         Value::String(text) => Value::from(redact_url(text)),
         other => other.clone(),
     }
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
+    let name = name.to_lowercase().replace(['_', '-'], "");
     SECRETS.iter().any(|secret| name.contains(secret))
 }
 
@@ -64,12 +80,14 @@ mod tests {
     #[test]
     fn secrets_are_replaced_and_nothing_else() {
         let given = json!({
-            "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x"},
+            "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x",
+                "tls": {"key": "-----BEGIN PRIVATE KEY-----\nx", "ca": "x"}, "auth_pass": "x", "API-Key": "x"},
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
             "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
         });
         let expected = json!({
-            "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED},
+            "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED,
+                "tls": {"key": REDACTED, "ca": "x"}, "auth_pass": REDACTED, "API-Key": REDACTED},
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
             "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
         });

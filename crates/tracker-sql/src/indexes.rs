@@ -21,7 +21,7 @@ const INDEXES: [(&str, &str); 4] = [
 /// The number of the advisory lock that lets one server at a time make indexes.
 const LOCK: &str = "2015070718";
 /// How long after a failure, or while another server is at it, the next attempt waits.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Makes the indexes that are missing, in a thread of its own, as long as `is_wanted`. Nobody who reads or writes waits
 /// for it, and what was interrupted is made anew at the next start.
