@@ -116,6 +116,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] that says what is wrong.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// Called at the end of a tracker, which asks for nothing more. By default it does nothing.
+    async fn close(&self) {}
 }
 
 /// Why a store did not do what it was asked for.

@@ -309,7 +309,10 @@ impl Tracker {
         self.0.couriers.check_room(self.0.outbox_limits)?;
         match health::test("db", self.0.store.check()).await.error {
             None => Ok(()),
-            Some(_) => Err(Unavailable::Store.into()),
+            Some(error) => {
+                log::warn!("the database is not available: {error}");
+                Err(Unavailable::Store.into())
+            }
         }
     }
 
@@ -325,6 +328,7 @@ impl Tracker {
             self.0.couriers.close_relays().await;
             while tasks.relays.join_next().await.is_some() {}
             tasks.stock.shutdown().await;
+            self.0.store.close().await;
         };
         tokio::time::timeout(deadline, end).await.is_ok()
     }

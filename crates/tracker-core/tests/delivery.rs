@@ -412,6 +412,7 @@ async fn a_store_that_is_away_does_not_hold_up_logs() {
     let tracker = start(&store, &list);
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, &[first]).await;
+    eventually("all is well", async || !tracker.outputs()[0].is_behind).await;
     store.is_away.store(1, SeqCst);
     tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("it is away");
     tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("the output is there");

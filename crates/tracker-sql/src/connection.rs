@@ -40,12 +40,42 @@ impl DatabaseUrl {
             Self::Sqlite(path) if path.is_empty() => {
                 return Err(Error::Url("the path of the database is empty; give one such as data.sqlite3".into()));
             }
+            Self::Sqlite(path) if path == ":memory:" || path.starts_with("file:") => {
+                let message =
+                    "SQLite's own notations are not taken, and what is in memory only would be lost; give a path";
+                return Err(Error::Url(message.into()));
+            }
+            Self::Postgres(url) if !is_sound(url) => return Err(Error::Url(UNSOUND.into())),
             Self::Sqlite(_) if !cfg!(feature = "sqlite") => "sqlite",
             Self::Postgres(_) if !cfg!(feature = "postgres") => "postgres",
             _ => return Ok(parsed),
         };
         Err(Error::Url(format!("this build has no {feature}; build it with the cargo feature `{feature}`")))
     }
+}
+
+/// What is wrong with a URL, without a word of it: there may be a password in any part.
+const UNSOUND: &str = "it is no URL such as postgres://USER:PASSWORD@HOST:5432/NAME; in its parts, write any of / ? # @ : % and \
+                       white space as %2F %3F %23 %40 %3A %25 %20";
+
+/// Whether `url` has the parts of a URL, so that nobody who reads it takes a part of the password for something else.
+fn is_sound(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let place = rest.split(['/', '?']).next().unwrap_or_default();
+    let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
+    let is_port = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((_, port)) => port.is_empty() || port.strip_prefix(':').is_some_and(is_port),
+        None => !host.contains(['[', ']']) && host.split_once(':').is_none_or(|(_, port)| is_port(port)),
+    };
+    let mut escapes =
+        rest.split('%').skip(1).map(|after| after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()));
+    let path = rest[place.len()..].split('?').next().unwrap_or_default();
+    place.matches('@').count() <= 1
+        && !path.contains('@')
+        && hosts.split(',').all(is_host)
+        && escapes.all(|byte| byte.is_some_and(|byte| byte > 0))
+        && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -90,7 +120,7 @@ impl Connector {
             #[cfg(feature = "postgres")]
             if let (DatabaseUrl::Postgres(url), Connection::Postgres(connection)) = (&self.url, &mut connection) {
                 let store = Arc::downgrade(&self.is_migrated);
-                crate::indexes::make_missing(url, connection, move || store.strong_count() > 0)?;
+                crate::adoption::complete(url, connection, move || store.strong_count() > 0)?;
             }
             *is_migrated = true;
         }
@@ -140,6 +170,11 @@ impl Connection {
         on_each!(self, bound())
     }
 
+    /// Leaves everything where whoever copies the database finds it.
+    pub fn close(&mut self) -> Result<(), Error> {
+        on_each!(self, close())
+    }
+
     pub fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, Error> {
         on_each!(self, commit(owner, group))
     }
@@ -174,5 +209,51 @@ impl Connection {
 
     pub fn take_stock(&mut self, owner: &str, output: &str) -> Result<Backlog, Error> {
         on_each!(self, take_stock(owner, output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_url_that_could_be_misread_is_refused_without_a_word_of_it() {
+        for url in [
+            "postgres://u:hunter2@[[::1]]:1/x",
+            "postgres://u:hunt%00er2@h/x",
+            "postgres://u:100%hunter2@h/x",
+            "postgres://u:pa@hunter2@h/x",
+            "postgres://u:hunter2/x@h/x",
+            "postgres://u:hunter2?x@h/x",
+            "postgres://u:1/hunter2@h/x",
+            "postgres://u:hunter2#x@h/x",
+            "postgres://u:hunter2 x@h/x",
+            "postgres:u:hunter2@h/x",
+            "postgresql:host=h password=hunter2",
+        ] {
+            let error = DatabaseUrl::parse(url).expect_err(url).to_string();
+            assert!(!error.contains("hunter2") && error.contains("%40"), "{error}");
+        }
+        for url in [
+            "postgres://",
+            "postgres:///name",
+            "postgres://h",
+            "postgresql://u:p%40%2F@h:5432,[::1]:1,%2Frun%2Fpg/x?sslmode=require&host=/x",
+            "postgres://%3A%3A1/x",
+        ] {
+            assert!(DatabaseUrl::parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_file_is_a_file() {
+        for url in [":memory:", "sqlite::memory:", "file:x?mode=memory", "sqlite://file:x", "", "sqlite:"] {
+            assert!(DatabaseUrl::parse(url).is_err(), "{url}");
+        }
+        for (url, path) in [("x", "x"), ("sqlite:x", "x"), ("sqlite:///x", "/x"), ("sqlite:./file:x", "./file:x")] {
+            assert_eq!(DatabaseUrl::parse(url).ok(), Some(DatabaseUrl::Sqlite(path.into())));
+        }
     }
 }

@@ -14,6 +14,9 @@ pub enum Error {
     /// It cannot be reached or opened.
     #[error("cannot connect to the database")]
     Connect(#[source] ConnectionError),
+    /// It could not be reached or opened a moment ago, for this reason.
+    #[error("{0}")]
+    Down(String),
     /// Its tables cannot be made.
     #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -26,10 +26,10 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("tracker-sql needs a database: turn on the feature `sqlite` or `postgres`");
 
+#[cfg(feature = "postgres")]
+mod adoption;
 mod connection;
 mod error;
-#[cfg(feature = "postgres")]
-mod indexes;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rows;

@@ -98,6 +98,12 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     migrated
 }
 
+/// A server keeps everything in one place.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn close(_: &mut Connection) -> Result<(), Error> {
+    Ok(())
+}
+
 /// Whether `column` has the id.
 pub fn is<C>(column: C, id: Uuid) -> Eq<C, Id>
 where

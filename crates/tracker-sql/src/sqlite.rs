@@ -54,6 +54,11 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Empties the write-ahead log, so that the file is whole without the one beside it.
+pub fn close(connection: &mut Connection) -> Result<(), Error> {
+    Ok(connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")?)
+}
+
 /// Whether `column` has the id. The old service kept an id in the letter case that the engine chose.
 pub fn is<C>(column: C, id: Uuid) -> Or<Eq<C, Id>, Eq<C, Capitals>>
 where
@@ -76,7 +81,7 @@ pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<Deploym
     let rows = deployments::table
         .filter(deployments::deployment_id.eq(Id(id)))
         .union_all(deployments::table.filter(deployments::deployment_id.eq(Capitals(id))));
-    Ok(rows.load(connection)?.pop())
+    Ok(rows.load(connection)?.into_iter().next())
 }
 
 pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
@@ -105,7 +110,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
         let rows = on_host
             .filter(servers::deployment_id.eq(Id(key.deployment_id.0)))
             .union_all(on_host.filter(servers::deployment_id.eq(Capitals(key.deployment_id.0))));
-        records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().map(Server::from));
+        records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().next().map(Server::from));
     }
     for id in group.fleets() {
         let rows = servers::table.filter(is(servers::deployment_id, id.0)).load::<ServerRow>(connection)?;
@@ -118,20 +123,24 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     for deployment in &decision.new_deployments {
         diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
     }
+    // Where an id is there in both spellings, the row that was read is changed.
     for deployment in &decision.changed_deployments {
-        let row = DeploymentRow::from(deployment);
-        diesel::update(deployments::table.filter(is(deployments::deployment_id, deployment.id.0)))
-            .set(row)
-            .execute(connection)?;
+        let (id, row) = (deployment.id.0, || DeploymentRow::from(deployment));
+        if diesel::update(deployments::table.find(Id(id))).set(row()).execute(connection)? == 0 {
+            let in_capitals = deployments::table.filter(deployments::deployment_id.eq(Capitals(id)));
+            diesel::update(in_capitals).set(row()).execute(connection)?;
+        }
     }
     for server in &decision.new_servers {
         diesel::insert_into(servers::table).values(ServerRow::from(server)).execute(connection)?;
     }
     for server in &decision.changed_servers {
-        let row = servers::table
-            .filter(servers::hostname.eq(server.hostname.as_str()))
-            .filter(is(servers::deployment_id, server.deployment_id.0));
-        diesel::update(row).set(ServerRow::from(server)).execute(connection)?;
+        let (id, row) = (server.deployment_id.0, || ServerRow::from(server));
+        let on_host = servers::table.filter(servers::hostname.eq(server.hostname.as_str()));
+        if diesel::update(on_host.filter(servers::deployment_id.eq(Id(id)))).set(row()).execute(connection)? == 0 {
+            let in_capitals = on_host.filter(servers::deployment_id.eq(Capitals(id)));
+            diesel::update(in_capitals).set(row()).execute(connection)?;
+        }
     }
     for event in &decision.logs {
         if let EventKind::Logged(batch) = &event.kind {

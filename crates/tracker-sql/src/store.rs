@@ -112,4 +112,8 @@ impl Store for SqlStore {
         let owner = self.owner.clone();
         Ok(self.writers[0].run(Some(READ_DEADLINE), move |connection| connection.check(&owner)).await?)
     }
+    async fn close(&self) {
+        // What is committed is safe whether this succeeds or not.
+        let _ = self.writers[0].run(Some(READ_DEADLINE), Connection::close).await;
+    }
 }

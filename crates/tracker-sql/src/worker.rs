@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracker_core::chain;
 
 use crate::connection::{Connection, Connector};
 use crate::error::Error;
@@ -30,7 +31,7 @@ impl Workers {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = queue.clone();
-            let mut worker = Worker { connector: connector.clone(), connection: None, not_before: None };
+            let mut worker = Worker { connector: connector.clone(), connection: None, down: None };
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
@@ -79,7 +80,8 @@ fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
 struct Worker {
     connector: Connector,
     connection: Option<Connection>,
-    not_before: Option<Instant>,
+    /// Until when the next attempt to connect waits, and why the last one failed.
+    down: Option<(Instant, String)>,
 }
 
 impl Worker {
@@ -103,11 +105,13 @@ impl Worker {
 
     fn connection(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            if self.not_before.is_some_and(|time| Instant::now() < time) {
-                return Err(Error::Overload("the last attempt to connect to the database failed just now"));
+            if let Some((until, cause)) = &self.down
+                && Instant::now() < *until
+            {
+                return Err(Error::Down(cause.clone()));
             }
             let connected = self.connector.connect();
-            self.not_before = connected.is_err().then(|| Instant::now() + RECONNECT_AFTER);
+            self.down = connected.as_ref().err().map(|error| (Instant::now() + RECONNECT_AFTER, chain(error)));
             self.connection = Some(connected?);
         }
         Ok(self.connection.as_mut().expect("connected above"))

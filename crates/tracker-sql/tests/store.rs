@@ -134,6 +134,42 @@ mod postgres {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn old_columns_are_widened_when_nobody_is_in_the_way_and_nobody_waits_for_that() {
+        let url = Postgres::shared().new_database();
+        let database = url.rsplit('/').next().expect("a name");
+        let old = r#"CREATE TABLE "Servers" (hostname VARCHAR(255) NOT NULL, deployment_id UUID NOT NULL, ip_address VARCHAR(255),
+            result VARCHAR(255), elapsed_seconds INTEGER, "createdAt" TIMESTAMPTZ NOT NULL, "updatedAt" TIMESTAMPTZ NOT NULL,
+            PRIMARY KEY (hostname, deployment_id)); CREATE VIEW failed AS SELECT result FROM "Servers";"#;
+        Postgres::shared().psql(database, old).expect("the old table");
+        let mut reporting = PgConnection::establish(&url).expect("a connection");
+        reporting.batch_execute(r#"BEGIN; SELECT count(*) FROM "Servers""#).expect("a reader that takes its time");
+        let store = open(&url, "only");
+        store.check().await.expect("it serves");
+        let narrow = || {
+            let query = "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns
+                WHERE table_name = 'Servers' AND data_type = 'character varying'";
+            Postgres::shared().psql(database, query).expect("a query")
+        };
+        assert_eq!(narrow(), "hostname ip_address result");
+        drop(reporting);
+        eventually("the columns are wide, but for that of the view", async || narrow() == "result").await;
+        eventually("the indexes are made", async || indexes(database) == ALL).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_schema_keeps_its_indexes() {
+        let url = Postgres::shared().new_database();
+        let database = url.rsplit('/').next().expect("a name");
+        open(&url, "only").check().await.expect("a database");
+        eventually("the indexes are made", async || indexes(database) == ALL).await;
+        let schema = r#"CREATE SCHEMA "Two"; ALTER DATABASE :"DBNAME" SET search_path = "Two", public"#;
+        Postgres::shared().psql(database, &schema.replace(":\"DBNAME\"", database)).expect("a second schema");
+        open(&url, "only").check().await.expect("a database");
+        let twice = ALL.split(' ').flat_map(|name| [name, name]).collect::<Vec<_>>().join(" ");
+        eventually("both have theirs", async || indexes(database) == twice).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn an_index_that_was_interrupted_is_made_anew() {
         let url = Postgres::shared().new_database();
         let database = url.rsplit('/').next().expect("a name");

@@ -27,24 +27,6 @@ CREATE TABLE IF NOT EXISTS "Servers" (
   PRIMARY KEY ("hostname", "deployment_id")
 );
 
--- What the service before this one made VARCHAR(255). TEXT is stored alike: no row is rewritten. A column that a view
--- uses keeps its type, and its limit.
-DO $$
-DECLARE
-  old RECORD;
-BEGIN
-  FOR old IN
-    SELECT table_name, column_name FROM information_schema.columns
-    WHERE table_schema = current_schema() AND table_name IN ('Deployments', 'Servers') AND data_type = 'character varying'
-  LOOP
-    BEGIN
-      EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT', old.table_name, old.column_name);
-    EXCEPTION WHEN feature_not_supported THEN
-      RAISE WARNING '%.% stays as it is: %', old.table_name, old.column_name, SQLERRM;
-    END;
-  END LOOP;
-END $$;
-
 CREATE TABLE IF NOT EXISTS "Logs" (
   "deployment_id" TEXT NOT NULL,
   "event_id" UUID NOT NULL,
@@ -71,4 +53,4 @@ CREATE TABLE IF NOT EXISTS "Replicas" (
   "seenAt" TIMESTAMPTZ NOT NULL
 );
 
--- The indexes are made while the service serves: crates/tracker-sql/src/indexes.rs.
+-- Wider columns and the indexes are made while the service serves: crates/tracker-sql/src/adoption.rs.

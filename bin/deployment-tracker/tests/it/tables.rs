@@ -168,6 +168,40 @@ fn ids_that_the_old_service_kept_in_capitals_are_found_and_stay() {
     assert_eq!(sqlite(&file, query), [] as [String; 0], "nothing was rewritten, nor added beside it");
 }
 
+#[test]
+fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("data.sqlite3");
+    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    for (id, engine) in
+        [("bbbbbbbb-0000-4000-8000-000000000001", "small"), ("BBBBBBBB-0000-4000-8000-000000000001", "capital")]
+    {
+        let row = format!(
+            r#"INSERT INTO "Deployments" (deployment_id, engine, "createdAt", "updatedAt")
+            VALUES ('{id}', '{engine}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00')"#
+        );
+        diesel::sql_query(row).execute(&mut connection).expect("written");
+    }
+    let server = serve_in(folder, json!({}), &[]);
+    let path = "/v1/deployments/bbbbbbbb-0000-4000-8000-000000000001";
+    assert_eq!(server.put(path, &json!({ "result": "success" })).status, 204);
+    assert_eq!(server.read(path)["engine"], json!("small"));
+    let query = r#"SELECT engine || coalesce(result, '') AS line FROM "Deployments" WHERE deployment_id LIKE 'bbbbbbbb%' ORDER BY 1"#;
+    assert_eq!(sqlite(&file, query), ["capital", "smallsuccess"]);
+}
+
+#[test]
+fn the_file_alone_is_whole_after_a_stop() {
+    let mut server = serve(json!({}));
+    let id = fill(&server);
+    server.signal("TERM");
+    assert!(server.ends_within(std::time::Duration::from_secs(10)).success());
+    let copy = server.folder.path().join("copy.sqlite3");
+    fs::copy(server.folder.path().join("data.sqlite3"), &copy).expect("a copy");
+    assert_eq!(sqlite(&copy, r#"SELECT deployment_id AS line FROM "Deployments""#), [id]);
+}
+
 /// Records something new and changes something old.
 fn writes_go_on(server: &Server) {
     let old = server.read("/v1/deployments?limit=1&offset=20")[0].clone();
