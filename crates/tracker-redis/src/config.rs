@@ -145,6 +145,8 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 pub enum ConfigError {
     #[error("`redis.{0}` must not be empty; leave it out for its default")]
     Empty(&'static str),
+    #[error("`redis.host` must be a name or an address, not a URL; user, password and port have keys of their own")]
+    Host,
     #[error("`redis.port` must not be 0; leave it out for 6379")]
     Port,
     #[error("`redis.key` must have at most {MAX_KEY} bytes")]
@@ -165,6 +167,9 @@ impl RedisConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.path.is_none() && self.host.trim().is_empty() {
             return Err(ConfigError::Empty("host"));
+        }
+        if self.host.contains(['/', '@']) {
+            return Err(ConfigError::Host);
         }
         if self.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err(ConfigError::Empty("path"));
@@ -268,6 +273,7 @@ mod tests {
     fn what_cannot_work_is_refused() {
         for (json, error) in [
             (r#"{"host":""}"#, ConfigError::Empty("host")),
+            (r#"{"host":"redis://:secret@h"}"#, ConfigError::Host),
             (r#"{"path":""}"#, ConfigError::Empty("path")),
             (r#"{"port":0}"#, ConfigError::Port),
             (r#"{"key":""}"#, ConfigError::Empty("key")),

@@ -1,5 +1,8 @@
 //! Configurations without their secrets.
 
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
@@ -19,56 +22,44 @@ const SECRETS: [&str; 12] = [
     "pfx",
 ];
 
-/// `value` with every secret replaced: all that stands under a name that says so, and the credentials inside URLs.
+/// `value` with every secret replaced: all that stands under a name that says so, and in texts what follows such a name,
+/// the credentials of URLs, and keys in PEM.
 pub fn redact(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let redacted = members.iter().map(|(name, value)| {
-                let value = if is_secret(name) && !value.is_null() { Value::from(REDACTED) } else { redact(value) };
-                (name.clone(), value)
+                let is_secret = is_secret(name) && !value.is_null() || name == "auth" && value.is_string();
+                (name.clone(), if is_secret { REDACTED.into() } else { redact(value) })
             });
             Value::Object(redacted.collect())
         }
         Value::Array(values) => values.iter().map(redact).collect(),
-        // A key in PEM, under whatever name.
-        Value::String(text) if text.contains("PRIVATE KEY-----") => REDACTED.into(),
-        Value::String(text) => Value::from(redact_url(text)),
+        Value::String(text) => redact_text(text).into(),
         other => other.clone(),
     }
 }
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase().replace(['_', '-'], "");
-    SECRETS.iter().any(|secret| name.contains(secret))
+    name == "pass" || SECRETS.iter().any(|secret| name.contains(secret))
 }
 
-fn redact_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    // A password may have any character, and an `@` ends it only if it is the last one.
-    let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, rest)| (Some(before), rest));
-    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-    let mut redacted = format!("{scheme}://");
-    if let Some(credentials) = credentials {
-        let user = credentials.split(':').next().unwrap_or_default();
-        redacted.push_str(user);
-        if credentials.contains(':') {
-            redacted.push_str(&format!(":{REDACTED}"));
-        }
-        redacted.push('@');
+fn redact_text(text: &str) -> String {
+    /// `name=value`, as in queries of URLs and in connection strings.
+    static PAIR: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"([\w-]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s?&;#]*)"#).expect("a regular expression"));
+    /// `scheme://user:password@`. A password may have any character, and an `@` ends it only if it is the last one.
+    static CREDENTIALS: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?[^\s/?#:@\[]*:)\S*@").expect("a regular expression")
+    });
+    if text.contains("PRIVATE KEY-----") {
+        return REDACTED.into();
     }
-    redacted.push_str(place);
-    if let Some(query) = query {
-        let members: Vec<_> = query
-            .split('&')
-            .map(|member| match member.split_once('=') {
-                Some((name, _)) if is_secret(name) => format!("{name}={REDACTED}"),
-                _ => member.to_owned(),
-            })
-            .collect();
-        redacted.push('?');
-        redacted.push_str(&members.join("&"));
-    }
-    redacted
+    let text = PAIR.replace_all(text, |pair: &Captures| {
+        let value = if is_secret(&pair[1]) { REDACTED } else { &pair[3] };
+        format!("{}{}{value}", &pair[1], &pair[2])
+    });
+    CREDENTIALS.replace_all(&text, format!("${{1}}{REDACTED}@")).into_owned()
 }
 
 #[cfg(test)]
@@ -84,12 +75,19 @@ mod tests {
                 "tls": {"key": "-----BEGIN PRIVATE KEY-----\nx", "ca": "x"}, "auth_pass": "x", "API-Key": "x"},
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
             "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
+            "pass": "x", "auth_": {"auth": "x"}, "a": "postgres://h:1/x?user=u&password=top@secret&x=1", "b": "host=h password='a b' x=1",
+            "c": "postgres:me:hunter2@h/x", "d": "jdbc:x://h;Pwd=x;y=1", "e": "https://h/#access_token=x",
+            "f": "http://u:p@h, http://v:q@i/", "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
         let expected = json!({
             "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED,
                 "tls": {"key": REDACTED, "ca": "x"}, "auth_pass": REDACTED, "API-Key": REDACTED},
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
             "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
+            "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:1/x?user=u&password=[REDACTED]&x=1",
+            "b": "host=h password=[REDACTED] x=1", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED];y=1",
+            "e": "https://h/#access_token=[REDACTED]", "f": "http://u:[REDACTED]@h, http://v:[REDACTED]@i/",
+            "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
         assert_eq!(redact(&given), expected);
     }

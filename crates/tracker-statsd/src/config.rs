@@ -50,7 +50,7 @@ pub enum Names {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
-    #[error("`statsd.host` must not be empty; leave it out for 127.0.0.1")]
+    #[error("`statsd.host` must be a name or an address, not empty nor a URL; leave it out for 127.0.0.1")]
     Host,
     #[error("`statsd.port` must not be 0; leave it out for 8125")]
     Port,
@@ -64,7 +64,7 @@ impl StatsdConfig {
     /// # Errors
     /// [`ConfigError`] that names the key and says what would be right.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.host.trim().is_empty() {
+        if self.host.trim().is_empty() || self.host.contains(['/', '@']) {
             return Err(ConfigError::Host);
         }
         if self.port == 0 {
@@ -104,6 +104,7 @@ mod tests {
             config.check()
         };
         assert_eq!(with(|config| config.host = " ".into()), Err(ConfigError::Host));
+        assert_eq!(with(|config| config.host = "udp://u:p@h".into()), Err(ConfigError::Host));
         assert_eq!(with(|config| config.port = 0), Err(ConfigError::Port));
         assert_eq!(with(|config| config.prefix = "p".repeat(256)), Err(ConfigError::Affix("prefix")));
         assert_eq!(with(|config| config.suffix = "s".repeat(256)), Err(ConfigError::Affix("suffix")));
