@@ -1,5 +1,6 @@
 //! The configuration: defaults, then a file, then the environment.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -176,10 +177,12 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Wrong(format!("configuration: cannot read {}: {error}; give an existing file to --config", path.display()))
         })?;
+        // Editors on Windows begin a file with a mark.
+        let text = text.trim_start_matches('\u{feff}');
         figment = if path.extension().is_some_and(|extension| extension == "toml") {
-            figment.merge(Toml::string(&text))
+            figment.merge(Toml::string(text))
         } else {
-            figment.merge(Json::string(&text))
+            figment.merge(Json::string(text))
         };
     }
     for (key, value) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
@@ -192,7 +195,9 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
     let wrong = |error: figment::Error| explain(&error, file);
     let given: Value = figment.extract().map_err(wrong)?;
     let mut ours = given.clone();
-    let mut notes = old_config::translate(&mut ours, std::env::var("NODE_ENV").ok().as_deref())?;
+    let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
+    let environment = environment.map_err(|_| Wrong::new("NODE_ENV", "is not UTF-8"))?;
+    let mut notes = old_config::translate(&mut ours, environment.as_deref())?;
     if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
         notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
     }
@@ -214,7 +219,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
             format!("must be {}, not {}", in_words(wanted), kind_of(found))
         }
-        other => other.to_string().replace('\n', " "),
+        other => without_values(&other.to_string()),
     };
     let variable = format!("{PREFIX}{}", path.join("__").to_uppercase());
     let place = match file {
@@ -226,6 +231,18 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         return Wrong(format!("configuration: {problem}{place}"));
     }
     Wrong::new(&path.join("."), format_args!("{problem}{place}"))
+}
+
+/// The message of a parser, without the line of the file that some quote, and the value that others do.
+fn without_values(message: &str) -> String {
+    let is_quoted =
+        |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    let lines: Vec<_> = message.lines().filter(|line| !is_quoted(line)).collect();
+    let line = lines.join(" ");
+    match line.rsplit_once(", expected ") {
+        Some((found, wanted)) if found.starts_with("invalid ") => format!("{wanted} is wanted"),
+        _ => line,
+    }
 }
 
 /// What serde wants, in words for people.

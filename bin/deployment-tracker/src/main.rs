@@ -109,7 +109,7 @@ async fn serve(Loaded { config, given, notes }: Loaded) -> anyhow::Result<()> {
     let early = tracker.clone();
     tokio::spawn(async move {
         if early.ready().await.is_err() {
-            log::warn!("the database is not available: reports are answered 503 until it is");
+            log::warn!("reports are answered 503 until the database is available");
         }
     });
 

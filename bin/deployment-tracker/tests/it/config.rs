@@ -92,6 +92,24 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
 }
 
 #[test]
+fn a_mistake_is_told_without_the_secret_beside_it() {
+    for (name, text) in [
+        ("tracker.toml", "[redis]\npassword = hunter2\n"),
+        ("tracker.toml", "[redis]\npassword = \"hunter2\n"),
+        ("tracker.json", r#"{"redis":{"password":"hunter2",}}"#),
+        ("tracker.json", r#"{"redis":"hunter2"}"#),
+        ("tracker.json", r#""hunter2""#),
+        ("tracker.json", r#"{"database":{"url":"postgres://me:100%hunter2@h/x"}}"#),
+        ("tracker.json", r#"{"redis":{"host":"redis://:hunter2@h"}}"#),
+    ] {
+        let output = run(&[(name, text)], &["--config", name], &[]);
+        let line = self::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}: {line}");
+        assert!(!line.contains("hunter2"), "{text}: {line}");
+    }
+}
+
+#[test]
 fn the_environment_overrides_the_file_and_the_file_the_defaults() {
     let file = r#"{"port":1234,"redis":{"host":"from-file","key":"k"}}"#;
     let files = [("tracker.json", file)];

@@ -1,0 +1,126 @@
+use super::*;
+
+fn read(given: Value, environment: Option<&str>) -> Result<(Value, Notes), String> {
+    let mut value = given;
+    let notes = translate(&mut value, environment).map_err(|wrong| wrong.to_string())?;
+    Ok((value, notes))
+}
+
+fn url(block: Value) -> Result<String, String> {
+    let (value, _) = read(json!({ "database": { "production": block } }), Some("production"))?;
+    Ok(value["database"]["url"].as_str().expect("a URL").to_owned())
+}
+
+#[test]
+fn a_block_becomes_a_url() {
+    for (block, expected) in [
+        (json!({ "dialect": "sqlite", "storage": "data.sqlite3" }), "sqlite:data.sqlite3"),
+        (json!({ "dialect": "sqlite", "storage": "/x/a b:c.db", "port": 1 }), "sqlite:/x/a b:c.db"),
+        (json!({ "dialect": "sqlite", "storage": "//x?mode=memory#" }), "sqlite:////x?mode=memory#"),
+        (json!({ "dialect": "sqlite", "storage": "file:x?mode=memory" }), "sqlite:./file:x?mode=memory"),
+        (json!({ "dialect": "postgres" }), "postgres://localhost"),
+        (
+            json!({ "dialect": "postgres", "host": "db.example.com", "port": "5433", "database": "a/b?c",
+                "username": "m@e", "password": "p:a/s@s%", "pool": { "max": 5 }, "logging": false }),
+            "postgres://m%40e:p%3Aa%2Fs%40s%25@db.example.com:5433/a%2Fb%3Fc",
+        ),
+        (
+            json!({ "dialect": "postgres", "host": "/run/postgresql", "username": "u", "password": 123456 }),
+            "postgres://u:123456@%2Frun%2Fpostgresql",
+        ),
+        (json!({ "dialect": "postgres", "host": "::1", "ssl": true }), "postgres://%3A%3A1?sslmode=require"),
+        (json!({ "dialect": "postgres", "host": "[::1]", "password": "p" }), "postgres://:p@%3A%3A1"),
+        (
+            json!({ "dialect": "postgres", "host": null, "dialectOptions": { "ssl": { "rejectUnauthorized": false } } }),
+            "postgres://localhost?sslmode=require",
+        ),
+    ] {
+        assert_eq!(url(block.clone()).as_deref(), Ok(expected), "{block}");
+    }
+}
+
+#[test]
+fn what_would_change_the_records_is_refused_by_its_key() {
+    for (block, option) in [
+        (json!({ "dialect": 5 }), "dialect"),
+        (json!({ "dialect": "mssql" }), "dialect"),
+        (json!({ "dialect": "sqlite" }), "storage"),
+        (json!({ "dialect": "sqlite", "storage": ":memory:" }), "storage"),
+        (json!({ "dialect": "postgres", "port": "x" }), "port"),
+        (json!({ "dialect": "postgres", "host": ["a"] }), "host"),
+        (json!({ "dialect": "postgres", "schema": "s" }), "schema"),
+        (json!({ "dialect": "postgres", "use_env_variable": "DATABASE_URL" }), "use_env_variable"),
+        (json!({ "dialect": "postgres", "ssl": { "require": false } }), "ssl"),
+        (json!({ "dialect": "postgres", "define": { "underscored": true } }), "define"),
+        (json!({ "dialect": "postgres", "replication": {} }), "replication"),
+        (json!({ "dialect": "postgres", "quoteIdentifiers": false }), "quoteIdentifiers"),
+        (json!({ "dialect": "postgres", "dialectOptions": { "ssl": { "ca": "x" } } }), "dialectOptions.ssl"),
+    ] {
+        let error = url(block.clone()).expect_err("refused");
+        assert!(error.contains(&format!("`database.production.{option}`")), "{block}: {error}");
+    }
+    for (given, key) in [
+        (json!({ "redis": { "tls": {} } }), "redis.tls"),
+        (json!({ "redis": { "sentinels": [{ "host": "a" }], "name": "m" } }), "redis.sentinels"),
+        (json!({ "redis": { "keyPrefix": 5 } }), "redis.keyPrefix"),
+        (json!({ "redis": { "connectTimeout": "soon" } }), "redis.connectTimeout"),
+        (json!({ "statsd": { "mock": 1 } }), "statsd.mock"),
+        (json!({ "database": { "test": { "dialect": "sqlite" } } }), "database.development"),
+    ] {
+        let error = read(given, None).expect_err("refused");
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+}
+
+#[test]
+fn a_configuration_of_ours_is_left_as_it_is() {
+    let ours = json!({ "host": "::1", "port": 1, "database": { "url": "data.sqlite3", "logs": true },
+        "redis": { "host": "h", "key": "k", "timeout_millis": 5 }, "statsd": { "prefix": "p" }, "prot": 1 });
+    let (value, notes) = read(ours.clone(), Some("production")).expect("a configuration");
+    assert_eq!(value, ours);
+    assert!(notes.understood.is_empty() && notes.ignored.is_empty(), "{notes:?}");
+}
+
+#[test]
+fn clients_options_get_our_names_and_the_rest_is_told() {
+    let given = json!({
+        "port": "8080", "comment": "x", "shutdown_seconds": null,
+        "redis": { "host": "h", "port": "6380", "keyPrefix": "old:", "connectTimeout": "500", "family": 4,
+            "retryStrategy": null, "tls": null },
+        "statsd": { "host": "s", "prefix": "p.", "suffix": ".x", "cacheDns": true, "mock": false, "port": 8125.0 },
+        "database": { "development": { "dialect": "sqlite", "storage": "d", "logging": false },
+            "test": null, "staging": 5, "logs": true },
+    });
+    let (mut value, notes) = read(given, None).expect("a configuration");
+    let host = value.as_object_mut().and_then(|top| top.remove("host")).expect("it is put in");
+    assert!(host == json!("::") || host == json!("0.0.0.0"), "{host}");
+    let expected = json!({
+        "port": 8080, "redis": { "host": "h", "port": 6380, "key": "old:logstash", "connect_timeout_millis": 500 },
+        "statsd": { "host": "s", "prefix": "p.", "suffix": ".x", "port": 8125 },
+        "database": { "url": "sqlite:d", "logs": true },
+    });
+    assert_eq!(value, expected);
+    let keys = |notes: &[String]| {
+        notes.iter().map(|note| note.split('`').nth(1).expect("a key").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&notes.understood), ["redis.connectTimeout", "redis.keyPrefix", "database.development", "host"]);
+    assert_eq!(
+        keys(&notes.ignored),
+        ["redis.family", "statsd.cacheDns", "database.staging", "database.development.logging", "comment"]
+    );
+}
+
+#[test]
+fn an_empty_node_env_is_none() {
+    let block = json!({ "dialect": "sqlite", "storage": "d" });
+    let (value, _) = read(json!({ "database": { "development": block } }), Some("")).expect("a configuration");
+    assert_eq!(value["database"]["url"], json!("sqlite:d"));
+}
+
+#[test]
+fn a_url_from_elsewhere_goes_before_the_blocks() {
+    let given = json!({ "database": { "url": "x.sqlite3", "development": { "dialect": "mssql" } } });
+    let (value, notes) = read(given, Some("production")).expect("a configuration");
+    assert_eq!(value["database"], json!({ "url": "x.sqlite3" }));
+    assert_eq!(notes.ignored.len(), 1, "{notes:?}");
+}
