@@ -19,5 +19,5 @@ pub fn rfc3339(time: &Timestamp) -> String {
 
 /// For `#[serde(serialize_with)]`: [`rfc3339`].
 pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&time.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    serializer.serialize_str(&rfc3339(time))
 }

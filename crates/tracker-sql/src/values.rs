@@ -27,6 +27,7 @@ pub struct Time(pub DateTime<Utc>);
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use chrono::NaiveDateTime;
+    use tracker_core::time;
     use diesel::sql_types::Text;
     use diesel::sqlite::{Sqlite, SqliteValue};
 
@@ -54,7 +55,11 @@ mod sqlite {
 
     impl ToSql<SqlTime, Sqlite> for Time {
         fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-            out.set_value(self.0.format("%Y-%m-%d %H:%M:%S%.3f +00:00").to_string());
+            // RFC 3339 with other separators: writing it by a format costs five times as much.
+            let mut text = time::rfc3339(&self.0);
+            text.replace_range(10..11, " ");
+            text.replace_range(text.len() - 1.., " +00:00");
+            out.set_value(text);
             Ok(IsNull::No)
         }
     }
