@@ -20,6 +20,9 @@ use tracker_sql::SqlStore;
 
 use crate::config::{Loaded, Wrong};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Records deployments in SQL, forwards them to Logstash through Redis and counts them in StatsD.
 ///
 /// Configuration: defaults, then a file, then environment variables such as DEPLOYMENT_TRACKER_PORT or
