@@ -1,22 +1,25 @@
 //! What only PostgreSQL does its way.
 
 use diesel::connection::{Connection as _, SimpleConnection};
-use diesel::dsl::{Eq, EqAny};
+use diesel::dsl::Eq;
 use diesel::pg::sql_types::Array;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
-use uuid::Uuid;
+use tracker_core::{Backlog, ServerKey};
 
 use crate::error::Error;
-use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
-use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
+use crate::rows::ServerRow;
+use crate::schema::{SqlUuid, logs, servers};
 use crate::values::Id;
 
 #[path = "queries.rs"]
 pub mod queries;
+#[path = "replicated.rs"]
+mod replicated;
+
+pub use replicated::{close, commit, find, is, is_any};
 
 pub type Connection = PgConnection;
 
@@ -58,12 +61,6 @@ const TAKE_OVER: &str = r#"
 /// The number of the advisory lock that lets one of several starting replicas migrate at a time.
 const MIGRATION_LOCK: &str = "2015070717";
 
-/// How often a group is decided anew because another replica was faster.
-const ATTEMPTS: usize = 5;
-
-/// Rows in one statement: PostgreSQL takes 65,535 values, and the widest row has 14.
-const ROWS: usize = 4_000;
-
 /// Connects. A connection whose other side is gone is noticed within half a minute, a statement ends within five
 /// seconds, whatever the URL does not say otherwise.
 pub fn connect(url: &str) -> Result<Connection, Error> {
@@ -98,50 +95,6 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     migrated
 }
 
-/// A server keeps everything in one place.
-#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
-pub fn close(_: &mut Connection) -> Result<(), Error> {
-    Ok(())
-}
-
-/// Whether `column` has the id.
-pub fn is<C>(column: C, id: Uuid) -> Eq<C, Id>
-where
-    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
-{
-    column.eq(Id(id))
-}
-
-/// Whether `column` has one of the ids.
-pub fn is_any<C>(column: C, ids: &[Uuid]) -> EqAny<C, Vec<Id>>
-where
-    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
-{
-    column.eq_any(ids.iter().copied().map(Id).collect::<Vec<_>>())
-}
-
-/// The record of a deployment.
-pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
-    deployments::table.find(Id(id)).first(connection).optional()
-}
-
-pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
-    let mut attempts = 1;
-    loop {
-        let mut is_decided = false;
-        let committed = connection.transaction(|connection| {
-            let mut decision = group.decide(read(connection, group)?);
-            write(connection, owner, &mut decision)?;
-            is_decided = true;
-            Ok(decision)
-        });
-        match committed.map_err(|error: Error| error.of_transaction(is_decided)) {
-            Err(error) if error.is_race() && attempts < ATTEMPTS => attempts += 1,
-            committed => return committed,
-        }
-    }
-}
-
 /// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
 pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
     diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
@@ -152,119 +105,35 @@ pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Res
     queries::backlog(connection, owner, output)
 }
 
-/// Reads the records and locks them against other replicas, in the same order everywhere.
-fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
-    let mut records = Records::default();
-    let ids: Vec<_> = group.deployments().iter().map(|id| Id(id.0)).collect();
-    if !ids.is_empty() {
-        let rows = deployments::table
-            .filter(deployments::deployment_id.eq_any(ids))
-            .order(deployments::deployment_id)
-            .for_update()
-            .load::<DeploymentRow>(connection)?;
-        records.deployments.extend(rows.into_iter().map(Deployment::from));
-    }
-    let keys = group.servers();
-    if !keys.is_empty() {
-        let (hostnames, ids): (Vec<_>, Vec<_>) =
-            keys.iter().map(|key| (key.hostname.as_str(), Id(key.deployment_id.0))).unzip();
-        let rows = diesel::sql_query(
-            r#"SELECT s.*, s."createdAt" AS created_at, s."updatedAt" AS updated_at FROM "Servers" s JOIN unnest($1, $2) AS k(hostname, deployment_id)
-               ON s.hostname = k.hostname AND s.deployment_id = k.deployment_id
-               ORDER BY s.hostname, s.deployment_id FOR UPDATE OF s"#,
-        )
-        .bind::<Array<Text>, _>(hostnames)
-        .bind::<Array<SqlUuid>, _>(ids)
-        .load::<ServerRow>(connection)?;
-        records.servers.extend(rows.into_iter().map(Server::from));
-    }
-    let fleets: Vec<_> = group.fleets().iter().map(|id| Id(id.0)).collect();
-    if !fleets.is_empty() {
-        let rows = servers::table
-            .filter(servers::deployment_id.eq_any(fleets))
-            .order((servers::hostname, servers::deployment_id))
-            .for_update()
-            .load::<ServerRow>(connection)?;
-        records.servers.extend(rows.into_iter().map(Server::from));
-    }
-    Ok(records)
-}
-
-fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
-    let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
-    rows.sort_unstable_by_key(|row| row.deployment_id.0);
-    for rows in rows.chunks(ROWS) {
-        let inserted =
-            diesel::insert_into(deployments::table).values(rows).on_conflict_do_nothing().execute(connection)?;
-        race_unless(inserted == rows.len())?;
-    }
-    let rows: Vec<_> = decision.changed_deployments.iter().map(DeploymentRow::from).collect();
-    for rows in rows.chunks(ROWS) {
-        use deployments::*;
-        diesel::insert_into(table)
-            .values(rows)
-            .on_conflict(deployment_id)
-            .do_update()
-            .set((
-                engine.eq(excluded(engine)),
-                engine_version.eq(excluded(engine_version)),
-                host.eq(excluded(host)),
-                user.eq(excluded(user)),
-                environment.eq(excluded(environment)),
-                package.eq(excluded(package)),
-                package_url.eq(excluded(package_url)),
-                version.eq(excluded(version)),
-                arguments.eq(excluded(arguments)),
-                result.eq(excluded(result)),
-                elapsed_seconds.eq(excluded(elapsed_seconds)),
-                updated_at.eq(excluded(updated_at)),
-            ))
-            .execute(connection)?;
-    }
-    let mut new_servers: Vec<_> = decision.new_servers.iter().collect();
-    new_servers.sort_unstable_by_key(|server| (&server.hostname, server.deployment_id));
-    let rows: Vec<_> = new_servers.into_iter().map(ServerRow::from).collect();
-    for rows in rows.chunks(ROWS) {
-        let inserted = diesel::insert_into(servers::table).values(rows).on_conflict_do_nothing().execute(connection)?;
-        race_unless(inserted == rows.len())?;
-    }
-    let rows: Vec<_> = decision.changed_servers.iter().map(ServerRow::from).collect();
-    for rows in rows.chunks(ROWS) {
-        use servers::*;
-        diesel::insert_into(table)
-            .values(rows)
-            .on_conflict((hostname, deployment_id))
-            .do_update()
-            .set((
-                ip_address.eq(excluded(ip_address)),
-                result.eq(excluded(result)),
-                elapsed_seconds.eq(excluded(elapsed_seconds)),
-                updated_at.eq(excluded(updated_at)),
-            ))
-            .execute(connection)?;
-    }
-    let kept = decision.logs.iter().filter_map(|event| match &event.kind {
-        EventKind::Logged(batch) => Some(LogRow::of(batch)),
-        _ => None,
-    });
-    let rows: Vec<_> = kept.flatten().collect();
-    for rows in rows.chunks(ROWS) {
-        diesel::insert_into(logs::table).values(rows).on_conflict_do_nothing().execute(connection)?;
-    }
-    let rows = decision.owed.iter().map(|owed| OutboxRow::new(owed, owner)).collect::<Result<Vec<_>, _>>();
-    let rows = rows.map_err(Error::Content)?;
-    if !rows.is_empty() {
-        diesel::insert_into(outbox::table).values(rows).on_conflict_do_nothing().execute(connection)?;
-    }
-    for Settled { output, batches, outcome } in &decision.settled {
-        if queries::settle(connection, owner, output, batches)? < batches.len() {
-            decision.outcomes[*outcome] = Outcome::Unchanged;
-        }
-    }
+/// A row may be as large as anything that is taken.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+fn admit(_: &mut Connection, _: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Another replica has inserted the same record since it was read.
-fn race_unless(condition: bool) -> Result<(), Error> {
-    if condition { Ok(()) } else { Err(Error::Race) }
+/// What makes a row of the table the same.
+fn key<T: Table>(table: T) -> T::PrimaryKey {
+    table.primary_key()
+}
+
+/// Whether a row of `"Servers"` is about the host.
+pub fn is_about(hostname: &str) -> Eq<servers::hostname, &str> {
+    servers::hostname.eq(hostname)
+}
+
+/// Whether a row of `"Logs"` belongs to the deployment.
+pub fn belongs_to(deployment: &str) -> Eq<logs::deployment_id, &str> {
+    logs::deployment_id.eq(deployment)
+}
+
+/// The records with the keys, which are in ascending order, locked.
+fn locked(connection: &mut Connection, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, Error> {
+    let (hostnames, ids): (Vec<_>, Vec<_>) =
+        keys.iter().map(|key| (key.hostname.as_str(), Id(key.deployment_id.0))).unzip();
+    let query = diesel::sql_query(
+        r#"SELECT s.*, s."createdAt" AS created_at, s."updatedAt" AS updated_at FROM "Servers" s JOIN unnest($1, $2) AS k(hostname, deployment_id)
+           ON s.hostname = k.hostname AND s.deployment_id = k.deployment_id
+           ORDER BY s.hostname, s.deployment_id FOR UPDATE OF s"#,
+    );
+    Ok(query.bind::<Array<Text>, _>(hostnames).bind::<Array<SqlUuid>, _>(ids).load(connection)?)
 }

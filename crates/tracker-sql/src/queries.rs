@@ -13,7 +13,7 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
-use super::{BACKLOG, Connection, HOSTNAMES, find, is, is_any};
+use super::{BACKLOG, Connection, HOSTNAMES, belongs_to, find, is, is_about, is_any};
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlTime, deployments, logs, outbox, servers};
@@ -81,7 +81,7 @@ pub fn hostnames(connection: &mut Connection, page: Page) -> Result<Vec<Hostname
 
 pub fn servers(connection: &mut Connection, hostname: &Hostname, page: Page) -> Result<Vec<Server>, Error> {
     let rows = servers::table
-        .filter(servers::hostname.eq(hostname.as_str()))
+        .filter(is_about(hostname.as_str()))
         .order((servers::created_at.desc(), servers::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
@@ -91,7 +91,7 @@ pub fn servers(connection: &mut Connection, hostname: &Hostname, page: Page) -> 
 
 pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, Error> {
     let rows = logs::table
-        .filter(logs::deployment_id.eq(id.as_str()))
+        .filter(belongs_to(id.as_str()))
         .order(logs::event_id)
         .limit(page.limit.into())
         .offset(offset(page))

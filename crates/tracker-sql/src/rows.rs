@@ -12,6 +12,12 @@ use tracker_core::{
 use crate::schema::{deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod size;
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub use size::Size;
+
 type Text<'a> = Cow<'a, str>;
 
 #[derive(Debug, Insertable, Queryable, AsChangeset)]

@@ -76,6 +76,16 @@ where
     column.eq_any(small).or(column.eq_any(capitals))
 }
 
+/// Whether a row of `"Servers"` is about the host.
+pub fn is_about(hostname: &str) -> Eq<servers::hostname, &str> {
+    servers::hostname.eq(hostname)
+}
+
+/// Whether a row of `"Logs"` belongs to the deployment.
+pub fn belongs_to(deployment: &str) -> Eq<logs::deployment_id, &str> {
+    logs::deployment_id.eq(deployment)
+}
+
 /// The record of a deployment. Two look-ups in the index cost SQLite less than one of a list of two.
 pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
     let rows = deployments::table

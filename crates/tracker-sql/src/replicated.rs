@@ -1,0 +1,198 @@
+//! What is alike on the databases that several servers share. This file is compiled once for each, as `queries.rs` is.
+
+use diesel::connection::Connection as _;
+use diesel::dsl::{Eq, EqAny};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use tracker_core::{Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
+use uuid::Uuid;
+
+use super::{Connection, admit, excluded, key, locked, queries};
+use crate::error::Error;
+use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
+use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
+use crate::values::Id;
+
+/// How often a group is decided anew because another replica was faster.
+const ATTEMPTS: usize = 5;
+
+/// Rows in one statement: both take 65,535 values, and the widest row has 14.
+const ROWS: usize = 4_000;
+
+/// After how many bytes of rows a statement ends. MySQL takes 16 MiB or more in one, and the widest row that is no
+/// message has 0.4.
+const BYTES: usize = 2 << 20;
+
+/// A server keeps everything in one place.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn close(_: &mut Connection) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Whether `column` has the id.
+pub fn is<C>(column: C, id: Uuid) -> Eq<C, Id>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
+{
+    column.eq(Id(id))
+}
+
+/// Whether `column` has one of the ids.
+pub fn is_any<C>(column: C, ids: &[Uuid]) -> EqAny<C, Vec<Id>>
+where
+    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
+{
+    column.eq_any(ids.iter().copied().map(Id).collect::<Vec<_>>())
+}
+
+/// The record of a deployment.
+pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+    deployments::table.find(Id(id)).first(connection).optional()
+}
+
+pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
+    let mut attempts = 1;
+    loop {
+        let mut is_decided = false;
+        let committed = connection.transaction(|connection| {
+            let mut decision = group.decide(read(connection, group)?);
+            write(connection, owner, &mut decision)?;
+            is_decided = true;
+            Ok(decision)
+        });
+        match committed.map_err(|error: Error| error.of_transaction(is_decided)) {
+            Err(error) if error.is_race() && attempts < ATTEMPTS => attempts += 1,
+            committed => return committed,
+        }
+    }
+}
+
+/// Reads the records and locks them against other replicas, in the same order everywhere.
+fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
+    let mut records = Records::default();
+    let ids: Vec<_> = group.deployments().iter().map(|id| Id(id.0)).collect();
+    if !ids.is_empty() {
+        let rows = deployments::table
+            .filter(deployments::deployment_id.eq_any(ids))
+            .order(deployments::deployment_id)
+            .for_update()
+            .load::<DeploymentRow>(connection)?;
+        records.deployments.extend(rows.into_iter().map(Deployment::from));
+    }
+    let keys = group.servers();
+    if !keys.is_empty() {
+        records.servers.extend(locked(connection, &keys)?.into_iter().map(Server::from));
+    }
+    let fleets: Vec<_> = group.fleets().iter().map(|id| Id(id.0)).collect();
+    if !fleets.is_empty() {
+        let rows = servers::table
+            .filter(servers::deployment_id.eq_any(fleets))
+            .order((servers::hostname, servers::deployment_id))
+            .for_update()
+            .load::<ServerRow>(connection)?;
+        records.servers.extend(rows.into_iter().map(Server::from));
+    }
+    Ok(records)
+}
+
+fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
+    let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
+    rows.sort_unstable_by_key(|row| row.deployment_id.0);
+    for rows in parts(connection, &rows)? {
+        diesel::insert_into(deployments::table).values(rows).execute(connection).map_err(or_race)?;
+    }
+    let rows: Vec<_> = decision.changed_deployments.iter().map(DeploymentRow::from).collect();
+    for rows in parts(connection, &rows)? {
+        use deployments::*;
+        diesel::insert_into(table)
+            .values(rows)
+            .on_conflict(key(table))
+            .do_update()
+            .set((
+                engine.eq(excluded(engine)),
+                engine_version.eq(excluded(engine_version)),
+                host.eq(excluded(host)),
+                user.eq(excluded(user)),
+                environment.eq(excluded(environment)),
+                package.eq(excluded(package)),
+                package_url.eq(excluded(package_url)),
+                version.eq(excluded(version)),
+                arguments.eq(excluded(arguments)),
+                result.eq(excluded(result)),
+                elapsed_seconds.eq(excluded(elapsed_seconds)),
+                updated_at.eq(excluded(updated_at)),
+            ))
+            .execute(connection)?;
+    }
+    let mut new_servers: Vec<_> = decision.new_servers.iter().collect();
+    new_servers.sort_unstable_by_key(|server| (&server.hostname, server.deployment_id));
+    let rows: Vec<_> = new_servers.into_iter().map(ServerRow::from).collect();
+    for rows in parts(connection, &rows)? {
+        diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;
+    }
+    let rows: Vec<_> = decision.changed_servers.iter().map(ServerRow::from).collect();
+    for rows in parts(connection, &rows)? {
+        use servers::*;
+        diesel::insert_into(table)
+            .values(rows)
+            .on_conflict(key(table))
+            .do_update()
+            .set((
+                ip_address.eq(excluded(ip_address)),
+                result.eq(excluded(result)),
+                elapsed_seconds.eq(excluded(elapsed_seconds)),
+                updated_at.eq(excluded(updated_at)),
+            ))
+            .execute(connection)?;
+    }
+    let kept = decision.logs.iter().filter_map(|event| match &event.kind {
+        EventKind::Logged(batch) => Some(LogRow::of(batch)),
+        _ => None,
+    });
+    let rows: Vec<_> = kept.flatten().collect();
+    for rows in parts(connection, &rows)? {
+        diesel::insert_into(logs::table).values(rows).on_conflict(key(logs::table)).do_nothing().execute(connection)?;
+    }
+    let rows = decision.owed.iter().map(|owed| OutboxRow::new(owed, owner)).collect::<Result<Vec<_>, _>>();
+    let rows = rows.map_err(Error::Content)?;
+    for rows in parts(connection, &rows)? {
+        diesel::insert_into(outbox::table)
+            .values(rows)
+            .on_conflict(key(outbox::table))
+            .do_nothing()
+            .execute(connection)?;
+    }
+    for Settled { output, batches, outcome } in &decision.settled {
+        if queries::settle(connection, owner, output, batches)? < batches.len() {
+            decision.outcomes[*outcome] = Outcome::Unchanged;
+        }
+    }
+    Ok(())
+}
+
+/// Parts of `rows` that each fit into a statement.
+fn parts<'a, T: Size>(
+    connection: &mut Connection,
+    rows: &'a [T],
+) -> Result<impl Iterator<Item = &'a [T]> + use<'a, T>, Error> {
+    if let Some(size) = rows.iter().map(Size::size).filter(|size| *size > BYTES).max() {
+        admit(connection, size)?;
+    }
+    let (mut count, mut bytes) = (0, 0);
+    Ok(rows.chunk_by(move |row, _| {
+        (count, bytes) = (count + 1, bytes + row.size());
+        let is_open = count < ROWS && bytes < BYTES;
+        if !is_open {
+            (count, bytes) = (0, 0);
+        }
+        is_open
+    }))
+}
+
+/// A duplicate is a record that another replica has inserted since it was read.
+fn or_race(error: QueryError) -> Error {
+    match error {
+        QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Error::Race,
+        error => Error::Query(error),
+    }
+}
