@@ -74,11 +74,12 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL. Default: `data.sqlite3`.
+    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL, `mysql://…` likewise for
+    /// MariaDB and MySQL. Default: `data.sqlite3`.
     pub url: String,
     /// Whether log messages are kept in the database. Default: on without a `redis` section, off with one.
     pub logs: Option<bool>,
-    /// The name of this server among those on one PostgreSQL. It must be its own, and the same after a restart.
+    /// The name of this server among those on one database server. It must be its own, and the same after a restart.
     /// Default: the machine's name and the address, such as `web01/127.0.0.1:8080`.
     pub replica: Option<String>,
 }

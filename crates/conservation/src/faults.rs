@@ -18,13 +18,13 @@ pub enum Fault {
     RedisConnectionsCut,
     RedisOutOfMemory,
     RedisForbidsPushes,
-    PostgresStopped,
-    PostgresFrozen,
+    DatabaseStopped,
+    DatabaseFrozen,
     DiskFull,
 }
 
 use Fault::{
-    DiskFull, PostgresFrozen, PostgresStopped, RedisConnectionsCut, RedisForbidsPushes, RedisFrozen, RedisKilled,
+    DatabaseFrozen, DatabaseStopped, DiskFull, RedisConnectionsCut, RedisForbidsPushes, RedisFrozen, RedisKilled,
     RedisOutOfMemory, ServerKilled, ServerTerminated,
 };
 
@@ -36,8 +36,8 @@ const ALL: [Fault; 10] = [
     RedisConnectionsCut,
     RedisOutOfMemory,
     RedisForbidsPushes,
-    PostgresStopped,
-    PostgresFrozen,
+    DatabaseStopped,
+    DatabaseFrozen,
     DiskFull,
 ];
 
@@ -95,7 +95,7 @@ impl Fault {
 
     fn is_possible(self, stack: &Stack) -> bool {
         match self {
-            PostgresStopped | PostgresFrozen => stack.postgres.is_some(),
+            DatabaseStopped | DatabaseFrozen => stack.database.is_some(),
             DiskFull => stack.disk.is_some(),
             _ => true,
         }
@@ -110,8 +110,8 @@ impl Fault {
             RedisConnectionsCut => drop(ask(stack, &["CLIENT", "KILL", "TYPE", "normal"])),
             RedisOutOfMemory => drop(ask(stack, &["CONFIG", "SET", "maxmemory", "1"])),
             RedisForbidsPushes => drop(ask(stack, &["ACL", "SETUSER", "default", "-rpush"])),
-            PostgresStopped => postgres(stack).stop(),
-            PostgresFrozen => postgres(stack).freeze(),
+            DatabaseStopped => database(stack).stop(),
+            DatabaseFrozen => database(stack).freeze(),
             DiskFull => stack.disk.as_ref().expect("it is possible").fill(),
         }
     }
@@ -123,8 +123,8 @@ impl Fault {
             RedisFrozen => stack.redis.thaw(),
             RedisOutOfMemory => drop(ask(stack, &["CONFIG", "SET", "maxmemory", "0"])),
             RedisForbidsPushes => drop(ask(stack, &["ACL", "SETUSER", "default", "+rpush"])),
-            PostgresStopped => postgres(stack).start(),
-            PostgresFrozen => postgres(stack).thaw(),
+            DatabaseStopped => database(stack).start(),
+            DatabaseFrozen => database(stack).thaw(),
             DiskFull => stack.disk.as_ref().expect("it is possible").free(),
         }
     }
@@ -134,6 +134,6 @@ fn ask(stack: &Stack, command: &[&str]) -> Value {
     stack.redis.command(command)
 }
 
-fn postgres(stack: &mut Stack) -> &mut test_servers::Postgres {
-    stack.postgres.as_mut().expect("it is possible")
+fn database(stack: &mut Stack) -> &mut dyn test_servers::Database {
+    stack.database.as_deref_mut().expect("it is possible")
 }

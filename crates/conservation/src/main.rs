@@ -28,8 +28,8 @@ use crate::ledger::Tally;
 use crate::oracle::{Outcome, Verdict};
 use crate::stack::{Setup, Stack, Store};
 
-/// How long what is owed may take to arrive when everything is whole again. On PostgreSQL a server that was killed is
-/// taken for gone after 15 s.
+/// How long what is owed may take to arrive when everything is whole again. On a database with several servers
+/// one that was killed is taken for gone after 15 s.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How many violations of a round are printed.
 const SHOWN: usize = 12;
@@ -74,8 +74,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let server = server.with_context(|| format!("no server at {}; build it", arguments.server.display()))?;
     let arguments = Arguments { server, ..arguments };
     let mut figures = Figures::open(&arguments)?;
-    let is_conserved =
-        if arguments.cases { cases::run(&arguments.server, &mut figures)? } else { rounds(&arguments, &mut figures)? };
+    let is_conserved = if arguments.cases {
+        cases::run(&arguments.server, arguments.store, &mut figures)?
+    } else {
+        rounds(&arguments, &mut figures)?
+    };
     Ok(if is_conserved { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -169,7 +172,7 @@ fn round(arguments: &Arguments, seed: u64) -> Round {
     // Short, so that answers of Redis are lost often.
     let setup = Setup { store: arguments.store, timeout_millis: 300, redis_delay: None };
     let mut stack = Stack::start(&arguments.server, &setup);
-    let has_disk = stack.disk.is_some() || arguments.store == Store::Postgres;
+    let has_disk = stack.disk.is_some() || arguments.store != Store::Sqlite;
     let (stop, port, engines_seed) = (AtomicBool::new(false), stack.server.port, rng.u64(..));
     let (injected, work) = thread::scope(|scope| {
         let end = End(&stop);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::{Postgres, Redis, Server, Statsd};
+use test_servers::{Database, Mariadb, Postgres, Redis, Server, Statsd};
 
 use crate::proxy;
 
@@ -19,6 +19,7 @@ const END: Duration = Duration::from_secs(15);
 pub enum Store {
     Sqlite,
     Postgres,
+    Mysql,
 }
 
 /// How a stack is made.
@@ -37,8 +38,9 @@ pub struct Stack {
     pub server: Server,
     pub redis: Redis,
     pub statsd: Statsd,
-    pub postgres: Option<Postgres>,
-    database: Option<String>,
+    /// The database's server, where it has one.
+    pub database: Option<Box<dyn Database>>,
+    url: Option<String>,
     pub disk: Option<Disk>,
     /// What should not have happened to the server.
     pub complaints: Vec<String>,
@@ -55,19 +57,22 @@ impl Stack {
             "redis": { "host": "127.0.0.1", "port": port, "timeout_millis": timeout_millis, "connect_timeout_millis": timeout_millis },
             "statsd": { "host": "127.0.0.1", "port": statsd.port, "prefix": "dt" },
         });
-        let postgres = (store == Store::Postgres).then(|| {
-            let mut postgres = Postgres::absent();
-            postgres.start();
-            postgres
+        let mut database: Option<Box<dyn Database>> = match store {
+            Store::Sqlite => None,
+            Store::Postgres => Some(Box::new(Postgres::absent())),
+            Store::Mysql => Some(Box::new(Mariadb::absent())),
+        };
+        let url = database.as_mut().map(|database| {
+            database.start();
+            database.new_database()
         });
-        let database = postgres.as_ref().map(Postgres::new_database);
         let disk = if store == Store::Sqlite { Disk::mount() } else { None };
         let file = disk.as_ref().map(|disk| disk.folder.path().join("data.sqlite3").display().to_string());
-        if let Some(url) = database.as_ref().or(file.as_ref()) {
+        if let Some(url) = url.as_ref().or(file.as_ref()) {
             config["database"] = json!({ "url": url });
         }
         let server = Server::start(binary, config);
-        Self { server, redis, statsd, postgres, database, disk, complaints: Vec::new(), kills: 0 }
+        Self { server, redis, statsd, database, url, disk, complaints: Vec::new(), kills: 0 }
     }
 
     /// `kill -9`.
@@ -153,8 +158,8 @@ impl Stack {
 
     /// How many batches anybody owes, where the table can be looked into.
     fn owed(&self) -> Option<String> {
-        let (postgres, url) = (self.postgres.as_ref()?, self.database.as_ref()?);
-        Some(postgres.psql(url.rsplit('/').next()?, r#"SELECT count(*) FROM "Outbox""#).unwrap_or_else(|error| error))
+        let (database, url) = (self.database.as_ref()?, self.url.as_ref()?);
+        Some(database.query(url.rsplit('/').next()?, r#"SELECT count(*) FROM "Outbox""#).unwrap_or_else(|error| error))
     }
 }
 

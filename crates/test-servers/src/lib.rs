@@ -1,7 +1,10 @@
 //! Real servers for tests: each on a port and in a folder of its own, so that a test can kill, freeze and restart it.
 //! What goes wrong with them is a panic that says so: a test has nothing better to do with it.
 
+mod database;
 mod http;
+mod leash;
+mod mariadb;
 mod patience;
 mod postgres;
 mod process;
@@ -10,7 +13,9 @@ mod server;
 mod statsd;
 mod statsd_daemon;
 
+pub use database::Database;
 pub use http::{JSON, Response, exchange};
+pub use mariadb::Mariadb;
 pub use patience::{PATIENCE, eventually, within};
 pub use postgres::Postgres;
 pub use process::{free_port, signal};

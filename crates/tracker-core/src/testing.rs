@@ -185,6 +185,7 @@ pub async fn store_suite(store: &dyn Store) {
     assert!(store.lanes() > 0);
     deployments_are_recorded(store).await;
     servers_are_recorded(store).await;
+    hostnames_are_told_apart(store).await;
     a_group_commits_as_one(store).await;
     logs_are_kept(store).await;
     what_is_owed_is_kept_until_settled(store).await;
@@ -285,6 +286,30 @@ async fn servers_are_recorded(store: &dyn Store) {
     assert_eq!(order.len(), 4);
     assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
     assert_eq!(store.servers(Hostname::stored("nobody".into()), ALL).await.expect("a query"), []);
+}
+
+async fn hostnames_are_told_apart(store: &dyn Store) {
+    let mut texts: Vec<_> =
+        ["k", "K", "k ", "k\t", "\u{212A}", "é", "e\u{301}", "k\"\\/\u{1}'`%_"].map(str::to_owned).into();
+    texts.extend(["d", "b", "e", "a", "c"].map(|last| "\u{1F600}".repeat(2_047) + last));
+    let id = new_id();
+    let changes: Vec<_> = texts
+        .iter()
+        .map(|text| Change::StartServer(server_report(id, &serde_json::json!({ "hostname": text }).to_string())))
+        .collect();
+    let recorded = commit(store, changes.clone()).await;
+    assert_eq!(recorded.outcomes, vec![Outcome::Recorded; texts.len()]);
+    let repeated = commit(store, changes).await;
+    assert_eq!(repeated.outcomes, vec![Outcome::Unchanged; texts.len()]);
+    let mut expected = texts.clone();
+    expected.sort_unstable_by(|a, b| b.cmp(a));
+    let mut hostnames = store.hostnames(ALL).await.expect("a query");
+    hostnames.retain(|hostname| texts.iter().any(|text| text == hostname.as_str()));
+    assert_eq!(hostnames.iter().map(Hostname::as_str).collect::<Vec<_>>(), expected);
+    for text in texts {
+        let servers = store.servers(Hostname::stored(text.clone()), ALL).await.expect("a query");
+        assert_eq!(servers.iter().map(|server| server.hostname.as_str()).collect::<Vec<_>>(), [text]);
+    }
 }
 
 async fn a_group_commits_as_one(store: &dyn Store) {

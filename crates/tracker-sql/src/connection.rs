@@ -10,13 +10,16 @@ use tracker_core::{
 
 use crate::error::Error;
 
-/// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL.
+/// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL, `mysql://…` or
+/// `mariadb://…` for MySQL and MariaDB.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// A file.
     Sqlite(String),
     /// A server.
     Postgres(String),
+    /// A server, MariaDB or MySQL.
+    Mysql(String),
 }
 
 impl DatabaseUrl {
@@ -27,10 +30,12 @@ impl DatabaseUrl {
     pub fn parse(url: &str) -> Result<Self, Error> {
         let parsed = match url.split_once(':') {
             Some(("postgres" | "postgresql", _)) => Self::Postgres(url.to_owned()),
+            Some(("mysql" | "mariadb", rest)) => Self::Mysql(format!("mysql:{rest}")),
             Some(("sqlite", path)) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned()),
             Some((scheme, rest)) if rest.starts_with("//") => {
                 let message = format!(
-                    "`{scheme}://` is no database that is known here; give a path, sqlite:PATH or postgres://USER@HOST/NAME"
+                    "`{scheme}://` is no database that is known here; give a path, sqlite:PATH, postgres://USER@HOST/NAME or \
+                     mysql://USER@HOST/NAME"
                 );
                 return Err(Error::Url(message));
             }
@@ -45,9 +50,13 @@ impl DatabaseUrl {
                     "SQLite's own notations are not taken, and what is in memory only would be lost; give a path";
                 return Err(Error::Url(message.into()));
             }
-            Self::Postgres(url) if !is_sound(url) => return Err(Error::Url(UNSOUND.into())),
+            Self::Postgres(url) | Self::Mysql(url) if !is_sound(url) => return Err(Error::Url(UNSOUND.into())),
             Self::Sqlite(_) if !cfg!(feature = "sqlite") => "sqlite",
             Self::Postgres(_) if !cfg!(feature = "postgres") => "postgres",
+            #[cfg(feature = "mysql")]
+            Self::Mysql(url) => return crate::mysql::admit_url(url).map(|()| parsed),
+            #[cfg(not(feature = "mysql"))]
+            Self::Mysql(_) => "mysql",
             _ => return Ok(parsed),
         };
         Err(Error::Url(format!("this build has no {feature}; build it with the cargo feature `{feature}`")))
@@ -55,7 +64,7 @@ impl DatabaseUrl {
 }
 
 /// What is wrong with a URL, without a word of it: there may be a password in any part.
-const UNSOUND: &str = "it is no URL such as postgres://USER:PASSWORD@HOST:5432/NAME; in its parts, write any of / ? # @ : % and \
+const UNSOUND: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of / ? # @ : % and \
                        white space as %2F %3F %23 %40 %3A %25 %20";
 
 /// Whether `url` has the parts of a URL, so that nobody who reads it takes a part of the password for something else.
@@ -81,15 +90,15 @@ fn is_sound(url: &str) -> bool {
 impl fmt::Display for DatabaseUrl {
     /// Where it is, without credentials and parameters.
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(formatter, "sqlite:{path}"),
-            Self::Postgres(url) => {
-                let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-                let place = place.split('?').next().unwrap_or_default();
-                write!(formatter, "postgres://{place}")
-            }
-        }
+        let (scheme, url) = match self {
+            Self::Sqlite(path) => return write!(formatter, "sqlite:{path}"),
+            Self::Postgres(url) => ("postgres", url),
+            Self::Mysql(url) => ("mysql", url),
+        };
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let place = place.split('?').next().unwrap_or_default();
+        write!(formatter, "{scheme}://{place}")
     }
 }
 
@@ -136,6 +145,8 @@ pub enum Connection {
     Sqlite(crate::sqlite::Connection),
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Connection),
+    #[cfg(feature = "mysql")]
+    Mysql(crate::mysql::Connection),
 }
 
 /// Calls the function of the database's own module.
@@ -146,6 +157,8 @@ macro_rules! on_each {
             Connection::Sqlite(connection) => crate::sqlite::$($function)::+(connection, $($argument),*),
             #[cfg(feature = "postgres")]
             Connection::Postgres(connection) => crate::postgres::$($function)::+(connection, $($argument),*),
+            #[cfg(feature = "mysql")]
+            Connection::Mysql(connection) => crate::mysql::$($function)::+(connection, $($argument),*),
         }
     };
 }
@@ -157,7 +170,9 @@ impl Connection {
             DatabaseUrl::Sqlite(path) => crate::sqlite::connect(path).map(Self::Sqlite),
             #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(url) => crate::postgres::connect(url).map(Self::Postgres),
-            #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+            #[cfg(feature = "mysql")]
+            DatabaseUrl::Mysql(url) => crate::mysql::connect(url).map(Self::Mysql),
+            #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
             other => Err(Error::Url(format!("this build cannot open {other}"))),
         }
     }

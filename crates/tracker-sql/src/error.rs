@@ -26,6 +26,14 @@ pub enum Error {
     /// A row holds what nobody here has written.
     #[error("a row does not hold JSON")]
     Content(#[source] serde_json::Error),
+    /// A row is larger than what the server takes at once.
+    #[error("a row of {size} bytes is too large for the server's `max_allowed_packet` of {limit}; make that larger")]
+    TooLarge {
+        /// The row's.
+        size: usize,
+        /// The server's.
+        limit: usize,
+    },
     /// The answer to a commit was lost, or is that it failed: it may have been done.
     #[error("a commit failed")]
     Commit(#[source] QueryError),
@@ -48,7 +56,7 @@ impl From<QueryError> for Error {
 
 impl Error {
     /// Whether the same transaction, begun anew, may go through at once.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn is_race(&self) -> bool {
         match self {
             Self::Race => true,
@@ -61,7 +69,7 @@ impl Error {
 
     /// Whether the connection may be the reason.
     pub(crate) fn spoils_connection(&self) -> bool {
-        !matches!(self, Self::Content(_) | Self::Race | Self::Query(QueryError::NotFound))
+        !matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::Query(QueryError::NotFound))
     }
 
     /// Whether nothing was done, so that it may be tried again.
@@ -85,7 +93,7 @@ impl From<Error> for StoreError {
             return Self::Unknown(Box::new(error));
         }
         let rejects = match &error {
-            Error::Content(_) | Error::Query(QueryError::SerializationError(_)) => true,
+            Error::Content(_) | Error::TooLarge { .. } | Error::Query(QueryError::SerializationError(_)) => true,
             Error::Query(QueryError::DatabaseError(kind, about)) => {
                 matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
                     || [
@@ -94,6 +102,9 @@ impl From<Error> for StoreError {
                         "index row requires",
                         "invalid byte sequence",
                         "string or blob too big",
+                        "Data too long for column",
+                        "Incorrect string value",
+                        "Out of range value for column",
                     ]
                     .iter()
                     .any(|text| about.message().contains(text))

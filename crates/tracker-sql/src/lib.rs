@@ -1,4 +1,5 @@
-//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`) and PostgreSQL (feature `postgres`).
+//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`), PostgreSQL (feature `postgres`), and
+//! MariaDB or MySQL (feature `mysql`, off by default, with the client library of the system).
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -21,15 +22,17 @@
 //! # fn main() {}
 //! ```
 
-#![allow(clippy::duplicate_mod, reason = "queries.rs is compiled once for each database")]
+#![allow(clippy::duplicate_mod, reason = "queries.rs and replicated.rs are compiled once for each database")]
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-compile_error!("tracker-sql needs a database: turn on the feature `sqlite` or `postgres`");
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("tracker-sql needs a database: turn on the feature `sqlite`, `postgres` or `mysql`");
 
 #[cfg(feature = "postgres")]
 mod adoption;
 mod connection;
 mod error;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rows;

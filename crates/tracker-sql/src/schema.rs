@@ -1,17 +1,19 @@
-//! The tables, with types that both databases know.
+//! The tables, with types that every database knows.
 
 use diesel::query_builder::QueryId;
 use diesel::sql_types::SqlType;
 
-/// `UUID` on PostgreSQL, hyphenated text in lower case on SQLite.
+/// `UUID` on PostgreSQL, hyphenated text in lower case elsewhere.
 #[derive(SqlType, QueryId)]
 #[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 2950, array_oid = 2951)))]
+#[cfg_attr(feature = "mysql", diesel(mysql_type(name = "String")))]
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct SqlUuid;
 
-/// `TIMESTAMPTZ` on PostgreSQL, text such as `2015-07-07 17:34:12.075 +00:00` on SQLite, which sorts as text.
+/// `TIMESTAMPTZ` on PostgreSQL, `DATETIME(3)` in UTC on MySQL, text such as `2015-07-07 17:34:12.075 +00:00` on SQLite, which sorts as text.
 #[derive(SqlType, QueryId)]
 #[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 1184, array_oid = 1185)))]
+#[cfg_attr(feature = "mysql", diesel(mysql_type(name = "DateTime")))]
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct SqlTime;
 

@@ -33,7 +33,7 @@ impl SqlStore {
     /// Opens the database, and brings its tables up to date. A file must be usable now; a server may still be away,
     /// then every call fails with [`StoreError::Unavailable`] until it is there.
     ///
-    /// `replica` names this server among those on one PostgreSQL, the same name after a restart: what it owed before is
+    /// `replica` names this server among those on one database server, the same name after a restart: what it owed before is
     /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by the others.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl SqlStore {
     pub fn open(url: DatabaseUrl, replica: &str) -> Result<Self, Error> {
         let (writers, readers, owner) = match url {
             DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
-            DatabaseUrl::Postgres(_) => (4, 4, replica.into()),
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (4, 4, replica.into()),
         };
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
         let connector = Connector::new(url);

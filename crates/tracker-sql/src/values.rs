@@ -108,3 +108,39 @@ mod postgres {
         }
     }
 }
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use std::io::Write as _;
+
+    use chrono::NaiveDateTime;
+    use diesel::mysql::{Mysql, MysqlValue};
+    use diesel::sql_types::Datetime;
+
+    use super::*;
+
+    impl ToSql<SqlUuid, Mysql> for Id {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+            write!(out, "{}", self.0.as_hyphenated())?;
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<SqlUuid, Mysql> for Id {
+        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
+            Ok(Self(Uuid::try_parse_ascii(value.as_bytes())?))
+        }
+    }
+
+    impl ToSql<SqlTime, Mysql> for Time {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+            ToSql::<Datetime, Mysql>::to_sql(&self.0.naive_utc(), &mut out.reborrow())
+        }
+    }
+
+    impl FromSql<SqlTime, Mysql> for Time {
+        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
+            <NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(value).map(|time| Self(time.and_utc()))
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The stores against the suite, on a real file and a real PostgreSQL.
+//! The stores against the suite, on a real file, a real PostgreSQL and a real MariaDB.
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
@@ -35,47 +35,47 @@ mod sqlite {
     }
 }
 
-#[cfg(feature = "postgres")]
-mod postgres {
+#[cfg(not(feature = "mysql"))]
+#[test]
+fn a_database_that_is_not_built_in_is_refused_with_the_name_of_its_feature() {
+    let refused = tracker_sql::DatabaseUrl::parse("mariadb://me:secret@db/name").expect_err("it is not built in");
+    assert!(refused.to_string().contains("feature `mysql`"), "{refused}");
+}
+
+/// What holds for every database that several servers may share.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod shared {
     use std::sync::Arc;
 
-    use diesel::connection::SimpleConnection as _;
-    use diesel::{Connection as _, PgConnection};
-    use test_servers::Postgres;
-    use tracker_core::testing::{self, eventually, logged};
-    use tracker_core::{Batch, Change, Group, Owed, Store};
+    use test_servers::Database;
+    use tracker_core::testing::{deployment_report, eventually, logged, new_id};
+    use tracker_core::{Batch, Change, Group, Outcome, Owed, Page, Store as _};
     use tracker_sql::{DatabaseUrl, SqlStore};
     use uuid::Uuid;
 
-    fn open(url: &str, replica: &str) -> SqlStore {
+    pub fn open(url: &str, replica: &str) -> SqlStore {
         SqlStore::open(DatabaseUrl::parse(url).expect("a URL"), replica).expect("a store")
     }
 
-    async fn commit(store: &SqlStore, change: Change) {
+    pub async fn commit(store: &SqlStore, change: Change) {
         store.commit(0, Arc::new(Group::new(vec![change], Arc::new([])))).await.expect("a database");
     }
 
     /// Owes a new batch to the output `sink`; its id.
-    async fn owe(store: &SqlStore) -> Uuid {
+    pub async fn owe(store: &SqlStore) -> Uuid {
         let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
         commit(store, Change::Owe(Owed { output: "sink".into(), batch: batch.clone() })).await;
         batch.id
     }
 
     /// What is owed to the output `sink`: ids, and whether they were taken over.
-    async fn owed(store: &SqlStore) -> Vec<(Uuid, bool)> {
+    pub async fn owed(store: &SqlStore) -> Vec<(Uuid, bool)> {
         let owed = store.owed("sink", 10).await.expect("a query");
         owed.iter().map(|owed| (owed.batch.id, owed.is_taken_over)).collect()
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn postgresql_keeps_to_the_suite() {
-        testing::store_suite(&open(&Postgres::shared().new_database(), "only")).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
-        let url = Postgres::shared().new_database();
+    pub async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(server: &dyn Database) {
+        let url = server.new_database();
         let (first, second) = (open(&url, "first"), open(&url, "second"));
         let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0), "both are seen from here on");
@@ -89,17 +89,63 @@ mod postgres {
 
         let database = url.rsplit('/').next().expect("a name");
         let owner = format!(r#"(SELECT owner FROM "Outbox" WHERE batch_id = '{batch}')"#);
-        let age = format!(r#"UPDATE "Replicas" SET "seenAt" = now() - interval '1 min' WHERE replica = {owner}"#);
-        Postgres::shared().psql(database, &age).expect("the first was seen a minute ago");
+        let age = format!(r#"UPDATE "Replicas" SET "seenAt" = now() - interval '1' day WHERE replica = {owner}"#);
+        server.query(database, &age).expect("the first was seen a day ago");
         assert_eq!(messages(&second).await, 1, "what is new is left to a replica that may be starting");
-        let old = format!(r#"UPDATE "Outbox" SET "createdAt" = now() - interval '1 min' WHERE batch_id = '{batch}'"#);
-        Postgres::shared().psql(database, &old).expect("it is owed for a minute");
+        let old = format!(r#"UPDATE "Outbox" SET "createdAt" = now() - interval '1' day WHERE batch_id = '{batch}'"#);
+        server.query(database, &old).expect("it is owed for a day");
         eventually("the second takes over", async || messages(&second).await == 2).await;
         assert_eq!(owed(&second).await, [(batch, true), (own, false)]);
         assert_eq!(owed(&first).await, [], "a replica that comes back leaves alone what was taken over");
 
         commit(&second, Change::Settle { output: "sink".into(), batches: vec![batch, own] }).await;
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
+    }
+
+    pub async fn replicas_that_begin_together_record_the_same_reports_once(server: &dyn Database) {
+        let url = server.new_database();
+        let ids: Vec<_> = (0..20).map(|_| new_id()).collect();
+        let replica = async |number: usize| {
+            let store = open(&url, &format!("replica {number}"));
+            let mut recorded = 0;
+            for ids in ids.chunks(2) {
+                let starts = ids.iter().map(|&id| Change::StartDeployment(deployment_report(id, r#"{"engine":"e"}"#)));
+                let group = Arc::new(Group::new(starts.collect(), Arc::new([])));
+                let outcomes = store.commit(number % store.lanes(), group).await.expect("a database").outcomes;
+                recorded += outcomes.iter().filter(|outcome| **outcome == Outcome::Recorded).count();
+            }
+            recorded
+        };
+        let (a, b, c, d) = tokio::join!(replica(0), replica(1), replica(2), replica(3));
+        assert_eq!(a + b + c + d, ids.len());
+        let all = open(&url, "one more").deployments(Page { limit: 1000, offset: 0 }).await.expect("a query");
+        assert_eq!(all.len(), ids.len());
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use diesel::connection::SimpleConnection as _;
+    use diesel::{Connection as _, PgConnection};
+    use test_servers::{Database as _, Postgres};
+    use tracker_core::Store as _;
+    use tracker_core::testing::{self, eventually};
+
+    use super::shared::{self, open, owe, owed};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn postgresql_keeps_to_the_suite() {
+        testing::store_suite(&open(&Postgres::shared().new_database(), "only")).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
+        shared::what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(Postgres::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_begin_together_record_the_same_reports_once() {
+        shared::replicas_that_begin_together_record_the_same_reports_once(Postgres::shared()).await;
     }
 
     /// The names of the indexes of ours that can be used.
@@ -181,5 +227,105 @@ mod postgres {
         let store = open(&url, "only");
         store.check().await.expect("a database");
         eventually("the indexes are made", async || indexes(database) == ALL).await;
+    }
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use std::sync::Arc;
+
+    use diesel::connection::SimpleConnection as _;
+    use diesel::{Connection as _, MysqlConnection};
+    use test_servers::{Database as _, Mariadb};
+    use tracker_core::testing::{self, logged, new_id, server_report};
+    use tracker_core::{Change, Group, Outcome, Store as _, StoreError};
+    use tracker_sql::DatabaseUrl;
+
+    use super::shared::{self, open};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mariadb_keeps_to_the_suite() {
+        testing::store_suite(&open(&Mariadb::shared().new_database(), "only")).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
+        shared::what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(Mariadb::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_begin_together_record_the_same_reports_once() {
+        shared::replicas_that_begin_together_record_the_same_reports_once(Mariadb::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_report_waits_for_nobody_but_its_own_record() {
+        let url = Mariadb::shared().new_database();
+        let store = open(&url, "only");
+        let id = new_id();
+        let report = async |body: &str| {
+            let change = Change::StartServer(server_report(id, body));
+            store.commit(0, Arc::new(Group::new(vec![change], Arc::new([])))).await.map(|done| done.outcomes)
+        };
+        assert_eq!(report(r#"{"hostname":"a"}"#).await.expect("a database"), [Outcome::Recorded]);
+        assert_eq!(report(r#"{"hostname":"c"}"#).await.expect("a database"), [Outcome::Recorded]);
+        let mut other = MysqlConnection::establish(&url).expect("a connection");
+        let hold = "BEGIN; SELECT * FROM Servers WHERE hostname IN ('a', 'c') FOR UPDATE";
+        other.batch_execute(&format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {hold}")).expect("locks");
+        assert_eq!(report(r#"{"hostname":"b"}"#).await.expect("no lock"), [Outcome::Recorded]);
+        assert_eq!(report(r#"{"hostname":"b"}"#).await.expect("no lock"), [Outcome::Unchanged]);
+        assert!(matches!(report(r#"{"hostname":"a"}"#).await, Err(StoreError::Unavailable(_))), "the lock is there");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_record_different_servers_of_one_deployment_do_not_lock_each_other_out() {
+        let mut mariadb = Mariadb::absent();
+        mariadb.start();
+        let url = mariadb.new_database();
+        let ids: Vec<_> = (0..50).map(|_| new_id()).collect();
+        let replica = async |name: &str| {
+            let store = open(&url, name);
+            for round in 0..20 {
+                let body = format!(r#"{{"hostname":"{name} {round}"}}"#);
+                let starts = ids.iter().map(|&id| Change::StartServer(server_report(id, &body))).collect();
+                store.commit(0, Arc::new(Group::new(starts, Arc::new([])))).await.expect("a database");
+            }
+        };
+        tokio::join!(replica("a"), replica("b"), replica("c"), replica("d"));
+        let deadlocks = mariadb.query("test", "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").expect("a query");
+        assert_eq!(deadlocks, "Innodb_deadlocks\t0");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_too_large_for_the_server_is_refused_and_the_next_is_not() {
+        let store = open(&Mariadb::shared().new_database(), "only");
+        let keep = async |size: usize| {
+            let event = logged(&format!(r#"{{"message":"{}"}}"#, "x".repeat(size)));
+            let group = Group::new(vec![Change::KeepLogs(event)], Arc::new([]));
+            store.commit(0, Arc::new(group)).await.map(|done| done.outcomes)
+        };
+        let refused = keep(16 << 20).await.expect_err("more than `max_allowed_packet`");
+        assert!(matches!(refused, StoreError::Rejected(_)), "{refused:?}");
+        assert!(matches!(keep(200 << 20).await, Err(StoreError::Rejected(_))));
+        assert_eq!(keep(10 << 20).await.expect("it fits"), [Outcome::Recorded]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tls_is_never_left_out_in_silence() {
+        let url = Mariadb::shared().new_database();
+        let refused = DatabaseUrl::parse(&format!("{url}?ssl_mode=required")).expect_err("it would not be followed");
+        assert!(refused.to_string().contains("ssl_ca"), "{refused}");
+        let store = open(&format!("{url}?ssl_ca=/etc/ssl/certs/ca-certificates.crt"), "only");
+        let error = store.check().await.expect_err("the server has no certificate");
+        assert!(format!("{error:?}").contains("TLS"), "{error:?}");
+    }
+
+    #[test]
+    fn a_url_names_its_database_and_shows_no_password() {
+        let url = DatabaseUrl::parse("mariadb://me:secret@db:3307/name?unix_socket=/s").expect("a URL");
+        assert_eq!(url.to_string(), "mysql://db:3307/name");
+        for url in ["mysql://me@db", "mysql://me@db/", "mysql://me@db/?unix_socket=/s", "mysql:name"] {
+            assert!(DatabaseUrl::parse(url).is_err(), "{url}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{Postgres, Redis, Server, Statsd, eventually};
+use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually};
 
 use crate::support::{bare, fixture, full_start, new_id, serve_in};
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use test_servers::{Postgres, Redis, Statsd, eventually};
+use test_servers::{Database, Postgres, Redis, Statsd, eventually};
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve};
 
@@ -35,8 +35,17 @@ fn redis_config(redis: &Redis) -> Value {
 
 #[test]
 fn the_server_starts_without_postgresql_and_recovers_by_itself() {
-    let mut postgres = Postgres::absent();
-    let server = serve(json!({ "database": { "url": postgres.url("postgres") } }));
+    starts_without_the_database_and_recovers_by_itself(&mut Postgres::absent());
+}
+
+#[cfg(feature = "mysql")]
+#[test]
+fn the_server_starts_without_mariadb_and_recovers_by_itself() {
+    starts_without_the_database_and_recovers_by_itself(&mut test_servers::Mariadb::absent());
+}
+
+fn starts_without_the_database_and_recovers_by_itself(database: &mut dyn Database) {
+    let server = serve(json!({ "database": { "url": database.url(database.home()) } }));
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
     let refused = || {
@@ -58,14 +67,14 @@ fn the_server_starts_without_postgresql_and_recovers_by_itself() {
     };
     refused();
     assert_eq!(server.get("/config").status, 200, "what needs no database works");
-    postgres.start();
+    database.start();
     eventually("a start is recorded", || (server.post(&path, &full_start()).status == 201).then_some(()));
     assert_eq!(server.read("/v1/deployments").as_array().map(Vec::len), Some(1));
 
     let before = server.read(&path);
-    postgres.stop();
+    database.stop();
     refused();
-    postgres.start();
+    database.start();
     eventually("the record is back", || (server.get(&path).status == 200).then_some(()));
     let after = server.read(&path);
     assert!(after == before || after["result"] == json!("success"), "nothing is half done: {after}");
@@ -201,9 +210,19 @@ fn a_statsd_host_that_does_not_resolve_stops_nothing() {
 }
 
 #[test]
-fn replicas_that_start_together_share_one_database_and_one_redis() {
+fn replicas_that_start_together_share_one_postgresql_and_one_redis() {
+    replicas_share_one_database_and_one_redis(Postgres::shared());
+}
+
+#[cfg(feature = "mysql")]
+#[test]
+fn replicas_that_start_together_share_one_mariadb_and_one_redis() {
+    replicas_share_one_database_and_one_redis(test_servers::Mariadb::shared());
+}
+
+fn replicas_share_one_database_and_one_redis(database: &dyn Database) {
     let mut redis = Redis::start();
-    let url = Postgres::shared().new_database();
+    let url = database.new_database();
     let config = json!({ "database": { "url": url }, "redis": redis_config(&redis) });
     let ids: Vec<_> = (0..40).map(|_| new_id()).collect();
     // Engines retry, and not always at the same replica.

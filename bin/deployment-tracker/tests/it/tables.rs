@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{Postgres, Server};
+use test_servers::{Database as _, Postgres, Server};
 
 use crate::support::{fixture, full_start, is_time, new_id, on_each_store, serve, serve_in, with};
 
@@ -78,6 +78,40 @@ Servers|deployment_id|uuid
 Servers|elapsed_seconds|integer
 Servers|updatedAt|timestamp with time zone";
     assert_eq!(postgres.psql(database, query), Ok(expected.to_owned()));
+}
+
+#[cfg(feature = "mysql")]
+#[test]
+fn mariadb_has_the_tables_with_times_in_utc_and_room_for_whatever_is_taken() {
+    let mariadb = test_servers::Mariadb::shared();
+    let url = mariadb.new_database();
+    let database = url.rsplit('/').next().expect("a name");
+    let query = |query: &str| mariadb.query(database, query).expect(query);
+    let server = serve(json!({ "database": { "url": url.replace("mysql://", "mariadb://") } }));
+    let id = fill(&server);
+    let rows = r#"SELECT deployment_id, "user", result, elapsed_seconds, timediff(utc_timestamp(3), "createdAt") BETWEEN 0 AND '00:01'
+        FROM "Deployments""#;
+    assert_eq!(query(rows), format!("{id}\tcbaldauf\tsuccess\t234\t1"));
+    let rows = r#"SELECT hostname, deployment_id, ip_address IS NULL, "updatedAt" >= "createdAt" FROM "Servers""#;
+    assert_eq!(query(rows), format!("web\t{id}\t1\t1"));
+
+    let (text, arguments) = ("\u{1F600}".repeat(2_048), "\u{1F600}".repeat(65_536));
+    let mut members = full_start();
+    for (_, value) in members.as_object_mut().expect("members") {
+        *value = json!(text);
+    }
+    members["arguments"] = json!(arguments);
+    let path = format!("/v1/deployments/{}", new_id());
+    assert_eq!(server.post(&path, &members).status, 201);
+    assert_eq!(server.post(&path, &members).status, 201, "what was stored is what was sent");
+    let host = json!({ "hostname": text, "ip_address": text });
+    assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201);
+    assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201, "what was stored is what was sent");
+    let widest = r#"SELECT max(char_length(package_url)), max(char_length(arguments)) FROM "Deployments""#;
+    assert_eq!(query(widest), "2048\t65536");
+    let log = json!({ "message": "x".repeat(1_000_000) });
+    assert_eq!(server.post("/v1/deployments/any%20name/logs", &log).status, 201);
+    assert_eq!(server.read("/v1/deployments/any%20name/logs")[0]["message"], log["message"]);
 }
 
 /// The recorded answer, with times as we write them: RFC 3339 everywhere.

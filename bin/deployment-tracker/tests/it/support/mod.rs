@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{Postgres, Redis, Server, Statsd, eventually, statsd_sum};
+use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually, statsd_sum};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
 
@@ -47,6 +47,11 @@ pub fn on_each_store(test: impl Fn(Value)) {
     test(json!({}));
     eprintln!("on PostgreSQL:");
     test(json!({ "database": { "url": Postgres::shared().new_database() } }));
+    #[cfg(feature = "mysql")]
+    {
+        eprintln!("on MariaDB:");
+        test(json!({ "database": { "url": test_servers::Mariadb::shared().new_database() } }));
+    }
 }
 
 /// A server with a Redis and a StatsD of its own.

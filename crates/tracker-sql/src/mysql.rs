@@ -1,0 +1,191 @@
+//! What only MariaDB and MySQL do their way.
+
+use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::dsl::{DuplicatedKeys, sql};
+use diesel::expression::{SqlLiteral, TypedExpressionType};
+use diesel::mysql::Mysql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use tracker_core::{Backlog, ServerKey};
+
+use crate::error::Error;
+use crate::rows::ServerRow;
+use crate::schema::{logs, outbox, servers};
+use crate::values::Id;
+
+#[path = "queries.rs"]
+pub mod queries;
+#[path = "replicated.rs"]
+mod replicated;
+
+pub use replicated::{close, commit, find, is, is_any};
+
+pub type Connection = MysqlConnection;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/mysql");
+
+/// Distinct hostnames by one look-up in the index for each, however many rows a host has. The index is in the order of
+/// the hashes: all hostnames are sorted for each page.
+pub const HOSTNAMES: &str = "
+    SELECT s.hostname FROM (SELECT hostname_hash, max(createdAt) AS newest FROM Servers GROUP BY hostname_hash) h
+    JOIN Servers s ON s.hostname_hash = h.hostname_hash AND s.createdAt = h.newest
+    GROUP BY s.hostname ORDER BY s.hostname DESC LIMIT ? OFFSET ?";
+
+/// What is owed to an output, in figures.
+pub const BACKLOG: &str = "
+    SELECT CAST(coalesce(sum(messages), 0) AS SIGNED) AS messages, CAST(coalesce(sum(bytes), 0) AS SIGNED) AS bytes,
+           min(createdAt) AS oldest
+    FROM Outbox WHERE output = ? AND owner = ?";
+
+/// Forgets replicas that are long gone.
+const FORGET: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
+
+/// Says that a replica is there.
+const SEEN: &str = "
+    INSERT INTO Replicas (replica, seenAt) VALUES (?, utc_timestamp(3))
+    ON DUPLICATE KEY UPDATE seenAt = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, utc_timestamp(3), seenAt)";
+
+/// What has been owed for long by replicas that were not seen for long.
+const LEFT_BEHIND: &str = "
+    SELECT batch_id FROM Outbox o
+    WHERE output = ? AND owner <> ? AND createdAt < utc_timestamp(3) - INTERVAL 15 SECOND
+        AND NOT EXISTS (
+            SELECT 1 FROM Replicas r WHERE r.replica = o.owner AND r.seenAt > utc_timestamp(3) - INTERVAL 15 SECOND)
+    ORDER BY batch_id LIMIT 5000";
+
+/// The records of servers by their keys, through the primary key whatever the statistics say: what is read is locked.
+const LOCKED: &str = "
+    SELECT s.hostname, s.deployment_id, s.ip_address, s.result, s.elapsed_seconds,
+           s.createdAt AS created_at, s.updatedAt AS updated_at
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (
+        hostname TEXT CHARACTER SET utf8mb4 PATH '$[0]',
+        deployment_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$[1]')) k
+    STRAIGHT_JOIN Servers s FORCE INDEX (PRIMARY)
+        ON s.deployment_id = k.deployment_id AND s.hostname_hash = unhex(sha2(k.hostname, 256))
+    FOR UPDATE";
+
+/// Refuses a URL without a database, and one that asks for more than the client library does: MariaDB's passes over
+/// `ssl_mode` in silence.
+pub fn admit_url(url: &str) -> Result<(), Error> {
+    let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let name = place.split_once("://").and_then(|(_, place)| place.rsplit_once('/')).map_or("", |(_, name)| name);
+    if name.is_empty() {
+        return Err(Error::Url("the URL lacks the database's name; give mysql://USER@HOST/NAME".into()));
+    }
+    if parameters.contains("ssl_mode=") && !mysqlclient_sys::SUPPORTS_MYSQL_SSL_MODE {
+        let message = "`ssl_mode` is not known to MariaDB's client library, which this build has; give ssl_ca=FILE \
+                       instead: then only a server with a certificate from that authority is talked to";
+        return Err(Error::Url(message.into()));
+    }
+    Ok(())
+}
+
+/// Connects. With `ssl_ca` it is over TLS or not at all, which the client library leaves to the server.
+pub fn connect(url: &str) -> Result<Connection, Error> {
+    #[derive(QueryableByName)]
+    struct Status {
+        #[diesel(sql_type = Text, column_name = "Value")]
+        value: String,
+    }
+    let mut connection = MysqlConnection::establish(url).map_err(Error::Connect)?;
+    if url.contains("ssl_ca=") {
+        let cipher =
+            diesel::sql_query("SHOW SESSION STATUS LIKE 'Ssl_cipher'").get_result::<Status>(&mut connection)?;
+        if cipher.value.is_empty() {
+            return Err(Error::Connect(ConnectionError::BadConnection("the server does not speak TLS".into())));
+        }
+    }
+    Ok(connection)
+}
+
+/// Makes what a connection does independent of the server's settings, and bounds what it may wait for.
+pub fn bound(connection: &mut Connection) -> Result<(), Error> {
+    Ok(connection.batch_execute(
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00',
+             SESSION max_sort_length = 8192, SESSION innodb_lock_wait_timeout = 3, SESSION lock_wait_timeout = 3;
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+         SET SESSION /*M! max_statement_time = 5 */ /*!50708 max_execution_time = 5000 */",
+    )?)
+}
+
+pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    const LOCK: &str = "concat('deployment-tracker ', md5(database()))";
+    let locked = diesel::select(sql::<Nullable<Integer>>(&format!("get_lock({LOCK}, 60)")));
+    if locked.get_result::<Option<i32>>(connection)? != Some(1) {
+        return Err(Error::Overload("another server has been migrating the database for a minute"));
+    }
+    // Behind whoever holds a table for long, everybody else would queue up behind us: rather try again.
+    connection.batch_execute("SET SESSION lock_wait_timeout = 2")?;
+    let migrated = connection.run_pending_migrations(MIGRATIONS).map(drop).map_err(Error::Migrate);
+    connection.batch_execute(&format!("DO release_lock({LOCK})"))?;
+    migrated
+}
+
+/// Makes sure that the server takes a row of `size` bytes: at one that it finds too large it hangs up.
+fn admit(connection: &mut Connection, size: usize) -> Result<(), Error> {
+    let limit = diesel::select(sql::<BigInt>("@@max_allowed_packet")).get_result::<i64>(connection)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // Beside it are the other rows of the statement and the lengths of all values.
+    if size + (4 << 20) < limit { Ok(()) } else { Err(Error::TooLarge { size, limit }) }
+}
+
+/// What makes a row of the table the same: any of its keys, of which each has one.
+fn key<T>(_: T) -> DuplicatedKeys {
+    DuplicatedKeys
+}
+
+/// The value that a row would have been inserted with, had there not been one.
+fn excluded<C: Column>(_: C) -> SqlLiteral<C::SqlType>
+where
+    C::SqlType: TypedExpressionType,
+{
+    sql(&format!("values(`{}`)", C::NAME))
+}
+
+/// Whether a row of `Servers` is about the host.
+pub fn is_about(hostname: &str) -> Box<dyn BoxableExpression<servers::table, Mysql, SqlType = Bool> + '_> {
+    Box::new(sql::<Bool>("hostname_hash = unhex(sha2(").bind::<Text, _>(hostname).sql(", 256))"))
+}
+
+/// Whether a row of `Logs` belongs to the deployment.
+pub fn belongs_to(deployment: &str) -> Box<dyn BoxableExpression<logs::table, Mysql, SqlType = Bool> + '_> {
+    Box::new(sql::<Bool>("deployment_hash = unhex(sha2(").bind::<Text, _>(deployment).sql(", 256))"))
+}
+
+/// The records with the keys, which are in ascending order, locked.
+fn locked(connection: &mut Connection, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, Error> {
+    let keys: Vec<_> = keys.iter().map(|key| (key.hostname.as_str(), key.deployment_id.to_string())).collect();
+    let keys = serde_json::to_string(&keys).map_err(Error::Content)?;
+    Ok(diesel::sql_query(LOCKED).bind::<Text, _>(keys).load(connection)?)
+}
+
+/// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
+pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
+    #[derive(QueryableByName)]
+    #[diesel(table_name = outbox)]
+    struct Row {
+        batch_id: Id,
+    }
+    diesel::sql_query(FORGET).execute(connection)?;
+    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
+    let left_behind = |connection: &mut Connection, how: &str| -> QueryResult<Vec<Id>> {
+        let query = diesel::sql_query(format!("{LEFT_BEHIND} {how}")).bind::<Text, _>(output).bind::<Text, _>(owner);
+        Ok(query.load::<Row>(connection)?.into_iter().map(|row| row.batch_id).collect())
+    };
+    let mut taken_over = 0;
+    // The search locks whatever it passes: it is repeated that way only when there is something to be had.
+    if !left_behind(connection, "")?.is_empty() {
+        taken_over = connection.transaction(|connection| {
+            // Of several that try, one gets it.
+            let ids = left_behind(connection, "FOR UPDATE SKIP LOCKED")?;
+            diesel::update(outbox::table.filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids))))
+                .set((outbox::owner.eq(owner), outbox::is_taken_over.eq(true)))
+                .execute(connection)
+        })?;
+    }
+    if taken_over > 0 {
+        log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
+    }
+    queries::backlog(connection, owner, output)
+}

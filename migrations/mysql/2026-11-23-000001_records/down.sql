@@ -1,0 +1,4 @@
+-- The records stay.
+DROP TABLE IF EXISTS `Outbox`;
+DROP TABLE IF EXISTS `Replicas`;
+DROP TABLE IF EXISTS `Logs`;
