@@ -64,8 +64,8 @@ impl DatabaseUrl {
 }
 
 /// What is wrong with a URL, without a word of it: there may be a password in any part.
-const UNSOUND: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of / ? # @ : % and \
-                       white space as %2F %3F %23 %40 %3A %25 %20";
+const UNSOUND: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of \
+                       / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
 
 /// Whether `url` has the parts of a URL, so that nobody who reads it takes a part of the password for something else.
 fn is_sound(url: &str) -> bool {
