@@ -27,9 +27,9 @@ pub struct Time(pub DateTime<Utc>);
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use chrono::NaiveDateTime;
-    use tracker_core::time;
     use diesel::sql_types::Text;
     use diesel::sqlite::{Sqlite, SqliteValue};
+    use tracker_core::time;
 
     use super::*;
 
