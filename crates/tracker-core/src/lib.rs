@@ -64,7 +64,7 @@ pub use memory::MemoryStore;
 pub use output::{Delivery, Output, OutputError, chain};
 pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};
 pub use standing::OutputStatus;
-pub use store::{Backlog, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+pub use store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
 
 /// Keeps the example in the README compiling.

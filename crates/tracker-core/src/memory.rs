@@ -12,7 +12,7 @@ use crate::group::{Decision, Group, Outcome, Records, Settled};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::server::{Hostname, Server, ServerKey};
-use crate::store::{Backlog, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -50,8 +50,11 @@ impl Tables {
     }
 }
 
-fn paged<T>(rows: impl Iterator<Item = T>, page: Page) -> Vec<T> {
-    rows.skip(usize::try_from(page.offset).unwrap_or(usize::MAX)).take(page.limit as usize).collect()
+/// The part of `rows`, of which `is_behind` knows what stands behind a place.
+fn paged<T, K>(rows: impl Iterator<Item = T>, page: Page<K>, is_behind: impl Fn(&T, &K) -> bool) -> Vec<T> {
+    let Page { limit, after, offset } = page;
+    let rows = rows.filter(|row| after.as_ref().is_none_or(|place| is_behind(row, place)));
+    rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize).collect()
 }
 
 #[async_trait]
@@ -96,28 +99,34 @@ impl Store for MemoryStore {
         Ok(tables.deployments.get(&id).map(|deployment| tables.with_servers(deployment)))
     }
 
-    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.deployments.values().collect();
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
-        Ok(paged(newest.into_iter().map(|deployment| tables.with_servers(deployment)), page))
+        let newest = paged(newest.into_iter(), page, |deployment, place| {
+            (deployment.created_at, deployment.id) < (place.created_at, place.deployment_id)
+        });
+        Ok(newest.into_iter().map(|deployment| tables.with_servers(deployment)).collect())
     }
 
-    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
         let hostnames: BTreeSet<_> = self.tables().servers.keys().map(|key| key.hostname.clone()).collect();
-        Ok(paged(hostnames.into_iter().rev(), page))
+        Ok(paged(hostnames.into_iter().rev(), page, |hostname, place| hostname < place))
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
-        Ok(paged(newest.into_iter().cloned(), page))
+        Ok(paged(newest.into_iter().cloned(), page, |server, place| {
+            (server.created_at, server.deployment_id) < (place.created_at, place.deployment_id)
+        }))
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
         let tables = self.tables();
-        Ok(paged(tables.logs.get(&id).into_iter().flatten().cloned(), page))
+        let messages = tables.logs.get(&id).into_iter().flatten().cloned();
+        Ok(paged(messages, page, |message, place| message.event_id > *place))
     }
 
     async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {

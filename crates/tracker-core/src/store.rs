@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::deployment::DeploymentWithServers;
 use crate::event::Batch;
@@ -15,13 +16,31 @@ use crate::members::DeploymentId;
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
 
-/// A part of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// How many rows at the most.
+/// A part of a list whose records are known by a `K`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<K> {
+    /// How many records at the most.
     pub limit: u32,
-    /// How many rows to pass over first; at most `i64::MAX`.
+    /// Only what the list has behind this place, which costs the same wherever it is. The record need not be there.
+    pub after: Option<K>,
+    /// How many records to pass over first, each of which costs time; at most `i64::MAX`.
     pub offset: u64,
+}
+
+impl<K> Page<K> {
+    /// The first `limit` records.
+    pub fn first(limit: u32) -> Self {
+        Self { limit, after: None, offset: 0 }
+    }
+}
+
+/// A place in a list that is newest first: of what is as old, the one with the greater id comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// Its deployment.
+    pub deployment_id: DeploymentId,
 }
 
 /// After how many bytes a reading of the outbox ends, so that a long backlog takes little memory.
@@ -77,25 +96,25 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError>;
+    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError>;
 
     /// The distinct hostnames, descending by their bytes.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError>;
+    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError>;
 
     /// The records of one host, newest first: by the time of creation, then by deployment id, both descending.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError>;
+    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError>;
 
-    /// The log messages of a deployment that the store keeps, oldest first.
+    /// The log messages of a deployment that the store keeps, oldest first; each is known by its event's id.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError>;
+    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError>;
 
     /// The oldest batches that are owed to `output`, in the order of their ids: `limit` of them, but few more bytes
     /// than [`OWED_BYTES`]; none only when nothing is owed.

@@ -9,12 +9,12 @@ use uuid::Uuid;
 use crate::event::{Batch, Event, EventKind};
 use crate::group::{Change, Decision, Group, Outcome, Owed};
 use crate::json;
-use crate::log::{LogBatch, LogDeploymentId};
+use crate::log::{LogBatch, LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output, OutputError};
-use crate::server::{Hostname, ServerReport};
-use crate::store::{Backlog, OWED_BYTES, OwedBatch, Page, Store};
-use crate::{Deployment, DeploymentMembers, DeploymentReport, DeploymentResult, time};
+use crate::server::{Hostname, Server, ServerReport};
+use crate::store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::{Deployment, DeploymentMembers, DeploymentReport, DeploymentResult, DeploymentWithServers, time};
 
 /// A new deployment id.
 pub fn new_id() -> DeploymentId {
@@ -174,7 +174,23 @@ async fn outcome(store: &dyn Store, change: Change) -> Outcome {
     commit(store, vec![change]).await.outcomes.remove(0)
 }
 
-const ALL: Page = Page { limit: 1000, offset: 0 };
+fn all<K>() -> Page<K> {
+    Page::first(1000)
+}
+
+/// The records of a list, read two at a time by where the last one stands: the same as all of it.
+async fn read_on<T, K, F: Future<Output = Result<Vec<T>, StoreError>>>(
+    read: impl Fn(Page<K>) -> F,
+    place: impl Fn(&T) -> K,
+) -> Vec<T> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let part = read(Page { limit: 2, after, offset: 0 }).await.expect("a query");
+        let Some(last) = part.last() else { return rows };
+        after = Some(place(last));
+        rows.extend(part);
+    }
+}
 
 /// Holds an empty store against what [`Store`] says.
 ///
@@ -223,13 +239,20 @@ async fn deployments_are_recorded(store: &dyn Store) {
     let members = store.deployment(bare).await.expect("a query").expect("it is there").deployment.members;
     assert_eq!(members, DeploymentMembers::default(), "what was not given is not recorded");
 
-    let list = store.deployments(ALL).await.expect("a query");
+    let list = store.deployments(all()).await.expect("a query");
     let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
     assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
-    let second = store.deployments(Page { limit: 1, offset: 1 }).await.expect("a query");
+    let second = store.deployments(Page { offset: 1, ..Page::first(1) }).await.expect("a query");
     assert_eq!(second.as_slice(), &list[1..2]);
-    let none = store.deployments(Page { limit: 1000, offset: i64::MAX as u64 }).await.expect("a query");
+    let none = store.deployments(Page { offset: i64::MAX as u64, ..all() }).await.expect("a query");
     assert_eq!(none, []);
+    let place = |listed: &DeploymentWithServers| Newest {
+        created_at: listed.deployment.created_at,
+        deployment_id: listed.deployment.id,
+    };
+    assert_eq!(read_on(|page| store.deployments(page), place).await, list);
+    let behind = Page { limit: 1, after: Some(place(&list[0])), offset: 1 };
+    assert!(store.deployments(behind).await.expect("a query").iter().eq(list.iter().skip(2).take(1)));
 }
 
 async fn servers_are_recorded(store: &dyn Store) {
@@ -252,7 +275,7 @@ async fn servers_are_recorded(store: &dyn Store) {
     let fill = commit(store, vec![start(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
     assert_eq!(fill.outcomes, [Outcome::Recorded]);
     assert!(fill.batches.is_empty(), "a start after the finish is not told");
-    let recorded = store.servers(Hostname::stored("late".into()), ALL).await.expect("a query");
+    let recorded = store.servers(Hostname::stored("late".into()), all()).await.expect("a query");
     assert_eq!(
         recorded[0].members,
         server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).members
@@ -272,20 +295,25 @@ async fn servers_are_recorded(store: &dyn Store) {
         let report = server_report(new_id(), &format!("{{\"hostname\":{hostname:?}}}"));
         outcome(store, Change::StartServer(report)).await;
     }
-    let hostnames = store.hostnames(ALL).await.expect("a query");
+    let hostnames = store.hostnames(all()).await.expect("a query");
     let hostnames: Vec<_> = hostnames.iter().map(Hostname::as_str).collect();
     assert_eq!(hostnames, ["ä", "late", "b", "a.example", "a b/ö", "a", "Z"], "descending by their bytes");
-    let two = store.hostnames(Page { limit: 2, offset: 1 }).await.expect("a query");
+    let read = read_on(|page| store.hostnames(page), Hostname::clone).await;
+    assert_eq!(read.iter().map(Hostname::as_str).collect::<Vec<_>>(), hostnames);
+    let two = store.hostnames(Page { offset: 1, ..Page::first(2) }).await.expect("a query");
     assert_eq!(two.iter().map(Hostname::as_str).collect::<Vec<_>>(), ["late", "b"]);
 
     for _ in 0..3 {
         outcome(store, Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#))).await;
     }
-    let history = store.servers(Hostname::stored("a".into()), ALL).await.expect("a query");
+    let history = store.servers(Hostname::stored("a".into()), all()).await.expect("a query");
     let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
     assert_eq!(order.len(), 4);
     assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
-    assert_eq!(store.servers(Hostname::stored("nobody".into()), ALL).await.expect("a query"), []);
+    let place = |server: &Server| Newest { created_at: server.created_at, deployment_id: server.deployment_id };
+    let read = read_on(|page| store.servers(Hostname::stored("a".into()), page), place).await;
+    assert_eq!(read, history);
+    assert_eq!(store.servers(Hostname::stored("nobody".into()), all()).await.expect("a query"), []);
 }
 
 async fn hostnames_are_told_apart(store: &dyn Store) {
@@ -303,11 +331,11 @@ async fn hostnames_are_told_apart(store: &dyn Store) {
     assert_eq!(repeated.outcomes, vec![Outcome::Unchanged; texts.len()]);
     let mut expected = texts.clone();
     expected.sort_unstable_by(|a, b| b.cmp(a));
-    let mut hostnames = store.hostnames(ALL).await.expect("a query");
+    let mut hostnames = store.hostnames(all()).await.expect("a query");
     hostnames.retain(|hostname| texts.iter().any(|text| text == hostname.as_str()));
     assert_eq!(hostnames.iter().map(Hostname::as_str).collect::<Vec<_>>(), expected);
     for text in texts {
-        let servers = store.servers(Hostname::stored(text.clone()), ALL).await.expect("a query");
+        let servers = store.servers(Hostname::stored(text.clone()), all()).await.expect("a query");
         assert_eq!(servers.iter().map(|server| server.hostname.as_str()).collect::<Vec<_>>(), [text]);
     }
 }
@@ -350,7 +378,7 @@ async fn logs_are_kept(store: &dyn Store) {
     let second = logs(id, r#"{"message":"three","index":"mine"}"#);
     let event = |logs: &LogBatch| Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now()));
     commit(store, vec![Change::KeepLogs(event(&first)), Change::KeepLogs(event(&second))]).await;
-    let kept = store.logs(first.deployment_id.clone(), ALL).await.expect("a query");
+    let kept = store.logs(first.deployment_id.clone(), all()).await.expect("a query");
     let sent: Vec<_> = first.messages.iter().chain(&second.messages).collect();
     assert_eq!(kept.len(), sent.len());
     for (kept, sent) in kept.iter().zip(sent) {
@@ -359,10 +387,13 @@ async fn logs_are_kept(store: &dyn Store) {
             (sent.event_id, sent.received_at, sent.object().get())
         );
     }
-    let page = store.logs(first.deployment_id.clone(), Page { limit: 1, offset: 2 }).await.expect("a query");
+    let page = store.logs(first.deployment_id.clone(), Page { offset: 2, ..Page::first(1) }).await.expect("a query");
     assert_eq!(page[0].event_id, second.messages[0].event_id);
+    let read = read_on(|page| store.logs(first.deployment_id.clone(), page), |message| message.event_id).await;
+    let event_ids = |messages: &[LogMessage]| messages.iter().map(|message| message.event_id).collect::<Vec<_>>();
+    assert_eq!(event_ids(&read), event_ids(&store.logs(first.deployment_id.clone(), all()).await.expect("a query")));
     let unknown = LogDeploymentId::new("nope").expect("a name");
-    assert!(store.logs(unknown, ALL).await.expect("a query").is_empty());
+    assert!(store.logs(unknown, all()).await.expect("a query").is_empty());
 }
 
 async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::committer::{Committer, Unavailable};
 use crate::couriers::Couriers;
@@ -18,7 +19,7 @@ use crate::members::DeploymentId;
 use crate::output::{Delivery, Output};
 use crate::server::{Hostname, Server, ServerReport};
 use crate::standing::OutputStatus;
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Newest, Page, Store, StoreError};
 use crate::time;
 
 /// Records deployments in one store and forwards them to any outputs. Cheap to clone; every clone is the same tracker.
@@ -204,7 +205,7 @@ impl Tracker {
         if logs.messages.is_empty() {
             return Ok(());
         }
-        let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(uuid::Uuid::nil()));
+        let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(Uuid::nil()));
         let event = Arc::new(Event::new(EventKind::Logged(logs), time::now()));
         if self.0.keep_logs {
             self.commit(id, Change::KeepLogs(event)).await
@@ -235,7 +236,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, TrackerError> {
+    pub async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, TrackerError> {
         answered(self.0.store.deployments(page).await)
     }
 
@@ -243,7 +244,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, TrackerError> {
+    pub async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, TrackerError> {
         answered(self.0.store.hostnames(page).await)
     }
 
@@ -251,13 +252,10 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unknown`] when there is none at all, [`TrackerError::Unavailable`].
-    pub async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, TrackerError> {
+    pub async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, TrackerError> {
         let servers = answered(self.0.store.servers(hostname.clone(), page).await)?;
-        if servers.is_empty() {
-            let first = Page { limit: 1, offset: 0 };
-            if answered(self.0.store.servers(hostname, first).await)?.is_empty() {
-                return Err(TrackerError::Unknown);
-            }
+        if servers.is_empty() && answered(self.0.store.servers(hostname, Page::first(1)).await)?.is_empty() {
+            return Err(TrackerError::Unknown);
         }
         Ok(servers)
     }
@@ -266,7 +264,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::LogsNotKept`], [`TrackerError::Unavailable`].
-    pub async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, TrackerError> {
+    pub async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, TrackerError> {
         if !self.0.keep_logs {
             return Err(TrackerError::LogsNotKept);
         }

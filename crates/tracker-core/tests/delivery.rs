@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{
     Backlog, Batch, Decision, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group, Hostname,
-    LogDeploymentId, LogMessage, MemoryStore, OutboxLimits, Output, OutputError, OwedBatch, Page, Server, Store,
-    StoreError, Tracker, TrackerError, Unavailable,
+    LogDeploymentId, LogMessage, MemoryStore, Newest, OutboxLimits, Output, OutputError, OwedBatch, Page, Server,
+    Store, StoreError, Tracker, TrackerError, Unavailable,
 };
 
 const WORKS: u8 = 0;
@@ -132,19 +132,19 @@ impl Store for Shared {
         self.there()?.deployment(id).await
     }
 
-    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
         self.there()?.deployments(page).await
     }
 
-    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
         self.there()?.hostnames(page).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
         self.there()?.servers(hostname, page).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, id: LogDeploymentId, page: Page<uuid::Uuid>) -> Result<Vec<LogMessage>, StoreError> {
         self.there()?.logs(id, page).await
     }
 
@@ -310,7 +310,7 @@ async fn kept_logs_are_both_kept_and_forwarded() {
     list.set(WORKS);
     arrives_once_in_order(&store, &list, &expected).await;
     let id = expected[0][0].strip_prefix("start ").expect("a start");
-    let kept = tracker.logs(LogDeploymentId::new(id).expect("an id"), Page { limit: 25, offset: 0 }).await;
+    let kept = tracker.logs(LogDeploymentId::new(id).expect("an id"), Page::first(25)).await;
     let kept: Vec<_> = kept.expect("kept").iter().map(|message| message.object().get().to_owned()).collect();
     assert_eq!(kept, expected[0][1..3]);
     tracker.shutdown(Duration::from_secs(5)).await;

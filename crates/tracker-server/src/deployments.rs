@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
-use tracker_core::{DeploymentId, DeploymentReport, Tracker, is_log_message};
+use tracker_core::{DeploymentId, DeploymentReport, DeploymentWithServers, Newest, Tracker, is_log_message};
 
 use crate::body::Body;
 use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
@@ -89,6 +89,13 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     )
 )]
 pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
-    let deployments = tracker.deployments(paging.page).await;
-    Ok(paging.answer(&deployments.map_err(|error| ApiError::from_tracker(error, "this list"))?))
+    let fetch = move |page| {
+        let tracker = tracker.clone();
+        async move { tracker.deployments(page).await.map_err(|error| ApiError::from_tracker(error, "this list")) }
+    };
+    let place = |listed: &DeploymentWithServers| Newest {
+        created_at: listed.deployment.created_at,
+        deployment_id: listed.deployment.id,
+    };
+    paging.answer(fetch, place).await
 }

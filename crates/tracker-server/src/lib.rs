@@ -22,6 +22,7 @@
 //! ```
 
 mod body;
+mod cursor;
 mod deployments;
 mod description;
 mod error;

@@ -54,26 +54,31 @@ pub(crate) async fn record(tracker: &Tracker, id: &str, body: &RawValue) -> Resu
 )]
 pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
     let id = LogDeploymentId::new(&id)?;
-    let messages = tracker.logs(id.clone(), paging.page).await;
-    let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
-    let kept: Vec<_> = messages.iter().map(|message| Kept { deployment_id: &id, message }).collect();
-    Ok(paging.answer(&kept))
+    let fetch = move |page| {
+        let (tracker, id) = (tracker.clone(), id.clone());
+        async move {
+            let messages = tracker.logs(id.clone(), page).await;
+            let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
+            Ok(messages.into_iter().map(|message| Kept { deployment_id: id.clone(), message }).collect())
+        }
+    };
+    paging.answer(fetch, |kept: &Kept| kept.message.event_id).await
 }
 
 /// A message as it came, with what identifies it.
-struct Kept<'a> {
-    deployment_id: &'a LogDeploymentId,
-    message: &'a LogMessage,
+struct Kept {
+    deployment_id: LogDeploymentId,
+    message: LogMessage,
 }
 
-impl Serialize for Kept<'_> {
+impl Serialize for Kept {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let members = self.message.members();
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in members.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(name)) {
             map.serialize_entry(name, value)?;
         }
-        map.serialize_entry("deployment_id", self.deployment_id)?;
+        map.serialize_entry("deployment_id", &self.deployment_id)?;
         map.serialize_entry("event_id", &self.message.event_id)?;
         if members.get("@timestamp").is_none() {
             map.serialize_entry("@timestamp", &time::rfc3339(&self.message.received_at))?;

@@ -1,18 +1,26 @@
-//! Parts of lists: `limit`, `offset` and the `Link` to the next and the previous part.
+//! Parts of lists: `limit`, `offset` or `before`, and the `Link` to the next and the previous part.
+
+use std::rc::Rc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{HOST, LINK};
+use actix_web::http::header::{ContentType, HOST, LINK};
 use actix_web::http::uri::Authority;
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use percent_encoding::percent_decode_str;
+use futures_util::stream::{self, StreamExt};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use tracker_core::Page;
 use utoipa::IntoParams;
 
+use crate::cursor::Cursor;
 use crate::error::ApiError;
+use crate::servers::SEGMENT;
 
 const DEFAULT_LIMIT: u32 = 25;
 const MAX_LIMIT: u32 = 1_000;
+/// How many records are in memory at a time for one request.
+const AT_ONCE: u32 = 50;
 
 /// The part of a list that is asked for.
 #[derive(IntoParams)]
@@ -22,59 +30,157 @@ pub struct PagingParameters {
     /// How many at the most.
     #[param(minimum = 1, maximum = 1000, default = 25)]
     limit: Option<u32>,
-    /// How many to pass over first.
+    /// How many to pass over first. The cost grows with it.
     #[param(minimum = 0, default = 0)]
     offset: Option<u64>,
+    /// Instead of `offset`: where the last part ended. Begin with an empty one, then follow `Link`, which has no `next` at
+    /// the end of the list. Each part costs the same, and none moves when something is recorded meanwhile.
+    before: Option<String>,
 }
 
 /// Which part of a list is asked for, and how to ask for its neighbours.
 #[derive(Debug)]
 pub struct Paging {
-    /// The part.
-    pub page: Page,
+    limit: u32,
+    start: Start,
     /// The address of the list, without a query.
     address: String,
     /// The other members of the query, each with a leading `&`.
     others: String,
 }
 
+/// Where the part begins.
+#[derive(Debug)]
+enum Start {
+    Offset(u64),
+    /// At a cursor, or, without one, with the first record.
+    Before(Option<String>),
+}
+
 impl Paging {
     fn read(request: &HttpRequest) -> Result<Self, ApiError> {
-        let (mut limit, mut offset, mut others) = (None, None, String::new());
+        let (mut limit, mut offset, mut before, mut others) = (None, None, None, String::new());
         for member in request.query_string().split('&').filter(|member| !member.is_empty()) {
             let (name, value) = member.split_once('=').unwrap_or((member, ""));
             match decoded(name).as_str() {
                 "limit" => set("limit", &mut limit, value, 1..=MAX_LIMIT.into())?,
                 "offset" => set("offset", &mut offset, value, 0..=i64::MAX as u64)?,
+                "before" if before.is_none() => before = Some(decoded(value)),
+                "before" => return Err(ApiError::member("before", "`before` stands twice; give it once")),
                 _ => {
                     others.push('&');
                     others.push_str(member);
                 }
             }
         }
+        let start = match (before, offset) {
+            (None, offset) => Start::Offset(offset.unwrap_or(0)),
+            (Some(before), None) => Start::Before(Some(before).filter(|before| !before.is_empty())),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::member("before", "`before` and `offset` exclude each other; give one of them"));
+            }
+        };
         let limit = limit.map_or(DEFAULT_LIMIT, |limit| u32::try_from(limit).unwrap_or(MAX_LIMIT));
-        let page = Page { limit, offset: offset.unwrap_or(0) };
-        Ok(Self { page, address: format!("http://{}{}", host(request), request.uri().path()), others })
+        Ok(Self { limit, start, address: format!("http://{}{}", host(request), request.uri().path()), others })
     }
 
-    /// The `Link` header: always `next`, and `prev` unless this is the first part.
-    fn link(&self) -> String {
-        let Page { limit, offset } = self.page;
-        let step = u64::from(limit);
-        let Self { address, others, .. } = self;
+    fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
+        let (after, offset) = match &self.start {
+            Start::Offset(offset) => (None, *offset),
+            Start::Before(None) => (None, 0),
+            Start::Before(Some(cursor)) => {
+                let message = "`before` is no place in this list; take it from the `Link` of the part before";
+                (Some(K::read(cursor).ok_or_else(|| ApiError::member("before", message))?), 0)
+            }
+        };
+        Ok(Page { limit: self.limit, after, offset })
+    }
+
+    /// The `Link` header. By offsets: always `next`, and `prev` unless this is the first part. By cursors: `next`, unless
+    /// this is the end.
+    fn link<K: Cursor>(&self, last: Option<K>) -> Option<String> {
+        let Self { limit, address, others, .. } = self;
+        let offset = match self.start {
+            Start::Offset(offset) => offset,
+            Start::Before(_) => {
+                let cursor = last?.write();
+                let cursor = utf8_percent_encode(&cursor, SEGMENT);
+                return Some(format!("<{address}?before={cursor}&limit={limit}{others}>; rel=\"next\""));
+            }
+        };
+        let step = u64::from(*limit);
         let to = |offset: u64, rel: &str| format!("<{address}?offset={offset}&limit={limit}{others}>; rel=\"{rel}\"");
         let next = to((offset + step).min(i64::MAX as u64), "next");
         if offset == 0 {
-            return next;
+            return Some(next);
         }
         let previous = to(offset.saturating_sub(step), "prev");
-        format!("{next}, {previous}")
+        Some(format!("{next}, {previous}"))
     }
 
-    /// The answer with this part of the list.
-    pub fn answer(&self, rows: &impl Serialize) -> HttpResponse {
-        HttpResponse::Ok().insert_header((LINK, self.link())).json(rows)
+    /// The answer with this part of the list: `fetch` reads records, `place` tells where one stands. A long part is read
+    /// and written piece by piece, as fast as the client takes it; when a piece cannot be read, the answer breaks off, so
+    /// that nobody takes it for whole.
+    pub async fn answer<T, K, F>(
+        self,
+        fetch: impl Fn(Page<K>) -> F + 'static,
+        place: impl Fn(&T) -> K + 'static,
+    ) -> Result<HttpResponse, ApiError>
+    where
+        T: Serialize + 'static,
+        K: Cursor + 'static,
+        F: Future<Output = Result<Vec<T>, ApiError>>,
+    {
+        let page = self.page()?;
+        let rest = page.limit.saturating_sub(AT_ONCE);
+        let first = fetch(Page { limit: page.limit.min(AT_ONCE), ..page.clone() }).await?;
+        let is_all = rest == 0 || first.len() < AT_ONCE as usize;
+        let end = match self.start {
+            // The link is written before the rest is read.
+            Start::Before(_) if !is_all => {
+                let last = fetch(Page { limit: 1, after: page.after, offset: u64::from(page.limit) - 1 }).await?;
+                last.first().map(&place)
+            }
+            _ => first.last().filter(|_| first.len() == page.limit as usize).map(&place),
+        };
+        let mut response = HttpResponse::Ok();
+        if let Some(link) = self.link(end) {
+            response.insert_header((LINK, link));
+        }
+        if is_all {
+            return Ok(response.json(first));
+        }
+        let begin = piece(&first, b'[', false);
+        let after = first.last().map(&place);
+        let list = Rc::new((fetch, place));
+        let pieces = stream::try_unfold((after, rest), move |(after, rest)| {
+            let list = list.clone();
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let (fetch, place) = list.as_ref();
+                let limit = rest.min(AT_ONCE);
+                let rows = fetch(Page { limit, after: Some(after), offset: 0 }).await?;
+                let is_end = limit == rest || rows.len() < limit as usize;
+                let after = rows.last().filter(|_| !is_end).map(place);
+                Ok::<_, ApiError>(Some((piece(&rows, b',', is_end), (after, rest - limit))))
+            }
+        });
+        response.content_type(ContentType::json());
+        Ok(response.streaming(stream::once(async { Ok(begin) }).chain(pieces)))
     }
+}
+
+/// A piece of an array: `rows` behind a first byte, and the end of the array if this is it.
+fn piece(rows: &[impl Serialize], first: u8, is_end: bool) -> Bytes {
+    let mut bytes = serde_json::to_vec(rows).expect("records are JSON");
+    bytes[0] = first;
+    if rows.is_empty() {
+        bytes.remove(0);
+    }
+    if !is_end {
+        bytes.pop();
+    }
+    bytes.into()
 }
 
 impl FromRequest for Paging {

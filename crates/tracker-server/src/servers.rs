@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tracker_core::{DeploymentId, Hostname, ServerReport, Tracker, TrackerError};
+use tracker_core::{DeploymentId, Hostname, Newest, Server as Record, ServerReport, Tracker, TrackerError};
 
 use crate::body::Body;
 use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
 
 /// What a segment of a path does not hold as it is: all but the unreserved characters of RFC 3986, section 2.3.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Record the start on a server
 ///
@@ -69,8 +69,11 @@ pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Res
     )
 )]
 pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
-    let hostnames = tracker.hostnames(paging.page).await;
-    Ok(paging.answer(&hostnames.map_err(|error| ApiError::from_tracker(error, "this list"))?))
+    let fetch = move |page| {
+        let tracker = tracker.clone();
+        async move { tracker.hostnames(page).await.map_err(|error| ApiError::from_tracker(error, "this list")) }
+    };
+    paging.answer(fetch, Hostname::clone).await
 }
 
 /// The records of one host, newest first
@@ -89,9 +92,14 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
     )
 )]
 pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
-    let text = hostname.into_inner();
-    let named = |error| ApiError::from_tracker(error, format_args!("server {text}"));
+    let text = hostname.clone();
+    let named = move |error| ApiError::from_tracker(error, format_args!("server {text}"));
     // A name that cannot be recorded is not there.
-    let hostname = Hostname::new(text.clone()).map_err(|_| named(TrackerError::Unknown))?;
-    Ok(paging.answer(&tracker.servers(hostname, paging.page).await.map_err(named)?))
+    let hostname = Hostname::new(hostname.into_inner()).map_err(|_| named(TrackerError::Unknown))?;
+    let fetch = move |page| {
+        let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
+        async move { tracker.servers(hostname, page).await.map_err(named) }
+    };
+    let place = |server: &Record| Newest { created_at: server.created_at, deployment_id: server.deployment_id };
+    paging.answer(fetch, place).await
 }

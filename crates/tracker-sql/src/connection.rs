@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracker_core::{
-    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
-    Page, Server,
+    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Newest,
+    OwedBatch, Page, Server,
 };
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -202,19 +203,19 @@ impl Connection {
         on_each!(self, queries::deployment(id))
     }
 
-    pub fn deployments(&mut self, page: Page) -> Result<Vec<DeploymentWithServers>, Error> {
+    pub fn deployments(&mut self, page: &Page<Newest>) -> Result<Vec<DeploymentWithServers>, Error> {
         on_each!(self, queries::deployments(page))
     }
 
-    pub fn hostnames(&mut self, page: Page) -> Result<Vec<Hostname>, Error> {
+    pub fn hostnames(&mut self, page: &Page<Hostname>) -> Result<Vec<Hostname>, Error> {
         on_each!(self, queries::hostnames(page))
     }
 
-    pub fn servers(&mut self, hostname: &Hostname, page: Page) -> Result<Vec<Server>, Error> {
+    pub fn servers(&mut self, hostname: &Hostname, page: &Page<Newest>) -> Result<Vec<Server>, Error> {
         on_each!(self, queries::servers(hostname, page))
     }
 
-    pub fn logs(&mut self, id: &LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, Error> {
+    pub fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, Error> {
         on_each!(self, queries::logs(id, page))
     }
 

@@ -30,7 +30,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/mysql
 pub const HOSTNAMES: &str = "
     SELECT s.hostname FROM (SELECT hostname_hash, max(createdAt) AS newest FROM Servers GROUP BY hostname_hash) h
     JOIN Servers s ON s.hostname_hash = h.hostname_hash AND s.createdAt = h.newest
-    GROUP BY s.hostname ORDER BY s.hostname DESC LIMIT ? OFFSET ?";
+    WHERE s.hostname < ? GROUP BY s.hostname ORDER BY s.hostname DESC LIMIT ? OFFSET ?";
 
 /// What is owed to an output, in figures.
 pub const BACKLOG: &str = "

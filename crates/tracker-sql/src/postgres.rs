@@ -28,13 +28,13 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postg
 /// Distinct hostnames by one look-up in the index for each, however many rows a host has.
 pub const HOSTNAMES: &str = r#"
     WITH RECURSIVE h(hostname) AS (
-        (SELECT hostname COLLATE "C" FROM "Servers" ORDER BY hostname COLLATE "C" DESC LIMIT 1)
+        (SELECT hostname COLLATE "C" FROM "Servers" WHERE hostname COLLATE "C" < $1 ORDER BY hostname COLLATE "C" DESC LIMIT 1)
         UNION ALL
         SELECT (SELECT s.hostname COLLATE "C" FROM "Servers" s
                 WHERE s.hostname COLLATE "C" < h.hostname ORDER BY s.hostname COLLATE "C" DESC LIMIT 1)
         FROM h WHERE h.hostname IS NOT NULL
     )
-    SELECT hostname::text FROM h WHERE hostname IS NOT NULL LIMIT $1 OFFSET $2"#;
+    SELECT hostname::text FROM h WHERE hostname IS NOT NULL LIMIT $2 OFFSET $3"#;
 
 /// What is owed to an output, in figures.
 pub const BACKLOG: &str = r#"

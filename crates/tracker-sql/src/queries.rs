@@ -2,14 +2,14 @@
 //! diesel checks every query against the database that it is for.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use diesel::connection::Connection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
-    Backlog, Batch, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage, OWED_BYTES,
-    Owed, OwedBatch, Page, Server,
+    Backlog, Batch, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage, MAX_TEXT,
+    Newest, OWED_BYTES, Owed, OwedBatch, Page, Server,
 };
 use uuid::Uuid;
 
@@ -19,7 +19,9 @@ use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlTime, deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
 
-fn offset(page: Page) -> i64 {
+type Backend = <Connection as diesel::Connection>::Backend;
+
+fn offset<K>(page: &Page<K>) -> i64 {
     i64::try_from(page.offset).unwrap_or(i64::MAX)
 }
 
@@ -41,12 +43,19 @@ pub fn deployment(connection: &mut Connection, id: DeploymentId) -> Result<Optio
     Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
 }
 
-pub fn deployments(connection: &mut Connection, page: Page) -> Result<Vec<DeploymentWithServers>, Error> {
-    let rows = deployments::table
+pub fn deployments(connection: &mut Connection, page: &Page<Newest>) -> Result<Vec<DeploymentWithServers>, Error> {
+    let mut query = deployments::table
         .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
-        .load::<DeploymentRow>(connection)?;
+        .into_boxed::<Backend>();
+    if let Some(Newest { created_at, deployment_id }) = page.after {
+        // Written so that every database begins in the index at this place.
+        let is_older = deployments::created_at.lt(Time(created_at));
+        let is_as_old = deployments::created_at.le(Time(created_at));
+        query = query.filter(is_as_old.and(is_older.or(deployments::deployment_id.lt(Id(deployment_id.0)))));
+    }
+    let rows = query.load::<DeploymentRow>(connection)?;
     let ids: Vec<_> = rows.iter().map(|row| row.deployment_id.0).collect();
     let mut fleets: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(rows.len());
     for row in servers::table.filter(is_any(servers::deployment_id, &ids)).load::<ServerRow>(connection)? {
@@ -66,36 +75,49 @@ fn with_servers(deployment: Deployment, mut servers: Vec<Server>) -> DeploymentW
     DeploymentWithServers { deployment, servers }
 }
 
-pub fn hostnames(connection: &mut Connection, page: Page) -> Result<Vec<Hostname>, Error> {
+pub fn hostnames(connection: &mut Connection, page: &Page<Hostname>) -> Result<Vec<Hostname>, Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
         hostname: String,
     }
+    /// Behind the last hostname that can be.
+    static END: LazyLock<String> = LazyLock::new(|| "\u{10FFFF}".repeat(MAX_TEXT + 1));
     let rows = diesel::sql_query(HOSTNAMES)
+        .bind::<Text, _>(page.after.as_ref().map_or(END.as_str(), Hostname::as_str))
         .bind::<BigInt, _>(i64::from(page.limit))
         .bind::<BigInt, _>(offset(page))
         .load::<Row>(connection)?;
     Ok(rows.into_iter().map(|row| Hostname::stored(row.hostname)).collect())
 }
 
-pub fn servers(connection: &mut Connection, hostname: &Hostname, page: Page) -> Result<Vec<Server>, Error> {
-    let rows = servers::table
+pub fn servers(connection: &mut Connection, hostname: &Hostname, page: &Page<Newest>) -> Result<Vec<Server>, Error> {
+    let mut query = servers::table
         .filter(is_about(hostname.as_str()))
         .order((servers::created_at.desc(), servers::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
-        .load::<ServerRow>(connection)?;
+        .into_boxed::<Backend>();
+    if let Some(Newest { created_at, deployment_id }) = page.after {
+        let is_older = servers::created_at.lt(Time(created_at));
+        let is_as_old = servers::created_at.le(Time(created_at));
+        query = query.filter(is_as_old.and(is_older.or(servers::deployment_id.lt(Id(deployment_id.0)))));
+    }
+    let rows = query.load::<ServerRow>(connection)?;
     Ok(rows.into_iter().map(Server::from).collect())
 }
 
-pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, Error> {
-    let rows = logs::table
+pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, Error> {
+    let mut query = logs::table
         .filter(belongs_to(id.as_str()))
         .order(logs::event_id)
         .limit(page.limit.into())
         .offset(offset(page))
-        .load::<LogRow>(connection)?;
+        .into_boxed::<Backend>();
+    if let Some(event_id) = page.after {
+        query = query.filter(logs::event_id.gt(Id(event_id)));
+    }
+    let rows = query.load::<LogRow>(connection)?;
     rows.into_iter().map(|row| row.try_into().map_err(Error::Content)).collect()
 }
 

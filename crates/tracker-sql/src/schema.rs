@@ -1,7 +1,7 @@
 //! The tables, with types that every database knows.
 
 use diesel::query_builder::QueryId;
-use diesel::sql_types::SqlType;
+use diesel::sql_types::{SqlOrd, SqlType};
 
 /// `UUID` on PostgreSQL, hyphenated text in lower case elsewhere.
 #[derive(SqlType, QueryId)]
@@ -16,6 +16,9 @@ pub struct SqlUuid;
 #[cfg_attr(feature = "mysql", diesel(mysql_type(name = "DateTime")))]
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct SqlTime;
+
+impl SqlOrd for SqlUuid {}
+impl SqlOrd for SqlTime {}
 
 diesel::table! {
     use diesel::sql_types::*;

@@ -22,7 +22,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlit
 /// Distinct hostnames by one look-up in the index for each, however many rows a host has.
 pub const HOSTNAMES: &str = r#"
     WITH RECURSIVE h(hostname) AS (
-        SELECT max(hostname) FROM "Servers"
+        SELECT max(hostname) FROM "Servers" WHERE hostname < ?
         UNION ALL
         SELECT (SELECT max(hostname) FROM "Servers" WHERE hostname < h.hostname) FROM h WHERE h.hostname IS NOT NULL
     )

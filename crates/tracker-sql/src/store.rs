@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tracker_core::{
-    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, OwedBatch,
-    Page, Server, Store, StoreError,
+    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Newest,
+    OwedBatch, Page, Server, Store, StoreError,
 };
+use uuid::Uuid;
 
 use crate::connection::{Connection, Connector, DatabaseUrl};
 use crate::error::Error;
@@ -82,20 +83,20 @@ impl Store for SqlStore {
         self.read(move |connection| connection.deployment(id)).await
     }
 
-    async fn deployments(&self, page: Page) -> Result<Vec<DeploymentWithServers>, StoreError> {
-        self.read(move |connection| connection.deployments(page)).await
+    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        self.read(move |connection| connection.deployments(&page)).await
     }
 
-    async fn hostnames(&self, page: Page) -> Result<Vec<Hostname>, StoreError> {
-        self.read(move |connection| connection.hostnames(page)).await
+    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
+        self.read(move |connection| connection.hostnames(&page)).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page) -> Result<Vec<Server>, StoreError> {
-        self.read(move |connection| connection.servers(&hostname, page)).await
+    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
+        self.read(move |connection| connection.servers(&hostname, &page)).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page) -> Result<Vec<LogMessage>, StoreError> {
-        self.read(move |connection| connection.logs(&id, page)).await
+    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
+        self.read(move |connection| connection.logs(&id, &page)).await
     }
 
     async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {

@@ -118,7 +118,7 @@ mod shared {
         };
         let (a, b, c, d) = tokio::join!(replica(0), replica(1), replica(2), replica(3));
         assert_eq!(a + b + c + d, ids.len());
-        let all = open(&url, "one more").deployments(Page { limit: 1000, offset: 0 }).await.expect("a query");
+        let all = open(&url, "one more").deployments(Page::first(1000)).await.expect("a query");
         assert_eq!(all.len(), ids.len());
     }
 }

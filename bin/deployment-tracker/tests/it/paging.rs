@@ -32,6 +32,106 @@ fn filled(config: Value) -> (Server, Vec<String>) {
     (server, ids)
 }
 
+/// Reads a list part by part, by the links: the parts.
+fn follow(server: &Server, first: &str) -> Vec<Vec<Value>> {
+    let (mut path, mut parts) = (first.to_owned(), Vec::new());
+    loop {
+        let answer = server.get(&path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        parts.push(answer.json().as_array().expect("a list").clone());
+        if answer.header("link").is_none() {
+            return parts;
+        }
+        let links = links(&answer);
+        assert_eq!(links.len(), 1, "{links:?}");
+        assert_eq!(links[0].0, "next");
+        let address = format!("http://127.0.0.1:{}", server.port);
+        path = links[0].1.strip_prefix(&address).expect("the address that was asked").to_owned();
+    }
+}
+
+#[test]
+fn a_cursor_leads_through_every_list_and_nothing_new_moves_it() {
+    on_each_store(|config| {
+        let (server, ids) = filled(config);
+        for list in
+            ["/v1/deployments", "/v1/servers", "/v1/servers/everywhere", &format!("/v1/deployments/{}/logs", ids[0])]
+        {
+            let whole = server.read(list);
+            for limit in [1, 2, 3, 1000] {
+                let parts = follow(&server, &format!("{list}?before=&limit={limit}&x=1"));
+                assert!(parts.iter().all(|part| part.len() <= limit), "{list} {limit}");
+                assert_eq!(json!(parts.concat()), whole, "{list} {limit}");
+            }
+        }
+        let first = server.get("/v1/deployments?before=&limit=2");
+        assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({ "engine": "new" })).status, 201);
+        let next = links(&first)[0].1.split_once("/v1").map(|(_, path)| format!("/v1{path}")).expect("a path");
+        assert_eq!(server.read(&next)[0]["deployment_id"], json!(ids[2]));
+
+        let oldest = server.read("/v1/deployments?limit=1000")[5]["createdAt"].clone();
+        let before = format!("/v1/deployments?before={}", oldest.as_str().expect("a time"));
+        assert_eq!(server.read(&before), json!([]), "nothing is older");
+        assert_eq!(server.read("/v1/deployments?before=2999-01-01T00:00:00Z").as_array().map(Vec::len), Some(6));
+        for wrong in ["before=x", "before=&offset=0", "before=&before=", "before=2015-07-07T17:34:12Z_x", "before=%FF"]
+        {
+            let answer = server.get(&format!("/v1/deployments?{wrong}"));
+            assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("before")), "{wrong}");
+        }
+        let unknown = server.get("/v1/servers/nobody?before=2999-01-01T00:00:00Z");
+        assert_eq!(unknown.status, 404);
+    });
+}
+
+#[test]
+fn a_long_list_comes_in_pieces_and_is_whole() {
+    on_each_store(|config| {
+        let server = serve(config);
+        let id = new_id();
+        let messages: Vec<_> = (0..1_000).map(|i| json!({ "message": i.to_string() })).collect();
+        assert_eq!(server.post(&format!("/v1/deployments/{id}/logs"), &json!(messages)).status, 201);
+        let hostnames: Vec<_> = (0..230).map(|i| format!("host{i:03}")).collect();
+        std::thread::scope(|scope| {
+            for hostnames in hostnames.chunks(60) {
+                let (server, id) = (&server, &id);
+                scope.spawn(move || {
+                    for hostname in hostnames {
+                        let path = format!("/v1/deployments/{}", new_id());
+                        assert_eq!(server.post(&path, &json!({ "version": hostname })).status, 201);
+                        let path = format!("/v1/deployments/{id}/servers");
+                        assert_eq!(server.post(&path, &json!({ "hostname": hostname })).status, 201);
+                    }
+                });
+            }
+        });
+        let texts = |list: &Value, member: &str| -> Vec<String> {
+            let rows = list.as_array().expect("a list").iter();
+            rows.map(|row| row[member].as_str().expect("a text").to_owned()).collect()
+        };
+        let logs = texts(&server.read(&format!("/v1/deployments/{id}/logs?limit=1000")), "message");
+        assert_eq!(logs, (0..1_000).map(|i| i.to_string()).collect::<Vec<_>>());
+        for limit in [49, 50, 51, 100, 229, 230, 231, 1000] {
+            for page in ["offset=0", "before=", "offset=3"] {
+                let skipped = if page == "offset=3" { 3 } else { 0 };
+                let descending: Vec<_> = hostnames.iter().rev().skip(skipped).take(limit).collect();
+                let answer = server.get(&format!("/v1/servers?limit={limit}&{page}"));
+                assert_eq!(answer.json(), json!(descending), "{limit} {page}");
+                let has_next = answer.header("link").is_some_and(|link| link.contains("rel=\"next\""));
+                assert_eq!(has_next, page != "before=" || limit <= 230, "{limit} {page}");
+            }
+            let list = server.get(&format!("/v1/deployments?limit={limit}"));
+            assert_eq!(list.header("content-type"), Some("application/json"));
+            let mut versions = texts(&list.json(), "version");
+            assert_eq!(versions.len(), limit.min(230));
+            versions.sort();
+            versions.dedup();
+            assert_eq!(versions.len(), limit.min(230), "each once");
+            let head = server.send("HEAD", &format!("/v1/deployments?limit={limit}"), &[], b"");
+            assert_eq!((head.status, head.text()), (200, ""));
+        }
+    });
+}
+
 #[test]
 fn lists_are_newest_first_and_cut_into_pages() {
     on_each_store(|config| {

@@ -1,0 +1,50 @@
+//! Places in lists, as the API writes them.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tracker_core::{DeploymentId, Hostname, Newest};
+use uuid::Uuid;
+
+/// A place in a list that a text can tell.
+pub trait Cursor: Clone {
+    /// The place that `text` tells, if it does.
+    fn read(text: &str) -> Option<Self>;
+    /// The text.
+    fn write(&self) -> String;
+}
+
+/// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. A time alone is before
+/// everything of that time.
+impl Cursor for Newest {
+    fn read(text: &str) -> Option<Self> {
+        let (time, id) = text.split_once('_').map_or((text, None), |(time, id)| (time, Some(id)));
+        let created_at = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
+        let deployment_id = id.map_or(Some(DeploymentId(Uuid::nil())), |id| DeploymentId::parse(id).ok())?;
+        Some(Self { created_at, deployment_id })
+    }
+
+    fn write(&self) -> String {
+        let time: &DateTime<Utc> = &self.created_at;
+        format!("{}_{}", time.to_rfc3339_opts(SecondsFormat::Micros, true), self.deployment_id)
+    }
+}
+
+impl Cursor for Hostname {
+    fn read(text: &str) -> Option<Self> {
+        Self::new(text.to_owned()).ok()
+    }
+
+    fn write(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+/// The id of a log message's event.
+impl Cursor for Uuid {
+    fn read(text: &str) -> Option<Self> {
+        Self::try_parse(text).ok()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
