@@ -9,7 +9,7 @@ use diesel::connection::{Connection, SimpleConnection};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
-use test_servers::{Postgres, eventually};
+use test_servers::{Database as _, Postgres, eventually};
 
 use crate::stack::Stack;
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::{Postgres, Redis, Server, Statsd, eventually};
+use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually};
 
 use crate::dataset::Dataset;
 
