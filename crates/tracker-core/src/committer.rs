@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::complaint::Complaint;
 use crate::couriers::Couriers;
-use crate::event::{BATCH_BYTES, BATCH_MESSAGES};
+use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::queue::{Queue, Queued, queue};
 use crate::store::{Store, StoreError};
@@ -158,7 +158,7 @@ impl Writer {
             while rest.peek().is_some() {
                 let (mut changes, mut replies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
                 let (mut bytes, mut messages) = (0, 0);
-                while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < BATCH_MESSAGES) {
+                while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < GROUP_MESSAGES) {
                     let (message, share) = queued.into_parts();
                     match message {
                         Message::Commit(change, reply) => {

@@ -12,8 +12,10 @@ use crate::time::Timestamp;
 
 /// After how many bytes a batch takes no more: an output must be able to take it within its deadline.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
-/// After how many messages a batch takes no more.
-pub(crate) const BATCH_MESSAGES: usize = 10_000;
+/// After how many messages a group takes no more.
+pub(crate) const GROUP_MESSAGES: usize = 10_000;
+/// After how many messages a batch takes no more: few enough that an output takes one while the next is made ready.
+const BATCH_MESSAGES: usize = 1_000;
 
 /// Something that was recorded, as it was then.
 #[derive(Debug, Clone, Serialize, Deserialize)]

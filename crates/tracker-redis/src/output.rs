@@ -120,17 +120,27 @@ impl Output for RedisOutput {
         encode::has_elements(event)
     }
 
-    /// Takes up to `connect_timeout_millis`, and for every 4,000 elements or 2 MiB up to `timeout_millis`.
+    /// Takes up to `connect_timeout_millis`, and for every 1,000 elements or 1 MiB up to `timeout_millis`. While Redis takes
+    /// one push, the next is encoded; it is sent when the one before it has arrived, or there would be no order.
     async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+        let mut rest = batches.iter();
+        let mut next = |mut push: Push| {
+            while !push.is_full()
+                && let Some(batch) = rest.next()
+            {
+                push.add(&self.keys, self.encoder.as_ref(), batch);
+            }
+            push
+        };
         let mut push = Push::default();
         push.settle(&self.keys, settled);
-        for batch in batches {
-            push.add(&self.keys, &*self.encoder, batch);
-            if push.is_full() {
-                self.push(std::mem::take(&mut push)).await?;
-            }
+        push = next(push);
+        while !push.is_empty() {
+            let (pushed, following) = tokio::join!(self.push(push), async { next(Push::default()) });
+            pushed?;
+            push = following;
         }
-        if push.is_empty() { Ok(()) } else { self.push(push).await }
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), OutputError> {

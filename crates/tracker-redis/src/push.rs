@@ -14,8 +14,8 @@ use crate::encode::{Elements, Encoder};
 pub(crate) const SCRIPT: &str = include_str!("push.lua");
 
 /// After how many elements, or bytes, a push takes no further batch. Redis does nothing else meanwhile.
-const ENOUGH: usize = 4_000;
-const ENOUGH_BYTES: usize = 2 << 20;
+const ENOUGH: usize = 1_000;
+const ENOUGH_BYTES: usize = 1 << 20;
 
 /// The keys that a push touches.
 #[derive(Debug)]

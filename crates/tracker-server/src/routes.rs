@@ -13,6 +13,23 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .app_data(Data::new(Document::new()))
         .app_data(Data::new(service::SwaggerUi::new()))
+        // Paths are tried in this order: what engines send comes first.
+        .service(
+            at("/v1/deployments/{id}/logs", "GET, HEAD, POST")
+                .route(get(logs::list))
+                .route(web::post().to(logs::append)),
+        )
+        .service(
+            at("/v1/deployments/{id}", "GET, HEAD, POST, PUT")
+                .route(get(deployments::one))
+                .route(web::post().to(deployments::start))
+                .route(web::put().to(deployments::finish)),
+        )
+        .service(
+            at("/v1/deployments/{id}/servers", "POST, PUT")
+                .route(web::post().to(servers::start))
+                .route(web::put().to(servers::finish)),
+        )
         .service(at("/", "GET, HEAD").route(get(service::root)))
         .service(at("/config", "GET, HEAD").route(get(service::config)))
         .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
@@ -22,22 +39,6 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(at("/swagger.json", "GET, HEAD").route(get(service::swagger_json)))
         .service(at("/swagger", "GET, HEAD").route(get(service::swagger)))
         .service(at("/v1/deployments", "GET, HEAD").route(get(deployments::list)))
-        .service(
-            at("/v1/deployments/{id}", "GET, HEAD, POST, PUT")
-                .route(get(deployments::one))
-                .route(web::post().to(deployments::start))
-                .route(web::put().to(deployments::finish)),
-        )
-        .service(
-            at("/v1/deployments/{id}/logs", "GET, HEAD, POST")
-                .route(get(logs::list))
-                .route(web::post().to(logs::append)),
-        )
-        .service(
-            at("/v1/deployments/{id}/servers", "POST, PUT")
-                .route(web::post().to(servers::start))
-                .route(web::put().to(servers::finish)),
-        )
         .service(at("/v1/servers", "GET, HEAD").route(get(servers::hostnames)))
         .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
         .service(web::resource("/docs").route(get(service::docs)).default_service(not_allowed("GET, HEAD")))
