@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::Link;
-use crate::encode::{self, Encoder};
+use crate::encode::{self, Elements, Encoder};
 use crate::push::{Keys, Push, SCRIPT};
 
 /// How long the health test may take.
@@ -55,6 +55,17 @@ impl RedisOutput {
     /// Where it pushes to, for people: `127.0.0.1:6379 key logstash`.
     pub fn location(&self) -> String {
         format!("{} key {}", self.address, self.key)
+    }
+
+    /// The elements that a batch makes, as they are pushed.
+    pub fn elements(&self, batch: &Batch) -> Vec<Vec<u8>> {
+        let mut elements = Elements::default();
+        for event in &batch.events {
+            self.encoder.encode(event, &mut elements);
+        }
+        let Elements { bytes, ends } = elements;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        starts.zip(&ends).map(|(start, &end)| bytes[start..end].to_vec()).collect()
     }
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
