@@ -84,7 +84,7 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     responses(
         (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<Deployment>,
             headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
         Unavailable,
     )
 )]

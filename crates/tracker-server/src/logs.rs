@@ -47,7 +47,7 @@ pub(crate) async fn record(tracker: &Tracker, id: &str, body: &RawValue) -> Resu
     responses(
         (status = 200, description = "The messages as they came", body = Vec<KeptLogMessage>,
             headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
         (status = 404, description = "Log messages are not kept (`logs_not_kept`): `database.logs` is off", body = Error),
         Unavailable,
     )

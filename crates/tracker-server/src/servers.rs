@@ -64,7 +64,7 @@ pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Res
     responses(
         (status = 200, description = "The hostnames", body = Vec<String>,
             headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
         Unavailable,
     )
 )]
@@ -86,7 +86,7 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
     responses(
         (status = 200, description = "By `createdAt`, then by deployment id, both descending", body = Vec<Server>,
             headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit` or `offset` is out of range", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
         (status = 404, description = "No deployment was reported on this host", body = Error),
         Unavailable,
     )
