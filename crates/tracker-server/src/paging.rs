@@ -103,7 +103,8 @@ impl Paging {
         let offset = match self.start {
             Start::Offset(offset) => offset,
             Start::Before(_) => {
-                let cursor = last?.write();
+                // Behind an empty hostname, which the old service took, is nothing; and an empty cursor would begin anew.
+                let cursor = last.map(|last| last.write()).filter(|cursor| !cursor.is_empty())?;
                 let cursor = utf8_percent_encode(&cursor, SEGMENT);
                 return Some(format!("<{address}?before={cursor}&limit={limit}{others}>; rel=\"next\""));
             }

@@ -226,6 +226,22 @@ fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
 }
 
 #[test]
+fn an_empty_hostname_of_the_old_service_ends_the_list_of_hosts() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("data.sqlite3");
+    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    let empty = r#"UPDATE "Servers" SET hostname = '' WHERE rowid = (SELECT min(rowid) FROM "Servers")"#;
+    diesel::sql_query(empty).execute(&mut connection).expect("written");
+    let server = serve_in(folder, json!({}), &[]);
+    let hostnames = server.read("/v1/servers?limit=1000");
+    let count = hostnames.as_array().map_or(0, Vec::len);
+    assert_eq!(hostnames[count - 1], json!(""));
+    let last = server.get(&format!("/v1/servers?before=&limit={count}"));
+    assert_eq!((last.json(), last.header("link")), (hostnames, None));
+}
+
+#[test]
 fn the_file_alone_is_whole_after_a_stop() {
     let mut server = serve(json!({}));
     let id = fill(&server);
