@@ -50,8 +50,10 @@ const WIDEN: &str = r#"
 
 /// The number of the advisory lock that lets one server at a time make indexes.
 const LOCK: &str = "2015070718";
-/// How long after a failure, or while another server is at it, the next attempt waits.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long the next attempt waits while another server is at it.
+const BUSY: Duration = Duration::from_millis(500);
+/// How long the next attempt waits after a failure.
+const FAILED: Duration = Duration::from_secs(2);
 
 /// Does what is left to do, as far as it takes time in a thread of its own, as long as `is_wanted`. Nobody who reads or
 /// writes waits for it, and what was interrupted is done anew at the next start.
@@ -68,12 +70,15 @@ pub fn complete(
     let work = move || {
         let mut is_wide = is_wide;
         while is_wanted() {
-            match connect(&url).and_then(|mut connection| work(&mut connection, &mut is_wide)) {
+            let pause = match connect(&url).and_then(|mut connection| work(&mut connection, &mut is_wide)) {
                 Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => log::warn!("cannot bring the tables up to date yet: {}", tracker_core::chain(&error)),
-            }
-            thread::sleep(PAUSE);
+                Ok(false) => BUSY,
+                Err(error) => {
+                    log::warn!("cannot bring the tables up to date yet: {}", tracker_core::chain(&error));
+                    FAILED
+                }
+            };
+            thread::sleep(pause);
         }
     };
     thread::Builder::new().name("sql-adoption".into()).spawn(work).expect("the system has room for a thread at start");
