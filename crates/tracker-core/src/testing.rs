@@ -239,7 +239,11 @@ async fn deployments_are_recorded(store: &dyn Store) {
     let members = store.deployment(bare).await.expect("a query").expect("it is there").deployment.members;
     assert_eq!(members, DeploymentMembers::default(), "what was not given is not recorded");
 
+    // What commits together is as old.
+    let together = (0..3).map(|_| Change::StartDeployment(DeploymentReport::new(new_id()))).collect();
+    commit(store, together).await;
     let list = store.deployments(all()).await.expect("a query");
+    assert_eq!(list[0].deployment.created_at, list[2].deployment.created_at);
     let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
     assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
     let second = store.deployments(Page { offset: 1, ..Page::first(1) }).await.expect("a query");
@@ -303,9 +307,8 @@ async fn servers_are_recorded(store: &dyn Store) {
     let two = store.hostnames(Page { offset: 1, ..Page::first(2) }).await.expect("a query");
     assert_eq!(two.iter().map(Hostname::as_str).collect::<Vec<_>>(), ["late", "b"]);
 
-    for _ in 0..3 {
-        outcome(store, Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#))).await;
-    }
+    let together = (0..3).map(|_| Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#))).collect();
+    commit(store, together).await;
     let history = store.servers(Hostname::stored("a".into()), all()).await.expect("a query");
     let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
     assert_eq!(order.len(), 4);
