@@ -5,7 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::invalid::Invalid;
 use crate::json::Object;
-use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, differs, replace};
+use crate::members::{
+    Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, Reporter, differs, replace,
+};
 use crate::server::Server;
 use crate::time::{self, Timestamp};
 
@@ -154,12 +156,14 @@ pub struct DeploymentReport {
     pub members: DeploymentMembers,
     /// Give every server without a result this deployment's. Only a finish heeds it.
     pub assert_empty_server_result: bool,
+    /// Who sent it, if that is known; a body cannot say it.
+    pub reporter: Option<Reporter>,
 }
 
 impl DeploymentReport {
     /// A report that says nothing but the id.
     pub fn new(id: DeploymentId) -> Self {
-        Self { id, members: DeploymentMembers::default(), assert_empty_server_result: false }
+        Self { id, members: DeploymentMembers::default(), assert_empty_server_result: false, reporter: None }
     }
 
     /// Reads the body of a report on the deployment `id`: a JSON object. Unknown members are ignored.
@@ -176,6 +180,7 @@ impl DeploymentReport {
             id,
             members: DeploymentMembers::read(object)?,
             assert_empty_server_result: object.flag("assert_empty_server_result")?,
+            reporter: None,
         })
     }
 }

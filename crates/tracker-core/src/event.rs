@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::deployment::Deployment;
 use crate::log::LogBatch;
+use crate::members::Reporter;
 use crate::server::Server;
 use crate::time::Timestamp;
 
@@ -24,6 +25,9 @@ pub struct Event {
     pub id: Uuid,
     /// When it was recorded.
     pub at: Timestamp,
+    /// Who reported it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reporter: Option<Reporter>,
     /// What happened.
     pub kind: EventKind,
 }
@@ -45,8 +49,8 @@ pub enum EventKind {
 }
 
 impl Event {
-    pub(crate) fn new(kind: EventKind, at: Timestamp) -> Self {
-        Self { id: Uuid::now_v7(), at, kind }
+    pub(crate) fn new(kind: EventKind, at: Timestamp, reporter: Option<Reporter>) -> Self {
+        Self { id: Uuid::now_v7(), at, reporter, kind }
     }
 
     /// About how many bytes it takes.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
-use crate::members::{DeploymentId, Merge};
+use crate::members::{DeploymentId, Merge, Reporter};
 use crate::output::Output;
 use crate::server::{Server, ServerKey, ServerReport};
 use crate::time::{self, Timestamp};
@@ -265,7 +265,7 @@ impl Ledger {
         }
         let members = report.members.clone();
         let record = Deployment { id: report.id, members, created_at: self.now, updated_at: self.now };
-        self.happened(EventKind::DeploymentStarted(record.clone()));
+        self.happened(EventKind::DeploymentStarted(record.clone()), &report.reporter);
         self.deployments.insert(report.id, Entry { record, is_new: true, is_changed: false });
         Outcome::Recorded
     }
@@ -277,7 +277,7 @@ impl Ledger {
             entry.record.updated_at = self.now;
             entry.is_changed = true;
             let kind = EventKind::DeploymentFinished(entry.record.clone());
-            self.happened(kind);
+            self.happened(kind, &report.reporter);
         }
         if self.assert_results(report) || changes { Outcome::Recorded } else { Outcome::Unchanged }
     }
@@ -303,7 +303,7 @@ impl Ledger {
     fn start_server(&mut self, report: &ServerReport) -> Outcome {
         let Some(entry) = self.servers.get_mut(&report.key) else {
             let record = self.insert_server(report);
-            self.happened(EventKind::ServerStarted(record));
+            self.happened(EventKind::ServerStarted(record), &report.reporter);
             return Outcome::Recorded;
         };
         let stored = &mut entry.record.members;
@@ -332,7 +332,7 @@ impl Ledger {
                 entry.record.clone()
             }
         };
-        self.happened(EventKind::ServerFinished(record));
+        self.happened(EventKind::ServerFinished(record), &report.reporter);
         Outcome::Recorded
     }
 
@@ -349,8 +349,8 @@ impl Ledger {
         record
     }
 
-    fn happened(&mut self, kind: EventKind) {
-        self.events.push(Arc::new(Event::new(kind, self.now)));
+    fn happened(&mut self, kind: EventKind, reporter: &Option<Reporter>) {
+        self.events.push(Arc::new(Event::new(kind, self.now, reporter.clone())));
     }
 
     fn close(self, outcomes: Vec<Outcome>, outputs: &[Arc<dyn Output>]) -> Decision {

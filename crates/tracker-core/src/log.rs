@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::invalid::{Invalid, InvalidCode};
 use crate::json::Object;
-use crate::members::{DeploymentId, MAX_TEXT};
+use crate::members::{DeploymentId, MAX_TEXT, Reporter};
 use crate::time::Timestamp;
 
 /// The deployment that log messages belong to: its id in canonical form, or, since logs are accepted under any name,
@@ -101,6 +101,9 @@ pub struct LogBatch {
     pub deployment_id: LogDeploymentId,
     /// The messages, in order.
     pub messages: Vec<LogMessage>,
+    /// Who sent them, if that is known; in an [`Event`](crate::Event) its `reporter` tells.
+    #[serde(skip)]
+    pub reporter: Option<Reporter>,
 }
 
 impl LogBatch {
@@ -125,7 +128,7 @@ impl LogBatch {
         } else {
             vec![LogMessage::new(body, received_at)?]
         };
-        Ok(Self { deployment_id, messages })
+        Ok(Self { deployment_id, messages, reporter: None })
     }
 
     /// The size of the messages as text, in bytes.

@@ -1,6 +1,7 @@
 //! Reading the members of a report, each with its rule, and what deployments and servers share.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -44,6 +45,9 @@ impl fmt::Display for DeploymentId {
         self.0.as_hyphenated().fmt(formatter)
     }
 }
+
+/// Who sent a report: the name under which the service knows the engine, not what the engine says of itself.
+pub type Reporter = Arc<str>;
 
 /// How a deployment, or its part on a server, ended. The field's `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

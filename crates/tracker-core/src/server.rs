@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::invalid::Invalid;
 use crate::json::Object;
-use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, differs, replace};
+use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, differs, replace};
 use crate::time::{self, Timestamp};
 
 /// The name of a server: 1 to 2,048 characters.
@@ -123,6 +123,8 @@ pub struct ServerReport {
     pub key: ServerKey,
     /// What the engine gave.
     pub members: ServerMembers,
+    /// Who sent it, if that is known; a body cannot say it.
+    pub reporter: Option<Reporter>,
 }
 
 impl ServerReport {
@@ -142,6 +144,7 @@ impl ServerReport {
                 result: object.result()?,
                 elapsed_seconds: object.elapsed_seconds()?,
             },
+            reporter: None,
         })
     }
 }

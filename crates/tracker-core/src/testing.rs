@@ -50,12 +50,12 @@ pub fn logs(id: DeploymentId, body: &str) -> LogBatch {
 pub fn started(members: DeploymentMembers) -> Arc<Event> {
     let now = time::now();
     let deployment = Deployment { id: new_id(), members, created_at: now, updated_at: now };
-    Arc::new(Event::new(EventKind::DeploymentStarted(deployment), now))
+    Arc::new(Event::new(EventKind::DeploymentStarted(deployment), now, None))
 }
 
 /// Log messages as outputs get them.
 pub fn logged(body: &str) -> Arc<Event> {
-    Arc::new(Event::new(EventKind::Logged(logs(new_id(), body)), time::now()))
+    Arc::new(Event::new(EventKind::Logged(logs(new_id(), body)), time::now(), None))
 }
 
 /// Waits until `condition` holds.
@@ -379,7 +379,7 @@ async fn logs_are_kept(store: &dyn Store) {
     let body = r#"[{"message":"Zoë \u2028 \ud83d\ude00 </x>","f":1.0,"i":123456789012345678901,"o":{"a":[1e-7]}},{"message":""}]"#;
     let first = logs(id, body);
     let second = logs(id, r#"{"message":"three","index":"mine"}"#);
-    let event = |logs: &LogBatch| Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now()));
+    let event = |logs: &LogBatch| Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now(), None));
     commit(store, vec![Change::KeepLogs(event(&first)), Change::KeepLogs(event(&second))]).await;
     let kept = store.logs(first.deployment_id.clone(), all()).await.expect("a query");
     let sent: Vec<_> = first.messages.iter().chain(&second.messages).collect();

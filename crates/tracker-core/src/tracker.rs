@@ -201,12 +201,13 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn append_logs(&self, logs: LogBatch) -> Result<(), TrackerError> {
+    pub async fn append_logs(&self, mut logs: LogBatch) -> Result<(), TrackerError> {
         if logs.messages.is_empty() {
             return Ok(());
         }
         let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(Uuid::nil()));
-        let event = Arc::new(Event::new(EventKind::Logged(logs), time::now()));
+        let reporter = logs.reporter.take();
+        let event = Arc::new(Event::new(EventKind::Logged(logs), time::now(), reporter));
         if self.0.keep_logs {
             self.commit(id, Change::KeepLogs(event)).await
         } else {

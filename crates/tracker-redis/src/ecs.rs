@@ -86,12 +86,13 @@ impl Encoder for Ecs {
                 "engine_version": engine_version,
                 "package_url": package_url,
                 "arguments": arguments,
+                "reporter": event.reporter,
             },
         });
         self.push(element, elements);
     }
 
-    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
+    fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
         let members = message.members();
         let mut rest: Vec<_> = members.iter().collect();
         let mut take = |name: &str, read: fn(&RawValue) -> Option<String>| {
@@ -106,6 +107,9 @@ impl Encoder for Ecs {
         let (host, user) = (take("host", string), take("user", string));
         let mut labels = labels(rest);
         labels.insert("deployment_id".into(), logs.deployment_id.as_str().into());
+        if let Some(reporter) = &event.reporter {
+            labels.insert("reporter".into(), reporter.as_ref().into());
+        }
         let element = json!({
             "@timestamp": timestamp,
             "message": text,

@@ -24,14 +24,16 @@ pub(crate) trait Encoder: fmt::Debug + Send + Sync {
     fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements);
 
     /// Appends the element of a log message.
-    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements);
+    fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements);
 
     /// Appends the elements of `event`.
     fn encode(&self, event: &Event, elements: &mut Elements) {
         match &event.kind {
             EventKind::DeploymentStarted(deployment) => self.deployment(event, deployment, Phase::Start, elements),
             EventKind::DeploymentFinished(deployment) => self.deployment(event, deployment, Phase::End, elements),
-            EventKind::Logged(logs) => logs.messages.iter().for_each(|message| self.message(logs, message, elements)),
+            EventKind::Logged(logs) => {
+                logs.messages.iter().for_each(|message| self.message(event, logs, message, elements));
+            }
             EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => {}
         }
     }
@@ -85,8 +87,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use chrono::{TimeZone, Utc};
-    use serde_json::Value;
-    use tracker_core::testing::{deployment_report, new_id, server_report, started};
+    use serde_json::{Value, json};
+    use tracker_core::testing::{deployment_report, logged, new_id, server_report, started};
     use tracker_core::{DeploymentMembers, Server, time};
 
     use super::*;
@@ -146,6 +148,23 @@ pub(crate) mod tests {
             assert!(!has_elements(&event));
             for format in [Format::Logstash, Format::Original, Format::Ecs] {
                 assert_eq!(texts(&config(format), &event), [] as [&str; 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn who_reported_stands_in_all_but_the_original_format() {
+        let message = r#"{"message":"m","reporter":"an impostor"}"#;
+        for event in [started(DeploymentMembers::default()), logged(message)] {
+            let own = matches!(event.kind, EventKind::Logged(_)).then_some(json!("an impostor"));
+            let known = Event { reporter: Some("ci".into()), ..Event::clone(&event) };
+            for (event, in_logstash, in_original) in
+                [(&*event, own.clone(), own.clone()), (&known, Some(json!("ci")), own)]
+            {
+                let element = |format| serde_json::from_str::<Value>(&texts(&config(format), event)[0]).expect("JSON");
+                assert_eq!(element(Format::Original).get("reporter"), in_original.as_ref());
+                assert_eq!(element(Format::Logstash).get("reporter"), in_logstash.as_ref());
+                assert_eq!(element(Format::Ecs)["labels"].get("reporter"), in_logstash.as_ref());
             }
         }
     }

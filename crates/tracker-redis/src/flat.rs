@@ -68,11 +68,12 @@ impl Encoder for Flat {
         if self.format == Format::Logstash {
             element.member("@timestamp", &time::rfc3339(&event.at));
             element.member("event_id", &event.id);
+            element.reporter(event);
         }
         element.end();
     }
 
-    fn message(&self, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
+    fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
         let is_logstash = self.format == Format::Logstash;
         let mut has_timestamp = false;
         let mut element = Element::begin(self, elements);
@@ -80,6 +81,7 @@ impl Encoder for Flat {
             let is_overridden = match name {
                 "deployment_id" => true,
                 "event_id" => is_logstash,
+                "reporter" => is_logstash && event.reporter.is_some(),
                 "@timestamp" => {
                     has_timestamp = is_time(value);
                     is_logstash && !has_timestamp
@@ -96,6 +98,7 @@ impl Encoder for Flat {
                 element.member("@timestamp", &time::rfc3339(&message.received_at));
             }
             element.member("event_id", &message.event_id);
+            element.reporter(event);
         }
         element.end();
     }
@@ -126,6 +129,12 @@ impl<'a> Element<'a> {
             write(out, name);
             out.push(b':');
             write(out, value);
+        }
+    }
+
+    fn reporter(&mut self, event: &Event) {
+        if let Some(reporter) = &event.reporter {
+            self.member("reporter", reporter);
         }
     }
 
