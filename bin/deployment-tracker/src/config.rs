@@ -1,5 +1,7 @@
 //! The configuration: defaults, then a file, then the environment.
 
+pub mod keys;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,30 +10,17 @@ use std::path::Path;
 use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format, Json, Serialized, Toml};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracker_core::OutboxLimits;
 use tracker_sql::DatabaseUrl;
 
+use crate::config::keys::Keys;
 use crate::old_config::{self, Notes};
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
-/// The keys whose values are no texts. Everything else in the environment is taken as it stands, digits included.
-const NOT_TEXTS: [&str; 12] = [
-    "port",
-    "shutdown_seconds",
-    "database.logs",
-    "limits.body_bytes",
-    "outbox.max_messages",
-    "outbox.max_bytes",
-    "redis.port",
-    "redis.db",
-    "redis.max_list_length",
-    "redis.timeout_millis",
-    "redis.connect_timeout_millis",
-    "statsd.port",
-];
 /// Variables with the prefix that are no part of the configuration.
 const NOT_KEYS: [&str; 4] = ["config", "log_level", "log_format", "mock_redis"];
 
@@ -49,20 +38,21 @@ type Statsd = NotBuiltIn;
 pub type NotBuiltIn = Value;
 
 /// The whole configuration.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+///
+/// What is said here on a field, or else on its type, is what `docs/configuration.md` and `packaging/config.toml` say of
+/// the key. A field without a default has an example for them.
+#[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address to listen on. Default: `127.0.0.1`, this machine only.
+    /// The name or address to listen on; `127.0.0.1` is for this machine only, `0.0.0.0` or `::` for all.
     pub host: String,
-    /// The TCP port to listen on; 0 takes a free one. Default: 8080.
+    /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds. Default: 10.
+    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds.
+    #[schemars(range(max = 3_600))]
     pub shutdown_seconds: u64,
-    /// Where the records live.
     pub database: Database,
-    /// Bounds on what clients send.
     pub limits: Limits,
-    /// Bounds on what waits for an output that is away.
     pub outbox: Outbox,
     /// The Redis output; off without this section.
     pub redis: Option<Redis>,
@@ -71,34 +61,40 @@ pub struct Config {
 }
 
 /// Where the records live.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL, `mysql://…` likewise for
-    /// MariaDB and MySQL. Default: `data.sqlite3`.
+    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL,
+    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL. A path that does not begin with `/` begins in the working
+    /// directory.
     pub url: String,
-    /// Whether log messages are kept in the database. Default: on without a `redis` section, off with one.
+    /// Whether log messages are kept in the database. Without this key they are kept unless there is a `redis` section.
+    #[schemars(example = true)]
     pub logs: Option<bool>,
     /// The name of this server among those on one database server. It must be its own, and the same after a restart.
-    /// Default: the machine's name and the address, such as `web01/127.0.0.1:8080`.
+    /// Without this key it is the machine's name and the address, such as `web01/127.0.0.1:8080`.
+    #[schemars(example = &"web01")]
     pub replica: Option<String>,
 }
 
 /// Bounds on what clients send.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The largest body in bytes, counted after inflating. Default: 1,048,576.
+    /// The largest body in bytes, counted after inflating.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
     pub body_bytes: usize,
 }
 
 /// Bounds on what waits for an output that is away. Beyond them reports are answered 503.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbox {
-    /// Messages: of a log batch each message, of anything else one. Default: 1,000,000.
+    /// Messages: of a log batch each message, of anything else one.
+    #[schemars(range(min = 1))]
     pub max_messages: u64,
-    /// Bytes in the database. Default: 1,073,741,824.
+    /// Bytes in the database.
+    #[schemars(range(min = 1))]
     pub max_bytes: u64,
 }
 
@@ -186,11 +182,16 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
             figment.merge(Json::string(text))
         };
     }
+    let known = Keys::of::<Config>();
     for (key, value) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
         let key = key.as_str().to_lowercase();
-        let is_text = !NOT_TEXTS.contains(&key.as_str()) && !key.starts_with("redis.additional_fields");
-        let value =
-            if is_text { figment::value::Value::from(value) } else { value.parse().expect("any text is a value") };
+        let value = known.value(&key, value).map_err(|error| {
+            let problem = format_args!(
+                "is not the JSON that it must be (in the environment variable {}): {error}",
+                variable(&key)
+            );
+            Wrong::new(&key, problem)
+        })?;
         figment = figment.merge(Serialized::default(&key, value));
     }
     let wrong = |error: figment::Error| explain(&error, file);
@@ -205,6 +206,11 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
     let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
     config.check()?;
     Ok(Loaded { config, given, notes })
+}
+
+/// The environment variable of a key.
+pub fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
 fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
@@ -222,9 +228,11 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         }
         other => without_values(&other.to_string()),
     };
-    let variable = format!("{PREFIX}{}", path.join("__").to_uppercase());
+    let mut variables = (1..=path.len()).rev().map(|length| variable(&path[..length].join(".")));
     let place = match file {
-        _ if std::env::var_os(&variable).is_some() => format!(" (in the environment variable {variable})"),
+        _ if let Some(variable) = variables.find(|variable| std::env::var_os(variable).is_some()) => {
+            format!(" (in the environment variable {variable})")
+        }
         Some(path) => format!(" (in {})", path.display()),
         None => String::new(),
     };
@@ -254,6 +262,7 @@ fn in_words(wanted: &str) -> String {
         "u32" | "u64" | "usize" => "a whole number, not negative".into(),
         "a boolean" => "true or false".into(),
         "a string" | "a text is wanted here" => "a text".into(),
+        "a sequence" => "a list".into(),
         section if section.starts_with("struct ") || section == "a map" => "a section with keys of its own".into(),
         other => other.into(),
     }
@@ -318,17 +327,7 @@ impl Config {
         if let Some(statsd) = &self.statsd {
             statsd.check().map_err(Wrong::explained)?;
         }
-        for (key, value, range) in [
-            ("limits.body_bytes", self.limits.body_bytes as u64, 1..=1 << 30),
-            ("outbox.max_messages", self.outbox.max_messages, 1..=u64::MAX),
-            ("outbox.max_bytes", self.outbox.max_bytes, 1..=u64::MAX),
-            ("shutdown_seconds", self.shutdown_seconds, 0..=3_600),
-        ] {
-            if !range.contains(&value) {
-                let (from, to) = range.into_inner();
-                return Err(Wrong::new(key, format_args!("must be a whole number from {from} to {to}")));
-            }
-        }
+        Keys::of::<Self>().check_ranges(&json!(self))?;
         self.database_url().map(drop)
     }
 }

@@ -1,6 +1,8 @@
 //! The deployment-tracker server: arguments, configuration, and the wiring of store and outputs.
 
 mod config;
+#[cfg(all(test, feature = "redis", feature = "statsd"))]
+mod generated;
 mod logger;
 mod old_config;
 #[cfg(any(feature = "redis", feature = "statsd"))]

@@ -13,43 +13,50 @@ const MAX_KEY: usize = 1_024;
 /// The longest timeout, in milliseconds.
 const MAX_MILLIS: u64 = 600_000;
 
-/// Where Redis is and what is pushed there: the section `redis`.
+/// Where Redis is and what is pushed there: the section `redis`. What is left out is as in [`RedisConfig::default`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// The name or address of the Redis server. Default: `127.0.0.1`.
+    /// The name or address of the Redis server.
     pub host: String,
-    /// The TCP port of the Redis server. Default: `6379`.
+    /// The TCP port of the Redis server.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub port: u16,
-    /// The Unix socket of the Redis server, instead of `host` and `port`. Default: none.
+    /// The Unix socket of the Redis server, instead of `host` and `port`.
+    #[cfg_attr(feature = "schema", schemars(example = &"/run/redis/redis-server.sock"))]
     pub path: Option<PathBuf>,
     /// The ACL user. It needs EVAL, RPUSH, LLEN, SET, DEL, TYPE and PING, on `key` and on every key that begins with
-    /// `{key}:delivered:` (braces included). Default: none, which is Redis' user `default`.
+    /// `{key}:delivered:` (braces included). Without this key it is Redis' user `default`.
+    #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "text")]
     pub username: Option<String>,
-    /// The password. Default: none.
+    /// The password.
+    #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
     pub password: Option<Secret>,
-    /// The number of the database, 0 to 255. Default: none, which is 0.
+    /// The number of the database; 0 without this key.
+    #[cfg_attr(feature = "schema", schemars(example = 0))]
     pub db: Option<u8>,
-    /// The list that elements are pushed to; at most 1,024 bytes. Default: `logstash`.
+    /// The list that elements are pushed to; at most 1,024 bytes.
     pub key: String,
-    /// The member `index` of every element (of its `labels` under `ecs`), by which Logstash chooses an index. Default:
-    /// `deployment-tracker`.
+    /// The member `index` of every element (of its `labels` under `ecs`), by which Logstash chooses an index.
     pub index: String,
-    /// The form of the elements. Default: `logstash`.
+    /// The form of the elements.
     pub format: Format,
     /// Members that every element gets; they replace members of the same name. Under `ecs`, the members of an object
-    /// go into the object of the same name: `{"labels": {"team": "blue"}}` adds a label. Default: none.
+    /// go into the object of the same name: `{"labels": {"team": "blue"}}` adds a label.
     #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
     /// How many elements the list may hold before further ones wait in the outbox, because Logstash is behind. The
-    /// last push may exceed it. Default: none.
+    /// last push may exceed it. Without this key there is no limit.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
     pub max_list_length: Option<u64>,
-    /// How long one push may take, in milliseconds, 1 to 600,000. After that it is not known whether Redis has the
-    /// push, and it is sent again; Redis takes it once. Default: `2000`.
+    /// How long one push may take, in milliseconds. After that it is not known whether Redis has the push, and it is
+    /// sent again; Redis takes it once.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub timeout_millis: u64,
-    /// How long connecting to Redis may take, the name lookup and the password included, in milliseconds, 1 to 600,000.
-    /// Default: `2000`.
+    /// How long connecting to Redis may take, the name lookup and the password included, in milliseconds.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub connect_timeout_millis: u64,
 }
 
@@ -75,6 +82,7 @@ impl Default for RedisConfig {
 
 /// The form of the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// With `@timestamp`, `@version` and `event_id`.
@@ -89,6 +97,7 @@ pub enum Format {
 
 /// A text that is not shown by `Debug`. It is serialized as it is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!from))]
 #[serde(from = "Scalar")]
 pub struct Secret(String);
 

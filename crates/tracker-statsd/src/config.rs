@@ -6,20 +6,23 @@ use thiserror::Error;
 /// The longest prefix and suffix, in bytes. With them, the longest line still fits a packet.
 const MAX_AFFIX: usize = 255;
 
-/// Where StatsD is and what the metrics are called: the section `statsd`.
+/// Where StatsD is and what the metrics are called: the section `statsd`. What is left out is as in
+/// [`StatsdConfig::default`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StatsdConfig {
     /// The name or address of the StatsD server. Looked up again every minute; of several addresses an IPv4 one is
-    /// taken, as StatsD listens there. Default: `127.0.0.1`.
+    /// taken, as StatsD listens there.
     pub host: String,
-    /// The UDP port of the StatsD server. Default: `8125`.
+    /// The UDP port of the StatsD server.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub port: u16,
-    /// What every metric's name begins with, with or without its last dot; at most 255 bytes. Default: nothing.
+    /// What every metric's name begins with, with or without its last dot; at most 255 bytes.
     pub prefix: String,
-    /// What every metric's name ends with, its first dot included; at most 255 bytes. Default: nothing.
+    /// What every metric's name ends with, its first dot included; at most 255 bytes.
     pub suffix: String,
-    /// How metrics are named. Default: `clean`.
+    /// How metrics are named.
     pub names: Names,
 }
 
@@ -37,6 +40,7 @@ impl Default for StatsdConfig {
 
 /// How metrics are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Names {
     /// One dot between parts; every dot within a part is escaped.

@@ -135,6 +135,43 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
+fn a_list_or_section_in_the_environment_is_json() {
+    let fields = [
+        ("DEPLOYMENT_TRACKER_REDIS", r#"{"host":"h","additional_fields":{"a":1}}"#),
+        ("DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS", r#"{"b":{"c":[2]}}"#),
+        ("DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS__D", "blue"),
+        ("DEPLOYMENT_TRACKER_REDIS__USERNAME", "[1]"),
+        ("DEPLOYMENT_TRACKER_REDIS__PASSWORD", "1"),
+    ];
+    let redis = &checked(&[], &[], &fields)["redis"];
+    assert_eq!(redis["additional_fields"], json!({ "a": 1, "b": { "c": [2] }, "d": "blue" }));
+    assert_eq!((&redis["host"], &redis["username"]), (&json!("h"), &json!("[1]")));
+
+    for value in ["team=hunter2", r#"{"team":"hunter2""#, r#""hunter2""#] {
+        let variable = "DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS";
+        let output = run(&[], &["--check-config"], &[(variable, value)]);
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(line.contains("`redis.additional_fields`") && line.contains(variable), "{line}");
+        assert!(!line.contains("hunter2") && line.trim_end().lines().count() == 1, "{line}");
+    }
+}
+
+#[test]
+fn the_sample_configuration_loads_as_it_stands_and_with_every_key() {
+    let sample = include_str!("../../../../packaging/config.toml");
+    assert_eq!(checked(&[("config.toml", sample)], &[], &[]), checked(&[], &[], &[]));
+
+    let is_key = |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first| first != ' '));
+    let keys: Vec<_> = sample.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect();
+    let all = checked(&[("config.toml", &keys.join("\n"))], &[], &[]);
+    assert_eq!(
+        (&all["port"], &all["redis"]["port"], &all["statsd"]["port"]),
+        (&json!(8080), &json!(6379), &json!(8125))
+    );
+}
+
+#[test]
 fn check_config_prints_every_default_and_no_secret() {
     let bare = checked(&[], &[], &[]);
     assert_eq!((&bare["host"], &bare["port"]), (&json!("127.0.0.1"), &json!(8080)));

@@ -1,0 +1,65 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::*;
+
+#[derive(Serialize, JsonSchema)]
+struct Everything {
+    section: Option<Section>,
+    tokens: Vec<Section>,
+    text: Option<String>,
+    #[schemars(range(max = 9))]
+    number: u64,
+    list: Vec<String>,
+    free: BTreeMap<String, Value>,
+    any: Value,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Section {
+    secret: String,
+    flag: Option<bool>,
+}
+
+#[test]
+fn keys_come_in_the_order_of_the_fields_but_sections_last() {
+    let paths: Vec<_> = Keys::of::<Everything>().0.into_iter().map(|key| key.path).collect();
+    let sections = ["section", "section.secret", "section.flag", "tokens", "tokens[].secret", "tokens[].flag"];
+    assert_eq!(paths, [&["text", "number", "list", "free", "any"], &sections[..]].concat());
+}
+
+#[test]
+fn a_text_in_the_environment_stands_as_it_is_and_lists_and_sections_are_json() {
+    let keys = Keys::of::<Everything>();
+    for (key, text, value) in [
+        ("text", "123456", json!("123456")),
+        ("text", "[1]", json!("[1]")),
+        ("section.secret", "true", json!("true")),
+        ("section.flag", "true", json!(true)),
+        ("number", "12", json!(12)),
+        ("number", "twelve", json!("twelve")),
+        ("list", r#"["a"]"#, json!(["a"])),
+        ("section", r#"{"flag": true}"#, json!({ "flag": true })),
+        ("tokens", r#"[{"secret": "123456"}]"#, json!([{ "secret": "123456" }])),
+        ("free.number", "12", json!(12)),
+        ("free.text", "blue", json!("blue")),
+        ("any", "12", json!(12)),
+        ("any.below", "12", json!("12")),
+        ("unknown", "12", json!("12")),
+    ] {
+        assert_eq!(keys.value(key, text.into()).expect("a value"), value, "{key}={text}");
+    }
+    for key in ["list", "section", "tokens", "free"] {
+        assert!(keys.value(key, "a,b".into()).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn a_number_out_of_its_range_is_told_with_the_range() {
+    let keys = Keys::of::<Everything>();
+    assert!(keys.check_ranges(&json!({ "number": 9 })).is_ok());
+    let error = keys.check_ranges(&json!({ "number": 10 })).unwrap_err().to_string();
+    assert_eq!(error, "configuration: `number`: must be a whole number from 0 to 9");
+}

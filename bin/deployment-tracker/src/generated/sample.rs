@@ -1,0 +1,62 @@
+//! `packaging/config.toml`.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::wrapped;
+use crate::config::keys::{Key, Keys};
+
+const BEGIN: &str = "\
+# The configuration of deployment-tracker: every key with its default, or with an example where it has
+# none. Take the # away from the head of a section and from its keys to change them.
+#
+# This file is made of the types in the code, and a test holds it against them. Environment variables
+# such as DEPLOYMENT_TRACKER_PORT or DEPLOYMENT_TRACKER_REDIS__HOST come before it.
+# `deployment-tracker --check-config --config FILE` prints what is in force, or what is wrong.
+";
+
+pub fn file(keys: &Keys) -> String {
+    let mut file = BEGIN.to_owned();
+    for key in &keys.0 {
+        describe(&mut file, key).expect("a text takes everything");
+    }
+    file
+}
+
+fn describe(file: &mut String, key: &Key) -> std::fmt::Result {
+    writeln!(file)?;
+    for paragraph in key.paragraphs() {
+        write!(file, "{}", wrapped("# ", &paragraph))?;
+    }
+    let path = key.path.replace("[]", "");
+    if key.is_section() {
+        // A section that may be left out is turned on by its head.
+        let off = if key.is_list() || key.default().is_none() { "#" } else { "" };
+        return writeln!(file, "{off}{}", if key.is_list() { format!("[[{path}]]") } else { format!("[{path}]") });
+    }
+    let name = path.rsplit('.').next().expect("it has a name");
+    if !key.is("string") || key.choices().next().is_some() {
+        write!(file, "{}", wrapped("# ", &format!("Type: {}.", key.kind())))?;
+    }
+    for (name, text) in key.choices() {
+        write!(file, "{}", wrapped("#   ", &format!("{name}: {text}")))?;
+    }
+    writeln!(file, "#{name} = {}", toml(key.example()))
+}
+
+/// A value as TOML writes it: JSON, but for sections.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(members) if members.is_empty() => "{}".into(),
+        Value::Object(members) => {
+            let members: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("{} = {}", Value::from(name.as_str()), toml(value)))
+                .collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
