@@ -4,7 +4,6 @@ pub mod keys;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use figment::Figment;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracker_core::OutboxLimits;
+use tracker_server::{Address, Limits, Tls, TlsConfig, TokenConfig, Tokens};
 use tracker_sql::DatabaseUrl;
 
 use crate::config::keys::Keys;
@@ -48,6 +48,13 @@ pub struct Config {
     pub host: String,
     /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Instead of `host` and `port`: every address to listen on, each `http://HOST:PORT`, `https://HOST:PORT` (see `tls`)
+    /// or `unix:PATH`. Without it `host` and `port` hold, with HTTPS if there is a `tls` section.
+    pub listen: Vec<Address>,
+    /// Certificates for HTTPS. They are read anew at SIGHUP.
+    pub tls: Option<TlsConfig>,
+    /// Who is let in; everybody without this section.
+    pub auth: Option<Auth>,
     /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds.
     #[schemars(range(max = 3_600))]
     pub shutdown_seconds: u64,
@@ -77,13 +84,13 @@ pub struct Database {
     pub replica: Option<String>,
 }
 
-/// Bounds on what clients send.
+/// Who is let in.
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// The largest body in bytes, counted after inflating.
-    #[schemars(range(min = 1, max = 1_073_741_824))]
-    pub body_bytes: usize,
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The tokens, at least one. They are read anew at SIGHUP.
+    #[schemars(example = json!([{ "name": "jenkins", "secret_env": "JENKINS_TOKEN", "scopes": ["write"] }]))]
+    pub tokens: Vec<TokenConfig>,
 }
 
 /// Bounds on what waits for an output that is away. Beyond them reports are answered 503.
@@ -110,6 +117,9 @@ impl Default for Config {
         Self {
             host: "127.0.0.1".into(),
             port: 8080,
+            listen: Vec::new(),
+            tls: None,
+            auth: None,
             shutdown_seconds: 10,
             database: Database::default(),
             limits: Limits::default(),
@@ -123,12 +133,6 @@ impl Default for Config {
 impl Default for Database {
     fn default() -> Self {
         Self { url: "data.sqlite3".into(), logs: None, replica: None }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body_bytes: 1 << 20 }
     }
 }
 
@@ -155,7 +159,6 @@ impl Wrong {
     }
 
     /// A mistake that names its key itself.
-    #[cfg(any(feature = "redis", feature = "statsd"))]
     pub fn explained(problem: impl fmt::Display) -> Self {
         Self(format!("configuration: {problem}"))
     }
@@ -204,6 +207,9 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
         notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
     }
     let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
+    if !config.listen.is_empty() && (given.get("host").is_some() || given.get("port").is_some()) {
+        return Err(Wrong::new("listen", "stands beside `host` or `port`; give either"));
+    }
     config.check()?;
     Ok(Loaded { config, given, notes })
 }
@@ -286,10 +292,14 @@ impl Config {
         self.database.logs.unwrap_or(self.redis.is_none())
     }
 
-    /// The name of this server, which listens on `address`, among those on one database.
-    pub fn replica(&self, address: SocketAddr) -> String {
+    /// The name of this server, which listens on `address` first, among those on one database.
+    pub fn replica(&self, address: &Address) -> String {
         let machine = gethostname::gethostname();
-        self.database.replica.clone().unwrap_or_else(|| format!("{}/{address}", machine.to_string_lossy()))
+        let place = match address {
+            Address::Http(place) | Address::Https(place) => place.as_str().into(),
+            Address::Unix(path) => path.to_string_lossy(),
+        };
+        self.database.replica.clone().unwrap_or_else(|| format!("{}/{place}", machine.to_string_lossy()))
     }
 
     /// Where the database is.
@@ -298,6 +308,39 @@ impl Config {
     /// [`Wrong`] when the URL is none.
     pub fn database_url(&self) -> Result<DatabaseUrl, Wrong> {
         DatabaseUrl::parse(&self.database.url).map_err(|error| Wrong::new("database.url", error))
+    }
+
+    /// Where to listen.
+    pub fn addresses(&self) -> Vec<Address> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let is_bare_v6 = self.host.contains(':') && !self.host.starts_with('[');
+        let host = if is_bare_v6 { format!("[{}]", self.host) } else { self.host.clone() };
+        let place = format!("{host}:{}", self.port);
+        vec![if self.tls.is_some() { Address::Https(place) } else { Address::Http(place) }]
+    }
+
+    /// The tokens, read from wherever their secrets are.
+    ///
+    /// # Errors
+    /// [`Wrong`] when one breaks a rule.
+    pub fn tokens(&self) -> Result<Option<Tokens>, Wrong> {
+        let tokens = self.auth.as_ref().map(|auth| Tokens::new(&auth.tokens)).transpose();
+        tokens.map_err(|error| Wrong::new("auth.tokens", error))
+    }
+
+    /// The certificates, read from their files.
+    ///
+    /// # Errors
+    /// [`Wrong`] when one cannot be used, or is missing.
+    pub fn tls(&self) -> Result<Option<Tls>, Wrong> {
+        if self.tls.is_none()
+            && let Some(address) = self.listen.iter().find(|address| matches!(address, Address::Https(_)))
+        {
+            return Err(Wrong::new("listen", format_args!("{address} needs certificates; give a section `tls`")));
+        }
+        self.tls.as_ref().map(Tls::new).transpose().map_err(Wrong::explained)
     }
 
     /// The configuration with every default.
@@ -328,6 +371,12 @@ impl Config {
             statsd.check().map_err(Wrong::explained)?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
-        self.database_url().map(drop)
+        if (self.limits.buffered_bytes as usize) < self.limits.body_bytes {
+            return Err(Wrong::new("limits.buffered_bytes", "must be at least `limits.body_bytes`"));
+        }
+        self.database_url()?;
+        self.tokens()?;
+        self.tls()?;
+        Ok(())
     }
 }

@@ -7,20 +7,24 @@ mod logger;
 mod old_config;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
+mod reload;
+mod token;
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_core::{OutboxLimits, Tracker};
-use tracker_server::Settings;
+use tracker_server::{Access, Address, Listener, Settings};
 use tracker_sql::SqlStore;
 
-use crate::config::{Loaded, Wrong};
+use crate::config::{Config, Loaded, Wrong};
+use crate::reload::Reloadable;
+use crate::token::TokenCommand;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,21 +35,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// DEPLOYMENT_TRACKER_REDIS__HOST. DEPLOYMENT_TRACKER_LOG_LEVEL is off, error, warn, info, debug or trace;
 /// DEPLOYMENT_TRACKER_LOG_FORMAT is text or json.
 #[derive(Debug, Parser)]
-#[command(name = "deployment-tracker", version)]
+#[command(name = "deployment-tracker", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// The configuration, JSON or TOML by its ending [default: config.json or config.toml in this folder, if any]
     #[arg(long, value_name = "FILE", env = "DEPLOYMENT_TRACKER_CONFIG")]
-    config: Option<std::path::PathBuf>,
+    config: Option<PathBuf>,
 
     /// Print the configuration in force, with every default and without secrets, and what of an old one is understood
     /// and ignored, and exit
     #[arg(long)]
     check_config: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tokens, which say who may do what
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match start(&arguments) {
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("deployment-tracker: {error:#}");
@@ -54,14 +68,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: &Arguments) -> anyhow::Result<()> {
+fn start(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Command::Token(TokenCommand::New(token))) = arguments.command {
+        return token::new(token);
+    }
     logger::init()?;
     let loaded = config::load(arguments.config.as_deref())?;
     if arguments.check_config {
         return print(&loaded).context("cannot print the configuration");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let served = runtime.block_on(serve(loaded));
+    let served = runtime.block_on(serve(loaded, arguments.config));
     // A lookup of a name can hang, and cannot be ended.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -79,14 +96,18 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.in_force()))
 }
 
-async fn serve(Loaded { config, given, notes }: Loaded) -> anyhow::Result<()> {
+async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
-    let address = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {}:{}; check `host` and `port`", address.0, address.1))?;
+    let (access, tls) = (Access::open(), config.tls()?);
+    if let Some(tokens) = config.tokens()? {
+        access.restrict(tokens);
+    }
+    let reloadable = Reloadable::new(file, access.clone(), tls.clone()).context("cannot take signals")?;
+    let listeners = listen(&config)?;
+    let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let url = config.database_url()?;
-    let replica = config.replica(listener.local_addr()?);
+    let replica = config.replica(&addresses[0]);
     let store = SqlStore::open(url.clone(), &replica).with_context(|| {
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
@@ -106,7 +127,13 @@ async fn serve(Loaded { config, given, notes }: Loaded) -> anyhow::Result<()> {
     }
     let tracker = tracker.start();
     let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
-    log::info!("listening on http://{}; store {url} {logs}; {}", listener.local_addr()?, outputs.join("; "));
+    let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    log::info!("listening on {}; store {url} {logs}; {}", places.join(", "), outputs.join("; "));
+    if access.is_open() && listeners.iter().any(Listener::is_remote) {
+        log::warn!(
+            "whoever can reach this machine can read and report; give `auth.tokens`, or listen on 127.0.0.1 only"
+        );
+    }
     if !config.keeps_logs() && config.redis.is_none() {
         log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");
     }
@@ -120,16 +147,29 @@ async fn serve(Loaded { config, given, notes }: Loaded) -> anyhow::Result<()> {
 
     let timeout = Duration::from_secs(config.shutdown_seconds);
     let settings = Settings {
-        body_bytes: config.limits.body_bytes,
+        limits: config.limits,
+        access,
+        tls,
         shutdown_timeout: timeout,
         given: tracker_server::redact(&given),
     };
-    tracker_server::run(listener, settings, tracker.clone(), signals.first()).await.context("the server failed")?;
+    let reloading = tokio::spawn(reloadable.run());
+    let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
+    reloading.abort();
+    served.context("the server failed")?;
     if !tracker.shutdown(timeout).await {
         log::warn!("not everything was delivered within {timeout:?}; the next run goes on with what is owed");
     }
     log::info!("stopped");
     Ok(())
+}
+
+fn listen(config: &Config) -> anyhow::Result<Vec<Listener>> {
+    let bind = |address: Address| {
+        let key = if config.listen.is_empty() { "`host` and `port`" } else { "`listen`" };
+        Listener::bind(&address).with_context(|| format!("cannot listen on {address}; check {key}"))
+    };
+    config.addresses().into_iter().map(bind).collect()
 }
 
 struct Signals {

@@ -1,6 +1,7 @@
 //! Real servers for tests: each on a port and in a folder of its own, so that a test can kill, freeze and restart it.
 //! What goes wrong with them is a panic that says so: a test has nothing better to do with it.
 
+mod certificates;
 mod database;
 mod http;
 mod leash;
@@ -13,6 +14,7 @@ mod server;
 mod statsd;
 mod statsd_daemon;
 
+pub use certificates::Certificates;
 pub use database::Database;
 pub use http::{JSON, Response, exchange};
 pub use mariadb::Mariadb;

@@ -41,7 +41,7 @@ impl Server {
         Self::start_in(binary, TempDir::new().expect("a folder"), config, &[])
     }
 
-    /// Starts it in a folder that exists, with `environment`.
+    /// Starts it in a folder that exists, with `environment`. `{port}` in a text of `config` stands for its port.
     pub fn start_in(
         binary: impl Into<PathBuf>,
         folder: TempDir,
@@ -49,7 +49,11 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Self {
         let (binary, port) = (binary.into(), free_port());
-        config["port"] = json!(port);
+        if config.get("listen").is_none() {
+            config["port"] = json!(port);
+        }
+        let config: Value =
+            serde_json::from_str(&config.to_string().replace("{port}", &port.to_string())).expect("JSON");
         fs::write(folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
         let (child, stderr) = spawn(&binary, folder.path(), environment);
         let mut server = Self { port, folder, config, binary, child, stderr };

@@ -1,30 +1,39 @@
-//! Bodies: JSON in UTF-8, inflated if need be, within the limit.
+//! Bodies: JSON in UTF-8, inflated if need be, within the limits.
 
+use std::io::Read;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_ENCODING;
-use actix_web::web::{Bytes, PayloadConfig};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::web::{Data, block};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use futures_util::StreamExt;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracker_core::json;
 
+use crate::door::Door;
 use crate::error::ApiError;
 
-/// How long a body may take to come.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+/// How many bytes brotli is inflated at a time.
+const BROTLI_BUFFER: usize = 4 << 10;
 
 /// The bytes of a body that says that it is JSON.
 #[derive(Debug)]
-pub struct Body(Bytes);
+pub struct Body {
+    bytes: Vec<u8>,
+    /// Its share of what all bodies may take.
+    share: OwnedSemaphorePermit,
+}
 
 impl Body {
     /// The JSON in it.
     pub fn json(&self) -> Result<&RawValue, ApiError> {
-        Ok(json::read(&self.0)?)
+        Ok(json::read(&self.bytes)?)
     }
 }
 
@@ -33,27 +42,80 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if let Err(error) = check_type(request).and_then(|()| check_encoding(request)) {
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        let limit = request.app_data::<web::Data<crate::Settings>>().map_or(0, |settings| settings.body_bytes);
-        let bytes = Bytes::from_request(request, payload);
+        let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
+        let limit = door.limits.body_bytes;
+        let encoding = check_type(request).and_then(|()| encoding(request)).and_then(|encoding| {
+            if length(request).is_some_and(|length| length > limit) { Err(too_large(limit)) } else { Ok(encoding) }
+        });
+        let payload = payload.take();
         Box::pin(async move {
-            match tokio::time::timeout(READ_WITHIN, bytes).await {
-                Ok(bytes) => bytes.map(Self).map_err(|error| unreadable(&error, limit)),
-                Err(_) => Err(ApiError::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "body_too_slow",
-                    format!("the body was not there after {} s; send it at once", READ_WITHIN.as_secs()),
-                )),
+            let encoding = encoding?;
+            let deadline = Duration::from_secs(door.limits.body_seconds);
+            let body = tokio::time::timeout(deadline, read(payload, limit, &door.room)).await;
+            let body = body.map_err(|_| {
+                let message = format!("the body was not there after {} s; send it at once", deadline.as_secs());
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
+            })??;
+            match encoding {
+                None => Ok(body),
+                Some(encoding) => inflate(body, encoding, limit, &door.room).await,
             }
         })
     }
 }
 
-/// How bodies are read: as many bytes as the settings allow, counted after inflating.
-pub fn payload_config(limit: usize) -> PayloadConfig {
-    PayloadConfig::new(limit)
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    Gzip,
+    Deflate,
+    Brotli,
+}
+
+fn length(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Result<Body, ApiError> {
+    let mut body = Body { bytes: Vec::new(), share: share(room, 0)? };
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(|_| unreadable())?;
+        if body.bytes.len() + piece.len() > limit {
+            return Err(too_large(limit));
+        }
+        body.share.merge(share(room, piece.len())?);
+        body.bytes.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// Inflates `body` up to the limit, and not a byte further.
+async fn inflate(body: Body, encoding: Encoding, limit: usize, room: &Arc<Semaphore>) -> Result<Body, ApiError> {
+    let mut whole = share(room, limit)?;
+    let inflated = block(move || {
+        let mut inflated = Vec::new();
+        let most = limit as u64 + 1;
+        match encoding {
+            Encoding::Gzip => MultiGzDecoder::new(body.bytes.as_slice()).take(most).read_to_end(&mut inflated),
+            Encoding::Deflate => ZlibDecoder::new(body.bytes.as_slice()).take(most).read_to_end(&mut inflated),
+            Encoding::Brotli => {
+                brotli::Decompressor::new(body.bytes.as_slice(), BROTLI_BUFFER).take(most).read_to_end(&mut inflated)
+            }
+        }
+        .map(|_| inflated)
+    });
+    let bytes = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
+    if bytes.len() > limit {
+        return Err(too_large(limit));
+    }
+    drop(whole.split(limit - bytes.len()));
+    Ok(Body { bytes, share: whole })
+}
+
+/// A share of what all bodies may take.
+fn share(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let share = room.clone().try_acquire_many_owned(bytes);
+    share.map_err(|_| ApiError::overloaded("too many bytes of bodies are in memory; send this one again later"))
 }
 
 fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
@@ -71,26 +133,32 @@ fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
-    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Ok(()) };
-    let known = ["identity", "gzip", "deflate", "br"];
-    if encoding.to_str().is_ok_and(|encoding| known.iter().any(|name| name.eq_ignore_ascii_case(encoding.trim()))) {
-        return Ok(());
-    }
-    let message = "the content encoding is none of gzip, deflate and br; use one of these, or none";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message))
+fn encoding(request: &HttpRequest) -> Result<Option<Encoding>, ApiError> {
+    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Ok(None) };
+    let encoding = match encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "identity" => return Ok(None),
+        "gzip" => Encoding::Gzip,
+        "deflate" => Encoding::Deflate,
+        "br" => Encoding::Brotli,
+        _ => {
+            let message = "the content encoding is none of gzip, deflate and br; use one of these, or none";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
+        }
+    };
+    Ok(Some(encoding))
 }
 
-fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
-    match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("the body is larger than {limit} bytes; send it in parts, or raise `limits.body_bytes`"),
-        ),
-        _ => ApiError::bad_request(
-            "unreadable_body",
-            "the body is cut short or does not match its content encoding; send it whole",
-        ),
-    }
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("the body is larger than {limit} bytes; send it in parts, or raise `limits.body_bytes`"),
+    )
+}
+
+fn unreadable() -> ApiError {
+    ApiError::bad_request(
+        "unreadable_body",
+        "the body is cut short or does not match its content encoding; send it whole",
+    )
 }

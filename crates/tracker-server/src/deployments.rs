@@ -7,6 +7,7 @@ use tracker_core::{DeploymentId, DeploymentReport, DeploymentWithServers, Newest
 
 use crate::body::Body;
 use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
+use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
 use crate::paging::{Paging, PagingParameters};
@@ -30,13 +31,15 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
         ReportErrors,
     )
 )]
-pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
     let json = body.json()?;
     if is_log_message(json) {
-        return logs::record(&tracker, &id, json).await;
+        return logs::record(&engine, &id, json).await;
     }
     let id = DeploymentId::parse(&id)?;
-    tracker.start_deployment(DeploymentReport::read(id, json)?).await.map_err(named(id))?;
+    let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
+    engine.check_environment(report.members.environment.as_deref())?;
+    engine.tracker.start_deployment(report).await.map_err(named(id))?;
     Ok(HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish())
 }
 
@@ -54,10 +57,14 @@ pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Resu
         ReportErrors,
     )
 )]
-pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
     let id = DeploymentId::parse(&id)?;
-    let report = DeploymentReport::read(id, body.json()?)?;
-    tracker.finish_deployment(report).await.map_err(named(id))?;
+    let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, body.json()?)? };
+    engine.check_deployment(Some(id)).await?;
+    if report.members.environment.is_some() {
+        engine.check_environment(report.members.environment.as_deref())?;
+    }
+    engine.tracker.finish_deployment(report).await.map_err(named(id))?;
     Ok(HttpResponse::NoContent().finish())
 }
 

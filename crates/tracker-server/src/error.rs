@@ -5,11 +5,15 @@ use std::fmt;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tracker_core::{Invalid, TrackerError, Unavailable};
 
+use crate::auth::Scope;
+
+/// How a token is asked for.
+const REALM: &str = "Bearer realm=\"deployment-tracker\"";
 /// After how many seconds a report that could not be made durable is worth another try.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -19,7 +23,7 @@ pub struct ApiError {
     #[serde(skip)]
     status: StatusCode,
     #[serde(skip)]
-    allow: Option<&'static str>,
+    hint: Option<Hint>,
     #[serde(rename = "Error")]
     message: String,
     code: &'static str,
@@ -27,9 +31,16 @@ pub struct ApiError {
     field: Option<Cow<'static, str>>,
 }
 
+/// A header that says how to do it right.
+#[derive(Debug)]
+enum Hint {
+    Allow(&'static str),
+    Authenticate(String),
+}
+
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, allow: None, message: message.into(), code, field: None }
+        Self { status, hint: None, message: message.into(), code, field: None }
     }
 
     pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -46,7 +57,33 @@ impl ApiError {
 
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         let message = format!("this path takes {allow}; use one of these methods");
-        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message) }
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        Self { hint: Some(Hint::Allow(allow)), ..error }
+    }
+
+    /// No token, or none that is good: `error` is the challenge's, of RFC 6750.
+    pub(crate) fn unauthorized(error: Option<&'static str>, message: &'static str) -> Self {
+        let challenge = error.map_or(String::new(), |error| format!(", error=\"{error}\""));
+        let refused = Self::new(StatusCode::UNAUTHORIZED, error.unwrap_or("token_required"), message);
+        Self { hint: Some(Hint::Authenticate(format!("{REALM}{challenge}"))), ..refused }
+    }
+
+    /// A good token that may not do this; `scope` would.
+    pub(crate) fn forbidden(code: &'static str, message: String, scope: Option<Scope>) -> Self {
+        let scope = scope.map_or(String::new(), |scope| format!(", scope=\"{scope}\""));
+        let challenge = format!("{REALM}, error=\"insufficient_scope\"{scope}");
+        Self { hint: Some(Hint::Authenticate(challenge)), ..Self::new(StatusCode::FORBIDDEN, code, message) }
+    }
+
+    /// More in front of the body than is taken.
+    pub(crate) fn head_too_large(limit: usize) -> Self {
+        let message = format!("the head of the request is larger than {limit} bytes; send fewer or shorter headers");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
+    }
+
+    /// Too much at a time.
+    pub(crate) fn overloaded(message: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
     /// An error of the tracker about `what`, such as "deployment 84e8…".
@@ -106,8 +143,10 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let mut response = HttpResponse::build(self.status);
-        if let Some(allow) = self.allow {
-            response.insert_header((ALLOW, allow));
+        match &self.hint {
+            Some(Hint::Allow(methods)) => _ = response.insert_header((ALLOW, *methods)),
+            Some(Hint::Authenticate(challenge)) => _ = response.insert_header((WWW_AUTHENTICATE, challenge.as_str())),
+            None => {}
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));

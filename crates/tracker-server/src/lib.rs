@@ -3,29 +3,35 @@
 //! ```no_run
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::net::TcpListener;
 //! use std::time::Duration;
 //!
 //! use tracker_core::{MemoryStore, Tracker};
-//! use tracker_server::{Settings, run};
+//! use tracker_server::{Access, Limits, Listener, Settings, run};
 //!
 //! let tracker = Tracker::builder(MemoryStore::new()).start();
 //! let settings = Settings {
-//!     body_bytes: 1 << 20,
+//!     limits: Limits::default(),
+//!     access: Access::open(),
+//!     tls: None,
 //!     shutdown_timeout: Duration::from_secs(10),
 //!     given: serde_json::json!({}),
 //! };
-//! let listener = TcpListener::bind("127.0.0.1:8080")?;
-//! run(listener, settings, tracker, std::future::pending()).await?;
+//! let listener = Listener::bind(&"http://127.0.0.1:8080".parse()?)?;
+//! run(vec![listener], settings, tracker, std::future::pending()).await?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod auth;
 mod body;
 mod cursor;
 mod deployments;
 mod description;
+mod door;
+mod engine;
 mod error;
+mod limits;
+mod listener;
 mod logs;
 mod paging;
 mod redact;
@@ -33,6 +39,12 @@ mod routes;
 mod server;
 mod servers;
 mod service;
+mod tls;
 
+pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
+pub use door::Access;
+pub use limits::Limits;
+pub use listener::{Address, Listener, SocketFile};
 pub use redact::redact;
 pub use server::{Settings, run};
+pub use tls::{Tls, TlsConfig, TlsError};

@@ -5,10 +5,11 @@ use actix_web::web::{Data, Path};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use tracker_core::{LogBatch, LogDeploymentId, LogMessage, Tracker, time};
+use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, Tracker, time};
 
 use crate::body::Body;
 use crate::description::{Error, KeptLogMessage, LogMessages, ReportErrors, Unavailable};
+use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
 
@@ -25,14 +26,15 @@ use crate::paging::{Paging, PagingParameters};
         ReportErrors,
     )
 )]
-pub async fn append(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
-    record(&tracker, &id, body.json()?).await
+pub async fn append(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    record(&engine, &id, body.json()?).await
 }
 
 /// Records the log messages in `body` for the deployment `id`.
-pub(crate) async fn record(tracker: &Tracker, id: &str, body: &RawValue) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result<HttpResponse, ApiError> {
     let logs = LogBatch::read(LogDeploymentId::new(id)?, body)?;
-    let recorded = tracker.append_logs(logs).await;
+    engine.check_deployment(DeploymentId::parse(id).ok()).await?;
+    let recorded = engine.tracker.append_logs(LogBatch { reporter: engine.reporter(), ..logs }).await;
     recorded.map_err(|error| ApiError::from_tracker(error, "these log messages"))?;
     Ok(HttpResponse::Created().finish())
 }

@@ -1,55 +1,50 @@
 //! Running the server.
 
 use std::io;
-use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Next, from_fn};
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use serde_json::Value;
+use socket2::SockRef;
 use tracker_core::Tracker;
 
-use crate::{body, routes};
+use crate::door::{self, Access, Door};
+use crate::limits::Limits;
+use crate::listener::{Listener, SocketFile};
+use crate::routes;
+use crate::service::Given;
+use crate::tls::Tls;
 
 /// What the server is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The largest body in bytes, counted after inflating.
-    pub body_bytes: usize,
+    /// Bounds on what clients send and hold.
+    pub limits: Limits,
+    /// Who is let in.
+    pub access: Access,
+    /// What listeners over TLS need; without it there can be none.
+    pub tls: Option<Tls>,
     /// How long requests in flight may go on after the end was asked for.
     pub shutdown_timeout: Duration,
     /// What `/config` answers: see [`redact`](crate::redact).
     pub given: Value,
 }
 
-/// Serves `tracker` on `listener` until `shutdown` completes; then takes no more connections, and returns when the
+/// Serves `tracker` on `listeners` until `shutdown` completes; then takes no more connections, and returns when the
 /// requests in flight are answered, or after [`Settings::shutdown_timeout`]. The tracker is left running.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// When a listener cannot be used, or needs TLS that the settings do not have.
 pub async fn run(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     settings: Settings,
     tracker: Tracker,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (tracker, timeout) = (Data::new(tracker), settings.shutdown_timeout);
-    let settings = Data::new(settings);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(tracker.clone())
-            .app_data(settings.clone())
-            .app_data(body::payload_config(settings.body_bytes))
-            .wrap(from_fn(log_access))
-            .configure(routes::configure)
-    })
-    .disable_signals()
-    .shutdown_timeout(timeout.as_secs())
-    .listen(listener)?
-    .run();
+    let (server, _files) = listen(listeners, settings, tracker)?;
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
         shutdown.await;
@@ -60,23 +55,43 @@ pub async fn run(
     served
 }
 
-/// One line for each request, at debug.
-async fn log_access(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    if !log::log_enabled!(log::Level::Debug) {
-        return next.call(request).await;
+fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io::Result<(Server, Vec<SocketFile>)> {
+    let Settings { limits, access, tls, shutdown_timeout, given } = settings;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let seconds = Duration::from_secs;
+    let tracker = Data::new(tracker);
+    let door = Data::new(Door::new(&limits, &access));
+    let given = Data::new(Given(given));
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(tracker.clone())
+            .app_data(door.clone())
+            .app_data(given.clone())
+            .wrap(from_fn(door::pass))
+            .configure(routes::configure)
+    })
+    .disable_signals()
+    .shutdown_timeout(shutdown_timeout.as_secs())
+    .workers(workers)
+    .max_connections(limits.connections.div_ceil(workers))
+    .client_request_timeout(seconds(limits.header_seconds))
+    .tls_handshake_timeout(seconds(limits.header_seconds))
+    .keep_alive(seconds(limits.keep_alive_seconds));
+    let mut files = Vec::new();
+    for listener in listeners {
+        if let Listener::Http(socket) | Listener::Https(socket) = &listener {
+            // Connections inherit it.
+            SockRef::from(socket).set_tcp_user_timeout(Some(seconds(limits.write_seconds)))?;
+        }
+        server = match (listener, &tls) {
+            (Listener::Http(socket), _) => server.listen(socket)?,
+            (Listener::Https(socket), Some(tls)) => server.listen_rustls_0_23(socket, tls.server_config())?,
+            (Listener::Https(_), None) => return Err(io::Error::other("there are no certificates for HTTPS")),
+            (Listener::Unix(socket, file), _) => {
+                files.push(file);
+                server.listen_uds(socket)?
+            }
+        };
     }
-    let begun = Instant::now();
-    let method = request.method().clone();
-    let path = request.path().to_owned();
-    let peer = request.peer_addr();
-    let response = next.call(request).await?;
-    log::debug!(
-        method = method.as_str(), path = path.as_str(), status = response.status().as_u16(),
-        millis = begun.elapsed().as_secs_f64() * 1000.0, peer = peer.map(|peer| peer.to_string()).unwrap_or_default().as_str();
-        "{method} {path} {}", response.status().as_u16()
-    );
-    Ok(response)
+    Ok((server.run(), files))
 }

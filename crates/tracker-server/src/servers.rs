@@ -8,6 +8,7 @@ use tracker_core::{DeploymentId, Hostname, Newest, Server as Record, ServerRepor
 
 use crate::body::Body;
 use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
+use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
 
@@ -29,11 +30,11 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
         ReportErrors,
     )
 )]
-pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
-    let report = ServerReport::read(DeploymentId::parse(&id)?, body.json()?)?;
+pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let report = read(&engine, &id, &body).await?;
     let hostname = report.key.hostname.clone();
     let location = format!("/v1/servers/{}", utf8_percent_encode(hostname.as_str(), SEGMENT));
-    let recorded = tracker.start_server(report).await;
+    let recorded = engine.tracker.start_server(report).await;
     recorded.map_err(|error| ApiError::from_tracker(error, format_args!("server {}", hostname.as_str())))?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).finish())
 }
@@ -51,10 +52,18 @@ pub async fn start(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Resu
         ReportErrors,
     )
 )]
-pub async fn finish(tracker: Data<Tracker>, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
-    let report = ServerReport::read(DeploymentId::parse(&id)?, body.json()?)?;
-    tracker.finish_server(report).await.map_err(|error| ApiError::from_tracker(error, "this server"))?;
+pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+    let report = read(&engine, &id, &body).await?;
+    engine.tracker.finish_server(report).await.map_err(|error| ApiError::from_tracker(error, "this server"))?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// The report in `body`, if the engine may send it.
+async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, ApiError> {
+    let id = DeploymentId::parse(id)?;
+    let report = ServerReport { reporter: engine.reporter(), ..ServerReport::read(id, body.json()?)? };
+    engine.check_deployment(Some(id)).await?;
+    Ok(report)
 }
 
 /// The distinct hostnames, descending

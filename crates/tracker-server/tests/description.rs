@@ -1,14 +1,13 @@
 //! The API description against the routes that answer.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracker_core::{MemoryStore, Tracker};
-use tracker_server::{Settings, run};
+use tracker_server::{Access, Address, Limits, Listener, Settings, run};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -26,12 +25,18 @@ async fn request(port: u16, method: &str, path: &str, body: &str) -> String {
 }
 
 async fn serve() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let settings =
-        Settings { body_bytes: 1 << 20, shutdown_timeout: Duration::from_secs(1), given: json!({"port": port}) };
+    let listener = Listener::bind(&"http://127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let Ok(Address::Http(place)) = listener.address() else { unreachable!() };
+    let port = place.rsplit_once(':').expect("a port").1.parse().expect("a number");
+    let settings = Settings {
+        limits: Limits::default(),
+        access: Access::open(),
+        tls: None,
+        shutdown_timeout: Duration::from_secs(1),
+        given: json!({"port": port}),
+    };
     let tracker = Tracker::builder(MemoryStore::new()).start();
-    tokio::spawn(run(listener, settings, tracker, std::future::pending()));
+    tokio::spawn(run(vec![listener], settings, tracker, std::future::pending()));
     port
 }
 

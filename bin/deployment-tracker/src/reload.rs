@@ -1,0 +1,52 @@
+//! SIGHUP: tokens and certificates are read anew, while everything else goes on.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracker_server::{Access, Tls};
+
+use crate::config::{self, Wrong};
+
+/// What can change while the server runs.
+pub struct Reloadable {
+    hangups: Signal,
+    file: Option<PathBuf>,
+    access: Access,
+    tls: Option<Tls>,
+}
+
+impl Reloadable {
+    /// From here on SIGHUP is ours. `file` is where the configuration comes from.
+    ///
+    /// # Errors
+    /// When the system does not give us the signal.
+    pub fn new(file: Option<PathBuf>, access: Access, tls: Option<Tls>) -> std::io::Result<Self> {
+        Ok(Self { hangups: signal(SignalKind::hangup())?, file, access, tls })
+    }
+
+    /// Reloads at each signal, for ever.
+    pub async fn run(mut self) {
+        while self.hangups.recv().await.is_some() {
+            match self.reload() {
+                Ok(()) => log::info!("reloaded the tokens and certificates; other changes need a restart"),
+                Err(error) => log::error!("not reloaded, everything stays as it is: {error}"),
+            }
+        }
+    }
+
+    /// All or nothing.
+    fn reload(&self) -> Result<(), Wrong> {
+        let config = config::load(self.file.as_deref())?.config;
+        let tokens = config.tokens()?;
+        if tokens.is_none() && !self.access.is_open() {
+            return Err(Wrong::new("auth", "is gone; restart the server to let everybody in"));
+        }
+        if let (Some(tls), Some(config)) = (&self.tls, &config.tls) {
+            tls.renew(config).map_err(Wrong::explained)?;
+        }
+        if let Some(tokens) = tokens {
+            self.access.restrict(tokens);
+        }
+        Ok(())
+    }
+}

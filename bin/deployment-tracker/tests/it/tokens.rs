@@ -1,0 +1,387 @@
+//! Tokens: who may do what, and who is told of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use test_servers::{JSON, Response, Server, eventually};
+
+use crate::support::{Stack, bare, new_id, serve, serve_in};
+
+const READ: &str = "read-secret";
+const WRITE: &str = "write-secret";
+const ADMIN: &str = "admin-secret";
+const DEV: &str = "dev-secret";
+
+fn tokens() -> Value {
+    json!([
+        { "name": "dashboard", "secret": READ, "scopes": ["read"] },
+        { "name": "jenkins", "secret": WRITE, "scopes": ["write"] },
+        { "name": "operator", "secret": ADMIN, "scopes": ["admin"] },
+        { "name": "dev-only", "secret": DEV, "scopes": ["write", "read"], "environments": ["dev", "test"] },
+    ])
+}
+
+fn send(server: &Server, secret: &str, method: &str, path: &str, body: &Value) -> Response {
+    let authorization = format!("Bearer {secret}");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    server.send(method, path, &[JSON, ("Authorization", &authorization)], body.as_bytes())
+}
+
+fn get(server: &Server, secret: &str, path: &str) -> Response {
+    send(server, secret, "GET", path, &Value::Null)
+}
+
+/// The configuration of a running server is replaced, and read.
+fn reload(server: &Server, tokens: &Value) {
+    let mut config = server.config.clone();
+    config["auth"]["tokens"] = tokens.clone();
+    fs::write(server.folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
+    let before = server.stderr().matches("reloaded").count();
+    server.signal("HUP");
+    eventually("it has read the file", || (server.stderr().matches("reloaded").count() > before).then_some(()));
+}
+
+#[test]
+fn without_a_token_nothing_but_livez_and_readyz_answers() {
+    let server = serve(json!({ "auth": { "tokens": tokens() } }));
+    let id = new_id();
+    let deployment = format!("/v1/deployments/{id}");
+    for (method, path) in [
+        ("POST", deployment.as_str()),
+        ("PUT", &deployment),
+        ("GET", &deployment),
+        ("HEAD", &deployment),
+        ("DELETE", &deployment),
+        ("POST", &format!("{deployment}/logs")),
+        ("POST", &format!("{deployment}/servers/")),
+        ("GET", "/v1/deployments"),
+        ("GET", "/v1/servers"),
+        ("GET", "/"),
+        ("GET", "/docs/"),
+        ("GET", "/config"),
+        ("GET", "/healthcheck"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.json"),
+        ("GET", "/nowhere"),
+        ("OPTIONS", "*"),
+    ] {
+        for authorization in [
+            None,
+            Some("Basic dXNlcjpwYXNz"),
+            Some("Bearer"),
+            Some("Bearer  "),
+            Some("Bearer read-secre"),
+            Some("read-secret"),
+        ] {
+            let headers: Vec<_> = authorization.iter().map(|value| ("Authorization", *value)).chain([JSON]).collect();
+            let refused = server.send(method, path, &headers, br#"{"engine":"e"}"#);
+            assert_eq!(refused.status, 401, "{method} {path} {authorization:?}: {refused:?}");
+            let challenge = refused.header("www-authenticate").expect("a challenge");
+            assert!(challenge.starts_with("Bearer realm="), "{challenge}");
+            assert_eq!(challenge.contains("invalid_token"), authorization.is_some(), "{challenge}");
+            if method != "HEAD" {
+                refused.is_error(401, None);
+            }
+        }
+    }
+    let twice = [("Authorization", "Bearer read-secret"), ("Authorization", "Bearer other")];
+    server.send("GET", "/v1/deployments", &twice, b"").is_error(401, None);
+    assert_eq!(get(&server, READ, &deployment).status, 404, "nothing was recorded");
+    for path in ["/livez", "/readyz", "/livez/", "/readyz/"] {
+        assert_eq!(server.read(path), json!({ "status": "ok" }));
+    }
+}
+
+#[test]
+fn a_token_does_what_its_scopes_say_and_nothing_else() {
+    let server = serve(json!({ "auth": { "tokens": tokens() } }));
+    let deployment = format!("/v1/deployments/{}", new_id());
+    let start = json!({ "engine": "e" });
+    for (secret, scope, method, path, body, status) in [
+        (READ, "write", "POST", deployment.as_str(), &start, 403),
+        (ADMIN, "write", "POST", &deployment, &start, 403),
+        (WRITE, "", "POST", &deployment, &start, 201),
+        (WRITE, "read", "GET", &deployment, &Value::Null, 403),
+        (ADMIN, "read", "GET", &deployment, &Value::Null, 403),
+        (READ, "", "GET", &deployment, &Value::Null, 200),
+        (READ, "", "GET", "/docs/", &Value::Null, 200),
+        (READ, "admin", "GET", "/config", &Value::Null, 403),
+        (READ, "admin", "GET", "/config/", &Value::Null, 403),
+        // Written so that only the router reads it as this path.
+        (READ, "admin", "GET", "/%63onfig", &Value::Null, 403),
+        (WRITE, "admin", "GET", "/config", &Value::Null, 403),
+        (ADMIN, "", "GET", "/config", &Value::Null, 200),
+        (ADMIN, "", "GET", "/healthcheck", &Value::Null, 200),
+        (READ, "", "GET", "/healthcheck", &Value::Null, 200),
+        (WRITE, "read", "GET", "/healthcheck", &Value::Null, 403),
+        (READ, "write", "DELETE", &deployment, &Value::Null, 403),
+        (WRITE, "", "DELETE", &deployment, &Value::Null, 405),
+        (READ, "", "GET", "/nowhere", &Value::Null, 404),
+    ] {
+        let answer = send(&server, secret, method, path, body);
+        assert_eq!(answer.status, status, "{secret} {method} {path}: {answer:?}");
+        if status == 403 {
+            let sentence = answer.is_error(403, None);
+            assert!(sentence.contains(scope), "{sentence}");
+            let challenge = answer.header("www-authenticate").expect("a challenge");
+            assert!(challenge.contains("insufficient_scope") && challenge.contains(scope), "{challenge}");
+        }
+    }
+    let config = get(&server, ADMIN, "/config").text().to_owned();
+    assert!(!config.contains("secret\""), "{config}");
+    assert!([READ, WRITE, ADMIN, DEV].iter().all(|secret| !config.contains(secret)), "{config}");
+}
+
+#[test]
+fn a_token_for_some_environments_reports_those_only() {
+    let server = serve(json!({ "auth": { "tokens": tokens() } }));
+    let dev = |method: &str, path: &str, body: Value| send(&server, DEV, method, path, &body);
+    let path = || format!("/v1/deployments/{}", new_id());
+    let (mine, other, bare, unknown) = (path(), path(), path(), path());
+    assert_eq!(dev("POST", &mine, json!({ "environment": "dev" })).status, 201);
+    for body in [json!({ "environment": "prod" }), json!({ "engine": "e" }), json!({ "environment": "DEV" })] {
+        dev("POST", &other, body).is_error(403, None);
+    }
+    assert_eq!(send(&server, WRITE, "POST", &other, &json!({ "environment": "prod" })).status, 201);
+    assert_eq!(send(&server, WRITE, "POST", &bare, &json!({ "engine": "e" })).status, 201);
+    for path in [&other, &bare, &unknown] {
+        for (method, below, body) in [
+            ("PUT", "", json!({ "result": "failure" })),
+            ("PUT", "", json!({ "environment": "dev" })),
+            ("POST", "", json!({ "message": "a log message" })),
+            ("POST", "/logs", json!([{ "message": "m" }])),
+            ("POST", "/servers", json!({ "hostname": "h" })),
+            ("PUT", "/servers", json!({ "hostname": "h", "result": "failure" })),
+        ] {
+            dev(method, &format!("{path}{below}"), body).is_error(403, None);
+        }
+        assert_eq!(get(&server, DEV, &format!("{path}/logs")).json(), json!([]));
+    }
+    dev("POST", "/v1/deployments/nightly/logs", json!({ "message": "m" })).is_error(403, None);
+    dev("PUT", &mine, json!({ "environment": "prod" })).is_error(403, None);
+    let recorded = get(&server, DEV, &other).json();
+    assert_eq!((&recorded["environment"], &recorded["result"]), (&json!("prod"), &Value::Null));
+    assert_eq!(get(&server, DEV, &mine).json()["environment"], "dev");
+
+    assert_eq!(dev("POST", &format!("{mine}/servers"), json!({ "hostname": "h" })).status, 201);
+    assert_eq!(dev("PUT", &format!("{mine}/servers"), json!({ "hostname": "h", "result": "success" })).status, 204);
+    assert_eq!(dev("POST", &format!("{mine}/logs"), json!({ "message": "m" })).status, 201);
+    assert_eq!(dev("PUT", &mine, json!({ "result": "success", "environment": "test" })).status, 204);
+}
+
+#[test]
+fn secrets_come_from_the_file_a_file_of_their_own_or_the_environment() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("secret"), "from-a-file\n").expect("a file");
+    let config = json!({ "auth": { "tokens": [
+        { "name": "a", "secret_file": "secret", "scopes": ["read"] },
+        { "name": "b", "secret_env": "B_TOKEN", "scopes": ["read"] },
+        // printf from-its-digest | sha256sum
+        { "name": "c", "secret": "sha256:d914f7e295e09920f26b26c2196f31055e957634a52b621cf4384ccfc69d2548", "scopes": ["read"], "expires_at": "2999-01-01T00:00:00+01:00" },
+        { "name": "d", "secret": "expired", "scopes": ["read"], "expires_at": "2015-07-07T00:00:00Z" },
+    ] } });
+    let server = serve_in(folder, config, &[("B_TOKEN", "from-the-environment")]);
+    for secret in ["from-a-file", "from-the-environment", "from-its-digest"] {
+        assert_eq!(get(&server, secret, "/v1/deployments").status, 200, "{secret}");
+    }
+    let sentence = get(&server, "expired", "/v1/deployments").is_error(401, None);
+    assert!(sentence.contains("expired"), "{sentence}");
+    get(&server, "d914f7e295e09920f26b26c2196f31055e957634a52b621cf4384ccfc69d2548", "/v1/deployments")
+        .is_error(401, None);
+}
+
+#[test]
+fn all_tokens_can_be_in_the_environment() {
+    let tokens = json!([{ "name": "a", "secret": "one", "scopes": ["read"] }]).to_string();
+    let environment = [("DEPLOYMENT_TRACKER_AUTH__TOKENS", tokens.as_str())];
+    let server = serve_in(TempDir::new().expect("a folder"), json!({}), &environment);
+    server.get("/v1/deployments").is_error(401, None);
+    assert_eq!(get(&server, "one", "/v1/deployments").status, 200);
+}
+
+#[test]
+fn a_mistake_in_a_token_is_told_without_its_secret() {
+    let good = json!({ "name": "a", "secret": "hunter2", "scopes": ["read"] });
+    for (what, tokens, says) in [
+        ("none", json!([]), "no token"),
+        ("no scope", json!([{ "name": "a", "secret": "hunter2", "scopes": [] }]), "scopes"),
+        ("an unknown scope", json!([{ "name": "a", "secret": "hunter2", "scopes": ["all"] }]), "scopes"),
+        ("no secret", json!([{ "name": "a", "scopes": ["read"] }]), "secret"),
+        ("an empty secret", json!([{ "name": "a", "secret": " ", "scopes": ["read"] }]), "token new"),
+        (
+            "two secrets",
+            json!([{ "name": "a", "secret": "hunter2", "secret_file": "f", "scopes": ["read"] }]),
+            "exactly one",
+        ),
+        ("a missing file", json!([{ "name": "a", "secret_file": "gone", "scopes": ["read"] }]), "gone"),
+        ("a missing variable", json!([{ "name": "a", "secret_env": "GONE", "scopes": ["read"] }]), "GONE"),
+        (
+            "half a digest",
+            json!([{ "name": "a", "secret": "sha256:abc", "scopes": ["read"] }]),
+            "64 hexadecimal digits",
+        ),
+        (
+            "no environment",
+            json!([{ "name": "a", "secret": "hunter2", "scopes": ["read"], "environments": [] }]),
+            "environments",
+        ),
+        ("an odd name", json!([{ "name": "a\"b", "secret": "hunter2", "scopes": ["read"] }]), "name"),
+        ("a secret twice", json!([good, { "name": "b", "secret": "hunter2", "scopes": ["write"] }]), "another token"),
+        ("an unknown key", json!([{ "name": "a", "secret": "hunter2", "scopes": ["read"], "scope": 1 }]), "scope"),
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("config.json"), json!({ "auth": { "tokens": tokens } }).to_string())
+            .expect("a file");
+        let output = bare(folder.path()).arg("--check-config").output().expect("the binary runs");
+        let line = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(2), "{what}: {line}");
+        assert!(line.contains("auth.tokens") && line.contains(says), "{what}: {line}");
+        assert!(line.trim_end().lines().count() == 1 && !line.contains("hunter2"), "{what}: {line}");
+    }
+}
+
+#[test]
+fn who_reported_is_in_the_access_log_and_in_the_events() {
+    let mut stack = Stack::start(json!({ "auth": { "tokens": tokens() } }));
+    let path = format!("/v1/deployments/{}", new_id());
+    let folder = std::mem::replace(&mut stack.server.folder, TempDir::new().expect("a folder"));
+    let config = stack.server.config.clone();
+    stack.server.kill();
+    let server = serve_in(
+        folder,
+        config,
+        &[("DEPLOYMENT_TRACKER_LOG_LEVEL", "debug"), ("DEPLOYMENT_TRACKER_LOG_FORMAT", "json")],
+    );
+    let jenkins = |method: &str, path: &str, body: Value| send(&server, WRITE, method, path, &body).status;
+    assert_eq!(jenkins("POST", &path, json!({ "engine": "e" })), 201);
+    assert_eq!(jenkins("POST", &format!("{path}/logs"), json!({ "message": "m", "reporter": "an impostor" })), 201);
+    assert_eq!(jenkins("PUT", &path, json!({ "result": "success" })), 204);
+    assert!(stack.redis.wait_for(3).iter().all(|element| element["reporter"] == "jenkins"));
+    send(&server, "wrong-secret", "GET", &path, &Value::Null).is_error(401, None);
+    let lines = eventually("the lines", || {
+        let log = server.stderr();
+        let requests: Vec<Value> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line: &Value| line.get("status").is_some())
+            .collect();
+        (requests.len() == 4).then_some(requests)
+    });
+    let told: Vec<_> = lines.iter().map(|line| (line["token"].as_str(), line["status"].as_u64())).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("jenkins"), Some(201)),
+            (Some("jenkins"), Some(201)),
+            (Some("jenkins"), Some(204)),
+            (Some(""), Some(401))
+        ]
+    );
+    assert!(!server.stderr().contains("secret\""), "{}", server.stderr());
+    assert!([WRITE, "wrong-secret"].iter().all(|secret| !server.stderr().contains(secret)), "{}", server.stderr());
+}
+
+#[test]
+fn a_hangup_changes_the_tokens_without_dropping_a_connection() {
+    let server = serve(json!({ "auth": { "tokens": tokens() } }));
+    let mut kept = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut status = |secret: &str| {
+        write!(kept, "GET /v1/deployments HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {secret}\r\n\r\n")
+            .expect("a request");
+        let mut reader = BufReader::new(&kept);
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a status line");
+        let status = line.split(' ').nth(1).expect("a status").to_owned();
+        let mut length = 0;
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).expect("a header");
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).expect("the body");
+        status
+    };
+    assert_eq!((status(READ), status("new")), ("200".to_owned(), "401".to_owned()));
+    let renewed = json!([
+        { "name": "dashboard", "secret": READ, "scopes": ["read"] },
+        { "name": "dashboard", "secret": "new", "scopes": ["read"] },
+    ]);
+    reload(&server, &renewed);
+    assert_eq!(
+        (status(READ), status("new")),
+        ("200".to_owned(), "200".to_owned()),
+        "both, while one replaces the other"
+    );
+    reload(&server, &json!([renewed[1]]));
+    assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
+    // A mistake, or no tokens any more, changes nothing.
+    reload(&server, &json!([{ "name": "dashboard" }]));
+    assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
+    let mut open = server.config.clone();
+    open.as_object_mut().expect("an object").remove("auth");
+    fs::write(server.folder.path().join("tracker.json"), open.to_string()).expect("the configuration file");
+    server.signal("HUP");
+    eventually("it says so", || server.stderr().contains("restart the server to let everybody in").then_some(()));
+    assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
+}
+
+#[test]
+fn token_new_makes_one_that_works() {
+    let folder = TempDir::new().expect("a folder");
+    let arguments = [
+        "token",
+        "new",
+        "ansible",
+        "--scope",
+        "read",
+        "--scope",
+        "write",
+        "--environment",
+        "dev",
+        "--expires-at",
+        "2999-01-01T00:00:00Z",
+    ];
+    let output = bare(folder.path()).args(arguments).output().expect("the binary runs");
+    let (secret, told) =
+        (String::from_utf8(output.stdout).expect("UTF-8"), String::from_utf8(output.stderr).expect("UTF-8"));
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let secret = secret.trim();
+    assert!(secret.len() >= 64 && !told.contains(secret), "{told}");
+    let entry: Value = serde_json::from_str(told.lines().last().expect("an entry")).expect("JSON");
+    assert_eq!((&entry["name"], &entry["environments"]), (&json!("ansible"), &json!(["dev"])));
+    let server = serve(json!({ "auth": { "tokens": [entry] } }));
+    let path = format!("/v1/deployments/{}", new_id());
+    assert_eq!(send(&server, secret, "POST", &path, &json!({ "environment": "dev" })).status, 201);
+    assert_eq!(get(&server, secret, &path).status, 200);
+    for wrong in [
+        &["token", "new", "a b", "--scope", "read"][..],
+        &["token", "new", "a"],
+        &["token", "new", "a", "--scope", "all"],
+    ] {
+        let output = bare(folder.path()).args(wrong).output().expect("the binary runs");
+        assert!(!output.status.success() && output.stdout.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn whoever_is_open_to_other_machines_is_warned_once() {
+    for (config, is_warned) in [
+        (json!({}), false),
+        (json!({ "host": "0.0.0.0" }), true),
+        (json!({ "host": "0.0.0.0", "auth": { "tokens": tokens() } }), false),
+    ] {
+        let server = serve(config.clone());
+        eventually("it is ready", || (server.get("/readyz").status == 200).then_some(()));
+        assert_eq!(
+            server.stderr().matches("auth.tokens").count(),
+            usize::from(is_warned),
+            "{config}: {}",
+            server.stderr()
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! The door: who is let in, and how many at a time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{HttpMessage, ResponseError};
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::auth::{Token, Tokens, needed};
+use crate::error::ApiError;
+use crate::limits::Limits;
+
+/// Who is let in. Clones are the same: what is changed in one holds for all, from the next request on.
+#[derive(Debug, Clone, Default)]
+pub struct Access(Arc<ArcSwapOption<Tokens>>);
+
+impl Access {
+    /// Lets everybody in.
+    pub fn open() -> Self {
+        Self::default()
+    }
+
+    /// Lets in who has one of these tokens, and nobody else from now on.
+    pub fn restrict(&self, tokens: Tokens) {
+        self.0.store(Some(Arc::new(tokens)));
+    }
+
+    /// Whether everybody is let in.
+    pub fn is_open(&self) -> bool {
+        self.0.load().is_none()
+    }
+}
+
+/// What every request passes.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) limits: Limits,
+    /// Bytes that bodies may still take.
+    pub(crate) room: Arc<Semaphore>,
+    access: Access,
+    /// Requests that may still be begun.
+    places: Semaphore,
+}
+
+impl Door {
+    pub(crate) fn new(limits: &Limits, access: &Access) -> Self {
+        Self {
+            limits: limits.clone(),
+            room: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
+            access: access.clone(),
+            places: Semaphore::new(limits.in_flight_requests),
+        }
+    }
+
+    /// Lets a request in, or says why not. It takes a place until it is answered.
+    fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
+        // As the router sees it: percent-encoding hides nothing.
+        let Some(needs) = needed(request.method(), request.match_info().as_str()) else { return Ok(None) };
+        let headers = request.headers();
+        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        if size.sum::<usize>() + request.path().len() + request.query_string().len() > self.limits.header_bytes {
+            return Err(ApiError::head_too_large(self.limits.header_bytes));
+        }
+        if let Some(tokens) = self.access.0.load().as_ref() {
+            request.extensions_mut().insert(tokens.admit(headers, needs)?);
+        }
+        let place = self.places.try_acquire();
+        place.map(Some).map_err(|_| ApiError::overloaded("too many requests are worked on; send this one again later"))
+    }
+}
+
+/// Lets a request in or refuses it, and writes one line of it at debug.
+pub(crate) async fn pass<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let begun = log::log_enabled!(log::Level::Debug).then(Instant::now);
+    let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
+    let admitted = door.admit(&request);
+    let response = match &admitted {
+        Ok(_) => next.call(request).await?.map_into_left_body(),
+        Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
+    };
+    if let Some(begun) = begun {
+        log_access(&response, begun);
+    }
+    Ok(response)
+}
+
+fn log_access<B>(response: &ServiceResponse<B>, begun: Instant) {
+    let request = response.request();
+    let (method, path, status) = (request.method(), request.path(), response.status().as_u16());
+    let peer = request.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    let extensions = request.extensions();
+    let token = extensions.get::<Arc<Token>>().map_or("", |token| &token.name);
+    log::debug!(
+        method = method.as_str(), path, status, millis = begun.elapsed().as_secs_f64() * 1000.0, peer = peer.as_str(),
+        token;
+        "{method} {path} {status}"
+    );
+}

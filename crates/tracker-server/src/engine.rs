@@ -1,0 +1,56 @@
+//! Whoever sends a report.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use tracker_core::{DeploymentId, Reporter, Tracker, TrackerError};
+
+use crate::auth::Token;
+use crate::error::ApiError;
+
+/// Whoever sends a report, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) tracker: Data<Tracker>,
+    /// `None` while everybody is let in.
+    token: Option<Arc<Token>>,
+}
+
+impl Engine {
+    /// Its name.
+    pub(crate) fn reporter(&self) -> Option<Reporter> {
+        self.token.as_ref().map(|token| token.name.clone())
+    }
+
+    /// Refuses unless it may report deployments of `environment`.
+    pub(crate) fn check_environment(&self, environment: Option<&str>) -> Result<(), ApiError> {
+        self.token.as_ref().map_or(Ok(()), |token| token.check_environment(environment))
+    }
+
+    /// Refuses unless it may report on the deployment, as that is recorded.
+    pub(crate) async fn check_deployment(&self, id: Option<DeploymentId>) -> Result<(), ApiError> {
+        if self.token.as_ref().is_none_or(|token| !token.is_limited()) {
+            return Ok(());
+        }
+        let Some(id) = id else { return self.check_environment(None) };
+        match self.tracker.deployment(id).await {
+            Ok(recorded) => self.check_environment(recorded.deployment.members.environment.as_deref()),
+            Err(TrackerError::Unknown) => self.check_environment(None),
+            Err(error) => Err(ApiError::from_tracker(error, format_args!("deployment {id}"))),
+        }
+    }
+}
+
+impl FromRequest for Engine {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let tracker = request.app_data::<Data<Tracker>>().expect("the server has a tracker").clone();
+        let token = request.extensions().get::<Arc<Token>>().cloned();
+        ready(Ok(Self { tracker, token }))
+    }
+}

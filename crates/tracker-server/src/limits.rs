@@ -1,0 +1,56 @@
+//! Bounds on what clients may take of the server.
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds on what clients send and hold. What is over a bound is refused with the status that is named here, and the
+/// connection closed where nothing else helps; everybody else is served on.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest body in bytes, counted after inflating; 413 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_073_741_824)))]
+    pub body_bytes: usize,
+    /// How many bytes of all bodies together are in memory, at least `body_bytes`; 503 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 4_294_967_295_u64)))]
+    pub buffered_bytes: u32,
+    /// How long a body may take to come, in seconds; 408 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
+    pub body_seconds: u64,
+    /// The largest head of a request (its target and headers) in bytes; 431 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 256, max = 131_072)))]
+    pub header_bytes: usize,
+    /// How long a new connection may take for its TLS handshake, and then for the head of its first request, in seconds;
+    /// it is closed beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
+    pub header_seconds: u64,
+    /// How long a connection may be idle between two requests, in seconds. Behind a proxy, give more than the proxy
+    /// keeps its connections idle.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
+    pub keep_alive_seconds: u64,
+    /// How long a client may take nothing of an answer, in seconds; then the connection is closed. Only over TCP.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
+    pub write_seconds: u64,
+    /// How many connections are open at a time; further ones wait until one is closed.
+    #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 1_000_000)))]
+    pub connections: usize,
+    /// How many requests are worked on at a time; 503 beyond, but for `/livez` and `/readyz`.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    pub in_flight_requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            buffered_bytes: 64 << 20,
+            body_seconds: 30,
+            header_bytes: 16 << 10,
+            header_seconds: 5,
+            keep_alive_seconds: 5,
+            write_seconds: 30,
+            connections: 4_096,
+            in_flight_requests: 1_024,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Where the server listens.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. A port 0 takes a free one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// HTTP over TCP.
+    Http(String),
+    /// HTTP over TLS over TCP.
+    Https(String),
+    /// HTTP over a Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_place = |place: &str| {
+            place.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
+                Some(place) if is_place(place) && scheme == "http" => Ok(Self::Http(place.to_owned())),
+                Some(place) if is_place(place) => Ok(Self::Https(place.to_owned())),
+                _ => Err(format!("`{text}` lacks a host or a port; write it as {scheme}://HOST:PORT")),
+            },
+            _ => Err(format!("`{text}` is none of http://HOST:PORT, https://HOST:PORT and unix:PATH")),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Http(place) => write!(formatter, "http://{place}"),
+            Self::Https(place) => write!(formatter, "https://{place}"),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that is listened on.
+#[derive(Debug)]
+pub enum Listener {
+    /// HTTP over TCP.
+    Http(TcpListener),
+    /// HTTP over TLS over TCP.
+    Https(TcpListener),
+    /// HTTP over a Unix socket; its file is removed at the end.
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Listens on `address`. The owner and the group of this process may use a Unix socket; one that a server left behind
+    /// is replaced.
+    ///
+    /// # Errors
+    /// When the address is taken, is not this machine's, or may not be used.
+    pub fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Http(place) => TcpListener::bind(place).map(Self::Http),
+            Address::Https(place) => TcpListener::bind(place).map(Self::Https),
+            Address::Unix(path) => {
+                let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
+                if is_socket && UnixStream::connect(path).is_err() {
+                    std::fs::remove_file(path)?;
+                }
+                let listener = UnixListener::bind(path)?;
+                std::fs::set_permissions(path, PermissionsExt::from_mode(0o660))?;
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    /// Whether other machines may reach it.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::Http(listener) | Self::Https(listener) => {
+                !listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
+            }
+            Self::Unix(..) => false,
+        }
+    }
+
+    /// Where it listens, with the port that it has taken.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<Address> {
+        Ok(match self {
+            Self::Http(listener) => Address::Http(listener.local_addr()?.to_string()),
+            Self::Https(listener) => Address::Https(listener.local_addr()?.to_string()),
+            Self::Unix(_, SocketFile(path)) => Address::Unix(path.clone()),
+        })
+    }
+}
+
+/// The file of a Unix socket, removed when this is dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Whoever removed it before has done what was to be done.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
