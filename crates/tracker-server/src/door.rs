@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::auth::{Token, Tokens, needed};
+use crate::connections::{Answer, Connection, Working};
 use crate::error::ApiError;
 use crate::limits::Limits;
 
@@ -78,9 +79,10 @@ impl Door {
 pub(crate) async fn pass<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+) -> Result<ServiceResponse<Answer<EitherBody<B>>>, actix_web::Error> {
     let begun = log::log_enabled!(log::Level::Debug).then(Instant::now);
     let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
+    let working = Working::on(request.conn_data::<Arc<Connection>>().cloned());
     let admitted = door.admit(&request);
     let response = match &admitted {
         Ok(_) => next.call(request).await?.map_into_left_body(),
@@ -89,7 +91,7 @@ pub(crate) async fn pass<B: MessageBody>(
     if let Some(begun) = begun {
         log_access(&response, begun);
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| Answer { body, working }))
 }
 
 fn log_access<B>(response: &ServiceResponse<B>, begun: Instant) {

@@ -24,6 +24,7 @@
 
 mod auth;
 mod body;
+mod connections;
 mod cursor;
 mod deployments;
 mod description;

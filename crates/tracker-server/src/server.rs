@@ -11,6 +11,7 @@ use serde_json::Value;
 use socket2::SockRef;
 use tracker_core::Tracker;
 
+use crate::connections::Connections;
 use crate::door::{self, Access, Door};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
@@ -44,7 +45,10 @@ pub async fn run(
     tracker: Tracker,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (server, _files) = listen(listeners, settings, tracker)?;
+    let connections = Connections::default();
+    let patience = Duration::from_secs(settings.limits.keep_alive_seconds + settings.limits.header_seconds);
+    let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
+    let watch = tokio::spawn(connections.watch(patience));
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
         shutdown.await;
@@ -52,10 +56,16 @@ pub async fn run(
     });
     let served = server.await;
     stopper.abort();
+    watch.abort();
     served
 }
 
-fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io::Result<(Server, Vec<SocketFile>)> {
+fn listen(
+    listeners: Vec<Listener>,
+    settings: Settings,
+    tracker: Tracker,
+    connections: Connections,
+) -> io::Result<(Server, Vec<SocketFile>)> {
     let Settings { limits, access, tls, shutdown_timeout, given } = settings;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
@@ -70,6 +80,7 @@ fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io:
             .wrap(from_fn(door::pass))
             .configure(routes::configure)
     })
+    .on_connect(move |stream, data| connections.add(stream, data))
     .disable_signals()
     .shutdown_timeout(shutdown_timeout.as_secs())
     .workers(workers)

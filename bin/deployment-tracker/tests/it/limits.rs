@@ -1,1 +1,201 @@
-//! Hostile clients.
+//! Hostile clients: each is refused or closed, takes little memory, and everybody else is served.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::sqlite::SqliteConnection;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::json;
+use test_servers::{JSON, Server, eventually};
+
+use crate::support::{full_start, new_id, serve};
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream
+}
+
+/// Connections that have sent `start` and nothing more.
+fn hold(server: &Server, count: usize, start: &[u8]) -> Vec<TcpStream> {
+    let begun = (0..count).map(|_| {
+        let mut stream = connect(server);
+        // The server may have refused it before it was all sent.
+        let _ = stream.write_all(start);
+        stream
+    });
+    begun.collect()
+}
+
+/// Waits until the server has closed the connection; what it said before.
+#[track_caller]
+fn closed(stream: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Megabytes that the process has in memory.
+fn megabytes(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
+}
+
+fn is_served(server: &Server) {
+    let path = format!("/v1/deployments/{}", new_id());
+    assert_eq!(server.post(&path, &full_start()).status, 201);
+    assert_eq!(server.get(&path).status, 200);
+}
+
+#[test]
+fn whoever_sends_a_head_byte_by_byte_is_closed_and_keeps_nobody_out() {
+    let server = serve(json!({ "limits": { "connections": 8, "header_seconds": 1 } }));
+    let mut silent = hold(&server, 20, b"");
+    let mut slow = hold(&server, 20, b"GET /v1/deployments HTTP/1.1\r\nHost: h\r\nX-Slow: ");
+    is_served(&server);
+    for stream in silent.iter_mut().chain(&mut slow) {
+        let said = closed(stream);
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+    }
+}
+
+#[test]
+fn a_connection_is_closed_when_it_is_idle_or_its_next_head_does_not_come() {
+    let server = serve(json!({ "limits": { "keep_alive_seconds": 1, "header_seconds": 1 } }));
+    let first = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
+    for next in [&b""[..], b"G", b"GET /livez HTTP/1.1\r\nHost:"] {
+        let mut stream = connect(&server);
+        stream.write_all(first).expect("a request");
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        stream.write_all(next).expect("the next one");
+        assert!(closed(&mut stream).contains("\"ok\""));
+    }
+}
+
+#[test]
+fn a_head_over_the_limit_is_431() {
+    let server = serve(json!({ "limits": { "header_bytes": 1_024 } }));
+    let value = "x".repeat(1_100);
+    server.send("GET", "/v1/deployments", &[("X-Large", &value)], b"").is_error(431, None);
+    server.send("GET", &format!("/v1/deployments?{value}"), &[], b"").is_error(431, None);
+    // What no limit allows is not even read to its end.
+    for head in [
+        format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(200_000)),
+        format!("GET / HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(2_000)),
+    ] {
+        let mut stream = hold(&server, 1, head.as_bytes()).remove(0);
+        let said = closed(&mut stream);
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 431"), "{said}");
+    }
+    is_served(&server);
+}
+
+#[test]
+fn a_body_that_does_not_come_is_408() {
+    let server = serve(json!({ "limits": { "body_seconds": 1 } }));
+    let head = format!("POST /v1/deployments/{} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n", new_id());
+    for rest in
+        ["Content-Length: 100\r\n\r\n{", "Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
+    {
+        let mut stream = connect(&server);
+        stream.write_all((head.clone() + rest).as_bytes()).expect("half a request");
+        let said = closed(&mut stream);
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains("\"body_too_slow\""), "{said}");
+    }
+    is_served(&server);
+}
+
+#[test]
+fn bodies_that_do_not_end_take_no_more_memory_than_they_may() {
+    let server = serve(json!({ "limits": { "buffered_bytes": 4 << 20, "body_seconds": 2 } }));
+    let before = megabytes(&server);
+    let head = format!(
+        "POST /v1/deployments/{}/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n",
+        new_id()
+    );
+    let mut begun = hold(&server, 100, &[head.as_bytes(), &vec![b'['; 900_000]].concat());
+    let taken = megabytes(&server).saturating_sub(before);
+    // 4 MB of bodies, and what lies between the sockets and them.
+    assert!(taken < 40, "{taken} MB");
+    let said: Vec<_> = begun.iter_mut().map(closed).collect();
+    assert!(said.iter().any(|said| said.contains("\"overloaded\"")), "{said:?}");
+    assert!(said.iter().any(|said| said.contains("\"body_too_slow\"")), "{said:?}");
+    is_served(&server);
+}
+
+#[test]
+fn a_small_body_that_inflates_to_a_large_one_is_inflated_to_the_limit_only() {
+    let server = serve(json!({}));
+    let before = megabytes(&server);
+    let mut bomb = Vec::new();
+    let mut encoder = GzEncoder::new(&mut bomb, Compression::best());
+    let zeros = vec![b'0'; 1 << 20];
+    for _ in 0..256 {
+        encoder.write_all(&zeros).expect("memory takes it");
+    }
+    encoder.finish().expect("memory takes it");
+    assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+    let path = format!("/v1/deployments/{}/logs", new_id());
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let answer = server.send("POST", &path, &[JSON, ("Content-Encoding", "gzip")], &bomb);
+                answer.is_error(413, None);
+            });
+        }
+    });
+    let taken = megabytes(&server).saturating_sub(before);
+    assert!(taken < 64, "{taken} MB for 16 times 256 MB");
+    is_served(&server);
+}
+
+#[test]
+fn more_requests_than_may_be_worked_on_are_503_and_the_probes_answer() {
+    let server = serve(json!({ "limits": { "in_flight_requests": 4 } }));
+    is_served(&server);
+    let file = server.folder.path().join("data.sqlite3");
+    let mut other = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
+    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").expect("a lock");
+    let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..4).map(|_| scope.spawn(report)).collect();
+        eventually("it is full", || (server.get("/v1/servers").status == 503).then_some(()));
+        let refused = report();
+        assert!(refused.is_error(503, None).contains("too many requests"), "{refused:?}");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(server.get("/livez").status, 200);
+        other.batch_execute("ROLLBACK").expect("the lock is gone");
+        assert!(waiting.into_iter().all(|answer| answer.join().expect("an answer").status == 201));
+    });
+    is_served(&server);
+}
+
+#[test]
+fn whoever_takes_nothing_of_an_answer_is_closed() {
+    let server = serve(json!({ "limits": { "write_seconds": 1 } }));
+    for _ in 0..100 {
+        let start = json!({ "arguments": "x".repeat(65_536) });
+        assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &start).status, 201);
+    }
+    // Connections of the server's side that are established: proc(5), /proc/net/tcp.
+    let port = format!(":{:04X} ", server.port);
+    let open = || {
+        let table = fs::read_to_string("/proc/net/tcp").expect("the connections");
+        let is_open = |line: &&str| line.find(&port).is_some_and(|at| line[at..].split(' ').nth(2) == Some("01"));
+        table.lines().filter(is_open).count()
+    };
+    let deaf = hold(&server, 5, b"GET /v1/deployments?limit=100 HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(open() >= deaf.len(), "{}", fs::read_to_string("/proc/net/tcp").expect("the connections"));
+    is_served(&server);
+    eventually("all of them are closed", || (open() == 0).then_some(()));
+}
