@@ -81,7 +81,8 @@ impl Paging {
             }
         };
         let limit = limit.map_or(DEFAULT_LIMIT, |limit| u32::try_from(limit).unwrap_or(MAX_LIMIT));
-        Ok(Self { limit, start, address: format!("http://{}{}", host(request), request.uri().path()), others })
+        let scheme = if request.app_config().secure() { "https" } else { "http" };
+        Ok(Self { limit, start, address: format!("{scheme}://{}{}", host(request), request.uri().path()), others })
     }
 
     fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
@@ -217,8 +218,11 @@ fn set(
     }
 }
 
-/// The host that the client has asked, so that the links lead the same way back.
+/// The host that the client has asked, so that the links lead the same way back. HTTP/2 has it in the target.
 fn host(request: &HttpRequest) -> String {
+    if let Some(authority) = request.uri().authority() {
+        return authority.to_string();
+    }
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let asked = header.filter(|host| host.parse::<Authority>().is_ok());
     asked.map_or_else(|| request.app_config().local_addr().to_string(), str::to_owned)
