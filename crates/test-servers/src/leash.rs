@@ -48,6 +48,15 @@ pub fn folder(user: &str) -> PathBuf {
     folder
 }
 
+/// A copy of `file`, at `place`, that only `user` can read.
+pub fn give(user: &str, file: &Path, place: &Path) {
+    fs::copy(file, place).expect("a copy");
+    fs::set_permissions(place, fs::Permissions::from_mode(0o600)).expect("the copy's mode");
+    if let Some((uid, gid)) = other_user(user) {
+        chown(place, Some(uid), Some(gid)).expect("the copy's owner");
+    }
+}
+
 /// `command` as `user`, when we are root: no database server wants to run as root.
 pub fn as_user(user: &str, mut command: Command) -> Command {
     if let Some((uid, gid)) = other_user(user) {

@@ -1,12 +1,13 @@
 //! A PostgreSQL cluster.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use crate::leash::{self, Leash};
-use crate::{Database, eventually, free_port, signal};
+use crate::{Certificates, Database, eventually, free_port, signal};
 
 /// Who runs the server when we are root, whom it refuses.
 const USER: &str = "postgres";
@@ -39,6 +40,18 @@ impl Postgres {
         initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--pgdata"]).arg(folder.join("data"));
         leash::run(initdb.args(locale)).expect("a cluster");
         Self { port: free_port(), folder, leash: None }
+    }
+
+    /// Takes nothing but TLS from the next start on, as `localhost`.
+    pub fn encrypt(&self, certificates: &Certificates) {
+        let data = self.folder.join("data");
+        for name in ["server.pem", "server.key"] {
+            leash::give(USER, &certificates.path(name), &data.join(name));
+        }
+        let settings = "\nssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n";
+        let mut configuration = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).expect("a file");
+        configuration.write_all(settings.as_bytes()).expect("settings");
+        fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").expect("a file");
     }
 
     /// What `psql` prints for a statement, unaligned.

@@ -4,6 +4,7 @@
 mod bodies;
 mod config;
 mod deployments;
+mod encryption;
 mod fields;
 mod limits;
 mod listeners;
