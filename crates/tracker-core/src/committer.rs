@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::complaint::Complaint;
 use crate::couriers::Couriers;
 use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
+use crate::figures::Figures;
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::queue::{Queue, Queued, queue};
 use crate::store::{Store, StoreError};
@@ -112,6 +113,11 @@ impl Committer {
         &self.lanes[usize::try_from(hasher.finish() % lanes).expect("less than a usize")]
     }
 
+    /// How many changes wait in all lanes.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lanes.iter().map(Queue::waiting).sum()
+    }
+
     /// How long one waits for a commit.
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
@@ -126,12 +132,19 @@ impl Committer {
     }
 
     /// Starts the lanes.
-    pub(crate) fn run(lanes: Vec<Lane>, store: &Arc<dyn Store>, couriers: &Arc<Couriers>, tasks: &mut JoinSet<()>) {
+    pub(crate) fn run(
+        lanes: Vec<Lane>,
+        store: &Arc<dyn Store>,
+        couriers: &Arc<Couriers>,
+        figures: &Arc<Figures>,
+        tasks: &mut JoinSet<()>,
+    ) {
         for (number, Lane(waiting)) in lanes.into_iter().enumerate() {
             let writer = Writer {
                 number,
                 store: store.clone(),
                 couriers: couriers.clone(),
+                figures: figures.clone(),
                 doubtful_until: None,
                 complaint: Complaint::about("database"),
             };
@@ -144,6 +157,7 @@ struct Writer {
     number: usize,
     store: Arc<dyn Store>,
     couriers: Arc<Couriers>,
+    figures: Arc<Figures>,
     /// Until when a commit whose answer was lost may still come through.
     doubtful_until: Option<Instant>,
     complaint: Complaint,
@@ -181,10 +195,16 @@ impl Writer {
     async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
         let group = Arc::new(Group::new(changes, self.couriers.outputs()));
         let begun = Instant::now();
-        match self.store.commit(self.number, group.clone()).await {
+        let committed = self.store.commit(self.number, group.clone()).await;
+        let took = begun.elapsed();
+        let figures = &self.figures.commits;
+        figures.changes.record(group.changes().len() as u64);
+        figures.durations.record_time(took);
+        figures.failures.add(committed.is_err().into());
+        match committed {
             Ok(decision) => {
                 // Others see what is committed before its answer is here: after a while it may be delivered already.
-                let is_late = begun.elapsed() > LATE;
+                let is_late = took > LATE;
                 let is_doubtful = self.doubtful_until.is_some_and(|until| Instant::now() < until);
                 self.committed(&decision, replies, is_late || is_doubtful);
             }

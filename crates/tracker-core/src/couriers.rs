@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::committer::{Committer, Unavailable};
+use crate::counted::Counted;
 use crate::courier::Courier;
 use crate::event::{Batch, Event};
 use crate::group::{Decision, Owed};
@@ -72,7 +73,7 @@ struct Way {
 impl Couriers {
     /// Starts a courier for each of `outputs` that must have every event, and a relay for each other.
     pub(crate) fn start(
-        outputs: Vec<Arc<dyn Output>>,
+        outputs: Vec<Arc<Counted>>,
         store: &Arc<dyn Store>,
         committer: &Arc<Committer>,
         tasks: &mut Tasks,
@@ -100,7 +101,8 @@ impl Couriers {
                 Way { output: output.clone(), queue, standing, overflowed }
             })
             .collect();
-        Arc::new(Self { ways, relays, outputs: durable.into(), deadline: committer.deadline() })
+        let outputs = durable.into_iter().map(|output| output as Arc<dyn Output>).collect();
+        Arc::new(Self { ways, relays, outputs, deadline: committer.deadline() })
     }
 
     /// The outputs that must have every event.

@@ -27,10 +27,12 @@
 
 mod committer;
 mod complaint;
+mod counted;
 mod courier;
 mod couriers;
 mod deployment;
 mod event;
+pub mod figures;
 mod group;
 pub mod health;
 mod invalid;
@@ -55,6 +57,7 @@ pub use deployment::{
     DEPLOYMENT_MEMBERS, Deployment, DeploymentMembers, DeploymentReport, DeploymentWithServers, is_log_message,
 };
 pub use event::{Batch, Event, EventKind};
+pub use figures::{Figures, ReportKind, ReportResult, Threads};
 pub use group::{Change, Decision, Group, Outcome, Owed, Records, Settled};
 pub use health::{Health, HealthTest};
 pub use invalid::{Invalid, InvalidCode};

@@ -43,6 +43,11 @@ impl<T> Queue<T> {
         self.sender.try_send(Queued { item, share }).map_err(|_| Full)
     }
 
+    /// How many items wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
     /// Waits until there is room for an item of no size.
     pub(crate) async fn send(&self, item: T) -> Result<(), Full> {
         let share = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;

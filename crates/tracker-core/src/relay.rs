@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::complaint::Complaint;
+use crate::counted::Counted;
 use crate::event::Batch;
 use crate::output::{Output, OutputError};
 use crate::queue::{Queue, Queued, queue};
@@ -21,7 +22,7 @@ const WAITING_BYTES: usize = 64 << 20;
 /// The way to one best-effort output. `None` ends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
-    output: Arc<dyn Output>,
+    output: Arc<Counted>,
     queue: Arc<Queue<Option<Arc<Batch>>>>,
 }
 
@@ -41,7 +42,9 @@ impl Relays {
         for relay in self.0.iter() {
             if batch.events.iter().any(|event| relay.output.wants(event)) {
                 // Full: the output is far behind, and best effort means that it goes without.
-                let _ = relay.queue.try_send(Some(batch.clone()), batch.size());
+                if relay.queue.try_send(Some(batch.clone()), batch.size()).is_err() {
+                    relay.output.goes_without(batch);
+                }
             }
         }
     }
@@ -56,14 +59,14 @@ impl Relays {
 }
 
 impl Relay {
-    pub(crate) fn start(output: Arc<dyn Output>, tasks: &mut JoinSet<()>) -> Self {
+    pub(crate) fn start(output: Arc<Counted>, tasks: &mut JoinSet<()>) -> Self {
         let (queue, intake) = queue(WAITING, WAITING_BYTES);
         tasks.spawn(run(output.clone(), intake));
         Self { output, queue: Arc::new(queue) }
     }
 }
 
-async fn run(output: Arc<dyn Output>, mut intake: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
+async fn run(output: Arc<Counted>, mut intake: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
     let mut complaint = Complaint::about(format!("output `{}`", output.name()));
     let mut taken = Vec::with_capacity(LOAD);
     let mut is_open = true;

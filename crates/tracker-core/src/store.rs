@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::deployment::DeploymentWithServers;
 use crate::event::Batch;
+use crate::figures::Threads;
 use crate::group::{Decision, Group};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
@@ -135,6 +136,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] that says what is wrong.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// How busy its threads are, if it has any of its own. This must not wait.
+    fn threads(&self) -> Vec<Threads> {
+        Vec::new()
+    }
 
     /// Called at the end of a tracker, which asks for nothing more. By default it does nothing.
     async fn close(&self) {}

@@ -9,9 +9,11 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::committer::{Committer, Unavailable};
+use crate::counted::Counted;
 use crate::couriers::Couriers;
 use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::event::{Event, EventKind};
+use crate::figures::{Figures, ReportKind, ReportResult, Threads};
 use crate::group::{Change, Outcome};
 use crate::health::{self, Health, HealthTest};
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
@@ -32,11 +34,12 @@ pub struct Tracker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
-    outputs: Vec<Arc<dyn Output>>,
+    outputs: Vec<Arc<Counted>>,
     keep_logs: bool,
     outbox_limits: OutboxLimits,
     committer: Arc<Committer>,
     couriers: Arc<Couriers>,
+    figures: Arc<Figures>,
     tasks: Mutex<Tasks>,
 }
 
@@ -88,7 +91,7 @@ impl Default for OutboxLimits {
 #[derive(Debug)]
 pub struct TrackerBuilder {
     store: Arc<dyn Store>,
-    outputs: Vec<Arc<dyn Output>>,
+    outputs: Vec<Arc<Counted>>,
     keep_logs: Option<bool>,
     commit_deadline: Duration,
     outbox_limits: OutboxLimits,
@@ -98,7 +101,7 @@ impl TrackerBuilder {
     /// Forwards to `output`, too.
     #[must_use]
     pub fn output(mut self, output: impl Output) -> Self {
-        self.outputs.push(Arc::new(output));
+        self.outputs.push(Arc::new(Counted::new(Arc::new(output))));
         self
     }
 
@@ -131,8 +134,9 @@ impl TrackerBuilder {
         let durable = self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce);
         let (committer, lanes) = Committer::new(self.store.lanes(), self.commit_deadline);
         let mut tasks = Tasks::default();
+        let figures = Arc::new(Figures::new(&self.outputs));
         let couriers = Couriers::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
-        Committer::run(lanes, &self.store, &couriers, &mut tasks.lanes);
+        Committer::run(lanes, &self.store, &couriers, &figures, &mut tasks.lanes);
         Tracker(Arc::new(Inner {
             store: self.store,
             outputs: self.outputs,
@@ -140,6 +144,7 @@ impl TrackerBuilder {
             outbox_limits: self.outbox_limits,
             committer,
             couriers,
+            figures,
             tasks: Mutex::new(tasks),
         }))
     }
@@ -163,7 +168,7 @@ impl Tracker {
     /// [`TrackerError::Conflict`] when the deployment is recorded with other values, [`TrackerError::Unavailable`].
     pub async fn start_deployment(&self, report: DeploymentReport) -> Result<(), TrackerError> {
         let id = report.id;
-        self.commit(id, Change::StartDeployment(report)).await
+        self.report(ReportKind::DeploymentStart, id, Change::StartDeployment(report)).await
     }
 
     /// Records the finish of a deployment: what the report gives replaces what is recorded. A repeat is `Ok` and
@@ -173,7 +178,7 @@ impl Tracker {
     /// [`TrackerError::Unknown`] when its start was not recorded, [`TrackerError::Unavailable`].
     pub async fn finish_deployment(&self, report: DeploymentReport) -> Result<(), TrackerError> {
         let id = report.id;
-        self.commit(id, Change::FinishDeployment(report)).await
+        self.report(ReportKind::DeploymentFinish, id, Change::FinishDeployment(report)).await
     }
 
     /// Records the start of a deployment on a server. A repeat is `Ok` and changes nothing; after the finish it fills
@@ -183,7 +188,7 @@ impl Tracker {
     /// [`TrackerError::Conflict`] when the server is recorded with other values, [`TrackerError::Unavailable`].
     pub async fn start_server(&self, report: ServerReport) -> Result<(), TrackerError> {
         let id = report.key.deployment_id;
-        self.commit(id, Change::StartServer(report)).await
+        self.report(ReportKind::ServerStart, id, Change::StartServer(report)).await
     }
 
     /// Records the finish of a deployment on a server, whether its start was recorded or not. A repeat is `Ok` and
@@ -193,7 +198,7 @@ impl Tracker {
     /// [`TrackerError::Unavailable`].
     pub async fn finish_server(&self, report: ServerReport) -> Result<(), TrackerError> {
         let id = report.key.deployment_id;
-        self.commit(id, Change::FinishServer(report)).await
+        self.report(ReportKind::ServerFinish, id, Change::FinishServer(report)).await
     }
 
     /// Records log messages, all or none: `Ok` when each output that must have them has them or is owed them, and the
@@ -202,27 +207,34 @@ impl Tracker {
     /// # Errors
     /// [`TrackerError::Unavailable`].
     pub async fn append_logs(&self, mut logs: LogBatch) -> Result<(), TrackerError> {
-        if logs.messages.is_empty() {
+        let messages = logs.messages.len() as u64;
+        if messages == 0 {
+            self.0.figures.logged(ReportResult::Unchanged, 0);
             return Ok(());
         }
         let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(Uuid::nil()));
         let reporter = logs.reporter.take();
         let event = Arc::new(Event::new(EventKind::Logged(logs), time::now(), reporter));
-        if self.0.keep_logs {
-            self.commit(id, Change::KeepLogs(event)).await
-        } else {
-            self.0.couriers.check_room(self.0.outbox_limits)?;
-            Ok(self.0.couriers.send(event).await?)
-        }
+        let outcome =
+            if self.0.keep_logs { self.commit(id, Change::KeepLogs(event)).await } else { self.send(event).await };
+        self.0.figures.logged((&outcome).into(), messages);
+        answer(outcome)
     }
 
-    async fn commit(&self, id: DeploymentId, change: Change) -> Result<(), TrackerError> {
+    async fn report(&self, kind: ReportKind, id: DeploymentId, change: Change) -> Result<(), TrackerError> {
+        let outcome = self.commit(id, change).await;
+        self.0.figures.reported(kind, (&outcome).into());
+        answer(outcome)
+    }
+
+    async fn commit(&self, id: DeploymentId, change: Change) -> Result<Outcome, Unavailable> {
         self.0.couriers.check_room(self.0.outbox_limits)?;
-        match self.0.committer.commit(&id, change).await? {
-            Outcome::Recorded | Outcome::Unchanged => Ok(()),
-            Outcome::Conflict { field } => Err(TrackerError::Conflict { field }),
-            Outcome::Unknown => Err(TrackerError::Unknown),
-        }
+        self.0.committer.commit(&id, change).await
+    }
+
+    async fn send(&self, event: Arc<Event>) -> Result<Outcome, Unavailable> {
+        self.0.couriers.check_room(self.0.outbox_limits)?;
+        self.0.couriers.send(event).await.map(|()| Outcome::Recorded)
     }
 
     /// One deployment with its servers.
@@ -299,6 +311,34 @@ impl Tracker {
         self.0.couriers.statuses()
     }
 
+    /// What was counted since the start. Figures go on changing while they are read.
+    ///
+    /// ```
+    /// # use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, ReportKind, ReportResult, Tracker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tracker = Tracker::builder(MemoryStore::new()).start();
+    /// # let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+    /// tracker.start_deployment(DeploymentReport::new(id)).await?;
+    /// assert_eq!(tracker.figures().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);
+    /// assert_eq!(tracker.figures().commits.changes.count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn figures(&self) -> &Figures {
+        &self.0.figures
+    }
+
+    /// How busy the threads of the store are.
+    pub fn threads(&self) -> Vec<Threads> {
+        self.0.store.threads()
+    }
+
+    /// How many changes wait for a group commit.
+    pub fn waiting_changes(&self) -> usize {
+        self.0.committer.waiting()
+    }
+
     /// Tests whether a report can be made durable now: the store takes it, and the outbox has room. An output that is
     /// away does not matter as long as it has.
     ///
@@ -330,6 +370,14 @@ impl Tracker {
             self.0.store.close().await;
         };
         tokio::time::timeout(deadline, end).await.is_ok()
+    }
+}
+
+fn answer(outcome: Result<Outcome, Unavailable>) -> Result<(), TrackerError> {
+    match outcome? {
+        Outcome::Recorded | Outcome::Unchanged => Ok(()),
+        Outcome::Conflict { field } => Err(TrackerError::Conflict { field }),
+        Outcome::Unknown => Err(TrackerError::Unknown),
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::web::Bytes;
 use serde::Serialize;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
-use crate::{deployments, logs, servers, service};
+use crate::{deployments, logs, metrics, servers, service};
 
 /// The whole description.
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ use crate::{deployments, logs, servers, service};
         service::healthcheck,
         service::livez,
         service::readyz,
+        metrics::metrics,
         service::openapi,
         service::swagger_json,
         service::swagger,

@@ -15,6 +15,7 @@ use crate::auth::{Token, Tokens, needed};
 use crate::connections::{Answer, Connection, Working};
 use crate::error::ApiError;
 use crate::limits::Limits;
+use crate::requests::Counting;
 
 /// Who is let in. Clones are the same: what is changed in one holds for all, from the next request on.
 #[derive(Debug, Clone, Default)]
@@ -75,12 +76,13 @@ impl Door {
     }
 }
 
-/// Lets a request in or refuses it, and writes one line of it at debug.
+/// Lets a request in or refuses it, counts it, and writes one line of it at debug.
 pub(crate) async fn pass<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer<EitherBody<B>>>, actix_web::Error> {
     let begun = log::log_enabled!(log::Level::Debug).then(Instant::now);
+    let counting = Counting::begin(&request);
     let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
     let working = Working::on(request.conn_data::<Arc<Connection>>().cloned());
     let admitted = door.admit(&request);
@@ -88,6 +90,7 @@ pub(crate) async fn pass<B: MessageBody>(
         Ok(_) => next.call(request).await?.map_into_left_body(),
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
+    counting.end(&response);
     if let Some(begun) = begun {
         log_access(&response, begun);
     }

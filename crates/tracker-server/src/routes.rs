@@ -6,10 +6,12 @@ use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
 
 use crate::description::Document;
 use crate::error::ApiError;
-use crate::{deployments, logs, servers, service};
+use crate::requests::Worker;
+use crate::{deployments, logs, metrics, servers, service};
 
-/// Adds every route.
-pub fn configure(config: &mut ServiceConfig) {
+/// Adds every route, whose requests are counted in `worker`.
+pub fn configure(config: &mut ServiceConfig, worker: &Worker) {
+    let at = |path, allow| at(path, allow).app_data(worker.route(path));
     config
         .app_data(Data::new(Document::new()))
         .app_data(Data::new(service::SwaggerUi::new()))
@@ -35,15 +37,24 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
         .service(at("/livez", "GET, HEAD").route(get(service::livez)))
         .service(at("/readyz", "GET, HEAD").route(get(service::readyz)))
+        .service(at("/metrics", "GET, HEAD").route(get(metrics::metrics)))
         .service(at("/openapi.json", "GET, HEAD").route(get(service::openapi)))
         .service(at("/swagger.json", "GET, HEAD").route(get(service::swagger_json)))
         .service(at("/swagger", "GET, HEAD").route(get(service::swagger)))
         .service(at("/v1/deployments", "GET, HEAD").route(get(deployments::list)))
         .service(at("/v1/servers", "GET, HEAD").route(get(servers::hostnames)))
         .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
-        .service(web::resource("/docs").route(get(service::docs)).default_service(not_allowed("GET, HEAD")))
         .service(
-            web::resource("/docs/{file:.*}").route(get(service::docs_file)).default_service(not_allowed("GET, HEAD")),
+            web::resource("/docs")
+                .app_data(worker.route("/docs"))
+                .route(get(service::docs))
+                .default_service(not_allowed("GET, HEAD")),
+        )
+        .service(
+            web::resource("/docs/{file:.*}")
+                .app_data(worker.route("/docs/{file}"))
+                .route(get(service::docs_file))
+                .default_service(not_allowed("GET, HEAD")),
         )
         .default_service(web::to(service::no_route));
 }

@@ -15,6 +15,7 @@ use crate::connections::Connections;
 use crate::door::{self, Access, Door};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
+use crate::metrics::Metrics;
 use crate::routes;
 use crate::service::Given;
 use crate::tls::Tls;
@@ -72,13 +73,17 @@ fn listen(
     let tracker = Data::new(tracker);
     let door = Data::new(Door::new(&limits, &access));
     let given = Data::new(Given(given));
+    let metrics = Data::new(Metrics::new());
     let mut server = HttpServer::new(move || {
+        let worker = metrics.requests.worker();
         App::new()
             .app_data(tracker.clone())
             .app_data(door.clone())
             .app_data(given.clone())
+            .app_data(metrics.clone())
+            .app_data(worker.clone())
             .wrap(from_fn(door::pass))
-            .configure(routes::configure)
+            .configure(|config| routes::configure(config, &worker))
     })
     .on_connect(move |stream, data| connections.add(stream, data))
     .disable_signals()

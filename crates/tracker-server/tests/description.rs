@@ -55,6 +55,7 @@ async fn every_described_method_is_routed_and_no_other() {
         "/config",
         "/healthcheck",
         "/livez",
+        "/metrics",
         "/readyz",
         "/openapi.json",
         "/swagger",

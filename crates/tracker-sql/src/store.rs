@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::{
     Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Newest,
-    OwedBatch, Page, Server, Store, StoreError,
+    OwedBatch, Page, Server, Store, StoreError, Threads,
 };
 use uuid::Uuid;
 
@@ -113,6 +113,11 @@ impl Store for SqlStore {
         let owner = self.owner.clone();
         Ok(self.writers[0].run(Some(READ_DEADLINE), move |connection| connection.check(&owner)).await?)
     }
+
+    fn threads(&self) -> Vec<Threads> {
+        vec![Workers::load("reader", std::slice::from_ref(&self.readers)), Workers::load("writer", &self.writers)]
+    }
+
     async fn close(&self) {
         // What is committed is safe whether this succeeds or not.
         let _ = self.writers[0].run(Some(READ_DEADLINE), Connection::close).await;

@@ -1,12 +1,13 @@
 //! Threads that own a connection each and do, one after the other, what is sent to them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracker_core::chain;
+use tracker_core::{Threads, chain};
 
 use crate::connection::{Connection, Connector};
 use crate::error::Error;
@@ -22,6 +23,17 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 #[derive(Debug)]
 pub struct Workers {
     jobs: SyncSender<Job>,
+    load: Arc<Load>,
+}
+
+/// What the threads have to do.
+#[derive(Debug, Default)]
+struct Load {
+    threads: u64,
+    waiting: AtomicU64,
+    busy: AtomicU64,
+    refused: AtomicU64,
+    late: AtomicU64,
 }
 
 impl Workers {
@@ -29,19 +41,38 @@ impl Workers {
     pub fn start(name: &str, threads: usize, connector: &Connector) -> Self {
         let (jobs, queue) = sync_channel(WAITING);
         let queue = Arc::new(Mutex::new(queue));
+        let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
         for _ in 0..threads {
-            let queue = queue.clone();
+            let (queue, load) = (queue.clone(), load.clone());
             let mut worker = Worker { connector: connector.clone(), connection: None, down: None };
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
                     while let Some(job) = next(&queue) {
+                        load.waiting.fetch_sub(1, Ordering::Relaxed);
+                        load.busy.fetch_add(1, Ordering::Relaxed);
                         job(&mut worker);
+                        load.busy.fetch_sub(1, Ordering::Relaxed);
                     }
                 })
                 .expect("the system has room for a few threads at start");
         }
-        Self { jobs }
+        Self { jobs, load }
+    }
+
+    /// What the threads of all `groups` have to do.
+    pub fn load(name: &'static str, groups: &[Self]) -> Threads {
+        let sum = |figure: fn(&Load) -> &AtomicU64| {
+            groups.iter().map(|group| figure(&group.load).load(Ordering::Relaxed)).sum()
+        };
+        Threads {
+            name,
+            threads: groups.iter().map(|group| group.load.threads).sum(),
+            busy: sum(|load| &load.busy),
+            waiting: sum(|load| &load.waiting),
+            refused: sum(|load| &load.refused),
+            late: sum(|load| &load.late),
+        }
     }
 
     /// Does `job` on a connection, again if that was lost before anything was done. Without a deadline it waits as long
@@ -60,15 +91,24 @@ impl Workers {
             // The one who asked may have given up.
             let _ = reply.send(worker.run(job));
         });
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
-            TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
+        // Before it is sent, or a thread could take it off first.
+        self.load.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(job).map_err(|error| {
+            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.load.refused.fetch_add(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
+                TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
+            }
         })?;
         let lost = Err(Error::Abandoned);
         let Some(deadline) = deadline else { return answer.await.unwrap_or(lost) };
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer.unwrap_or(lost),
-            Err(_) => Err(Error::Overload("the database did not answer in time")),
+            Err(_) => {
+                self.load.late.fetch_add(1, Ordering::Relaxed);
+                Err(Error::Overload("the database did not answer in time"))
+            }
         }
     }
 }

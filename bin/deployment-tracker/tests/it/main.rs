@@ -13,6 +13,7 @@ mod metrics;
 mod old_config;
 mod outage;
 mod paging;
+mod prometheus;
 mod properties;
 mod redis;
 mod routes;

@@ -1,0 +1,74 @@
+//! An output whose deliveries are counted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::event::{Batch, Event};
+use crate::figures::OutputFigures;
+use crate::output::{Delivery, Output, OutputError};
+
+/// The output that it was given, and what was counted of it.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    output: Arc<dyn Output>,
+    figures: Arc<OutputFigures>,
+}
+
+impl Counted {
+    pub(crate) fn new(output: Arc<dyn Output>) -> Self {
+        let figures = Arc::new(OutputFigures::new(output.name(), output.delivery()));
+        Self { output, figures }
+    }
+
+    pub(crate) fn figures(&self) -> Arc<OutputFigures> {
+        self.figures.clone()
+    }
+
+    /// Counts a batch that the output goes without.
+    pub(crate) fn goes_without(&self, batch: &Batch) {
+        self.figures.dropped.add(self.wanted(batch));
+    }
+
+    /// How many messages in `batch` the output wants.
+    fn wanted(&self, batch: &Batch) -> u64 {
+        batch.events.iter().filter(|event| self.wants(event)).map(|event| event.messages() as u64).sum()
+    }
+}
+
+#[async_trait]
+impl Output for Counted {
+    fn name(&self) -> &str {
+        self.output.name()
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.output.delivery()
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        self.output.wants(event)
+    }
+
+    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+        let begun = Instant::now();
+        let delivered = self.output.deliver(batches, settled).await;
+        self.figures.attempted(begun.elapsed(), delivered.is_ok());
+        if delivered.is_ok() {
+            batches.iter().for_each(|batch| self.figures.batches.record(self.wanted(batch)));
+        } else if self.delivery() == Delivery::BestEffort {
+            batches.iter().for_each(|batch| self.goes_without(batch));
+        }
+        delivered
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        self.output.check().await
+    }
+
+    async fn close(&self) {
+        self.output.close().await;
+    }
+}

@@ -1,0 +1,249 @@
+//! Figures for those who watch a tracker: what was counted since its start. Counting takes neither a lock nor memory.
+
+mod histogram;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::committer::Unavailable;
+use crate::counted::Counted;
+use crate::group::Outcome;
+use crate::output::Delivery;
+
+pub use histogram::{Counter, DURATIONS, Histogram, SIZES};
+
+/// What a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportKind {
+    /// The start of a deployment.
+    DeploymentStart,
+    /// The finish of a deployment.
+    DeploymentFinish,
+    /// The start of a deployment on a server.
+    ServerStart,
+    /// The finish of a deployment on a server.
+    ServerFinish,
+    /// Log messages.
+    LogBatch,
+}
+
+impl ReportKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::DeploymentStart, Self::DeploymentFinish, Self::ServerStart, Self::ServerFinish, Self::LogBatch];
+
+    /// Its name, in snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeploymentStart => "deployment_start",
+            Self::DeploymentFinish => "deployment_finish",
+            Self::ServerStart => "server_start",
+            Self::ServerFinish => "server_finish",
+            Self::LogBatch => "log_batch",
+        }
+    }
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportResult {
+    /// [`Outcome::Recorded`].
+    Recorded,
+    /// [`Outcome::Unchanged`], or there was nothing in it.
+    Unchanged,
+    /// [`Outcome::Conflict`].
+    Conflict,
+    /// [`Outcome::Unknown`].
+    Unknown,
+    /// [`Unavailable::Rejected`].
+    Rejected,
+    /// [`Unavailable::Busy`].
+    Busy,
+    /// [`Unavailable::TimedOut`].
+    TimedOut,
+    /// [`Unavailable::Store`].
+    Unavailable,
+    /// [`Unavailable::OutboxFull`].
+    OutboxFull,
+    /// [`Unavailable::Nowhere`].
+    Nowhere,
+}
+
+impl ReportResult {
+    /// Every result.
+    pub const ALL: [Self; 10] = [
+        Self::Recorded,
+        Self::Unchanged,
+        Self::Conflict,
+        Self::Unknown,
+        Self::Rejected,
+        Self::Busy,
+        Self::TimedOut,
+        Self::Unavailable,
+        Self::OutboxFull,
+        Self::Nowhere,
+    ];
+
+    /// Its name, in snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Unchanged => "unchanged",
+            Self::Conflict => "conflict",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+            Self::Busy => "busy",
+            Self::TimedOut => "timed_out",
+            Self::Unavailable => "unavailable",
+            Self::OutboxFull => "outbox_full",
+            Self::Nowhere => "nowhere",
+        }
+    }
+}
+
+impl From<&Result<Outcome, Unavailable>> for ReportResult {
+    fn from(outcome: &Result<Outcome, Unavailable>) -> Self {
+        match outcome {
+            Ok(Outcome::Recorded) => Self::Recorded,
+            Ok(Outcome::Unchanged) => Self::Unchanged,
+            Ok(Outcome::Conflict { .. }) => Self::Conflict,
+            Ok(Outcome::Unknown) => Self::Unknown,
+            Err(Unavailable::Rejected) => Self::Rejected,
+            Err(Unavailable::Busy) => Self::Busy,
+            Err(Unavailable::TimedOut) => Self::TimedOut,
+            Err(Unavailable::Store) => Self::Unavailable,
+            Err(Unavailable::OutboxFull) => Self::OutboxFull,
+            Err(Unavailable::Nowhere) => Self::Nowhere,
+        }
+    }
+}
+
+/// What a tracker has counted since its start.
+#[derive(Debug)]
+pub struct Figures {
+    reports: [[Counter; ReportResult::ALL.len()]; ReportKind::ALL.len()],
+    log_messages: [Counter; ReportResult::ALL.len()],
+    /// Its group commits.
+    pub commits: CommitFigures,
+    /// Its outputs.
+    pub outputs: Vec<Arc<OutputFigures>>,
+}
+
+impl Figures {
+    pub(crate) fn new(outputs: &[Arc<Counted>]) -> Self {
+        Self {
+            reports: Default::default(),
+            log_messages: Default::default(),
+            commits: CommitFigures::default(),
+            outputs: outputs.iter().map(|output| output.figures()).collect(),
+        }
+    }
+
+    /// How many reports of the kind came to this result. One whose future was dropped is not among them.
+    pub fn reports(&self, kind: ReportKind, result: ReportResult) -> u64 {
+        self.reports[kind as usize][result as usize].count()
+    }
+
+    /// How many log messages were in the batches that came to this result.
+    pub fn log_messages(&self, result: ReportResult) -> u64 {
+        self.log_messages[result as usize].count()
+    }
+
+    pub(crate) fn reported(&self, kind: ReportKind, result: ReportResult) {
+        self.reports[kind as usize][result as usize].add(1);
+    }
+
+    pub(crate) fn logged(&self, result: ReportResult, messages: u64) {
+        self.reported(ReportKind::LogBatch, result);
+        self.log_messages[result as usize].add(messages);
+    }
+}
+
+/// What was counted of group commits.
+#[derive(Debug)]
+pub struct CommitFigures {
+    /// The changes in each group: reports, and batches that are owed or settled.
+    pub changes: Histogram,
+    /// How long each group took, in nanoseconds, whether it succeeded or not.
+    pub durations: Histogram,
+    /// Groups that failed.
+    pub failures: Counter,
+}
+
+impl Default for CommitFigures {
+    fn default() -> Self {
+        Self { changes: Histogram::new(SIZES), durations: Histogram::new(DURATIONS), failures: Counter::default() }
+    }
+}
+
+/// What was counted of an output.
+#[derive(Debug)]
+pub struct OutputFigures {
+    /// The output's name.
+    pub name: String,
+    /// What the output promises.
+    pub delivery: Delivery,
+    /// The messages that it wants in each batch that was delivered.
+    pub batches: Histogram,
+    /// How long each attempt to deliver took, in nanoseconds, whether it succeeded or not.
+    pub attempts: Histogram,
+    /// Attempts that failed.
+    pub failures: Counter,
+    /// Messages that a best-effort output went without.
+    pub dropped: Counter,
+    is_failing: AtomicBool,
+}
+
+impl OutputFigures {
+    pub(crate) fn new(name: &str, delivery: Delivery) -> Self {
+        Self {
+            name: name.to_owned(),
+            delivery,
+            batches: Histogram::new(SIZES),
+            attempts: Histogram::new(DURATIONS),
+            failures: Counter::default(),
+            dropped: Counter::default(),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the last attempt to deliver failed.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn attempted(&self, took: Duration, succeeded: bool) {
+        self.attempts.record_time(took);
+        self.failures.add((!succeeded).into());
+        self.is_failing.store(!succeeded, Ordering::Relaxed);
+    }
+}
+
+/// How busy the threads of a store are, of one sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// Their sort, such as `reader`.
+    pub name: &'static str,
+    /// How many there are.
+    pub threads: u64,
+    /// How many of them are at work.
+    pub busy: u64,
+    /// How many jobs wait for one of them.
+    pub waiting: u64,
+    /// How many jobs were refused since the start because too many waited.
+    pub refused: u64,
+    /// How many were given up since the start because they took too long.
+    pub late: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_result_stands_where_its_number_says() {
+        assert!(ReportKind::ALL.iter().enumerate().all(|(number, kind)| *kind as usize == number));
+        assert!(ReportResult::ALL.iter().enumerate().all(|(number, result)| *result as usize == number));
+    }
+}

@@ -1,0 +1,106 @@
+//! The text that Prometheus reads, version 0.0.4 of its format.
+
+use std::fmt::{Display, Write};
+
+use tracker_core::figures::Histogram;
+
+/// What is said to be in the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Nanoseconds in a second, the base unit.
+pub const NANOSECONDS: f64 = 1e9;
+/// What counts pieces.
+pub const PIECES: f64 = 1.0;
+
+/// A text in the making.
+#[derive(Debug, Default)]
+pub struct Exposition(String);
+
+/// Samples of one metric.
+pub struct Family<'a> {
+    text: &'a mut String,
+    name: &'static str,
+}
+
+impl Exposition {
+    /// Begins a metric; its samples follow.
+    pub fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+        write(&mut self.0, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        Family { text: &mut self.0, name }
+    }
+
+    /// The text.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl Family<'_> {
+    /// Adds a sample.
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
+        self.line("", labels, None, value);
+        self
+    }
+
+    /// Adds the samples of a histogram whose values are counted `in_one` of the base unit.
+    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram, in_one: f64) {
+        let mut count = 0;
+        for (bound, up_to) in histogram.cumulative() {
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| (bound as f64 / in_one).to_string());
+            self.line("_bucket", labels, Some(&bound), up_to);
+            count = up_to;
+        }
+        self.line("_sum", labels, None, histogram.sum() as f64 / in_one);
+        self.line("_count", labels, None, count);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<&str>, value: impl Display) {
+        write(self.text, format_args!("{}{suffix}", self.name));
+        let mut separator = '{';
+        for (name, label) in labels.iter().copied().chain(bound.map(|bound| ("le", bound))) {
+            write(self.text, format_args!("{separator}{name}=\"{}\"", escaped(label)));
+            separator = ',';
+        }
+        let end = if separator == ',' { "}" } else { "" };
+        write(self.text, format_args!("{end} {value}\n"));
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+fn write(text: &mut String, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("a String takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_prometheus_reads() {
+        let mut exposition = Exposition::default();
+        exposition
+            .family("a_total", "counter", "What it is.")
+            .sample(&[], 3)
+            .sample(&[("l", "a\"\\\n"), ("m", "x")], 4);
+        let histogram = Histogram::new(&[250_000, 1_000_000_000]);
+        histogram.record(250_000);
+        histogram.record(1_500_000_000);
+        exposition.family("d_seconds", "histogram", "Times.").histogram(&[("l", "x")], &histogram, NANOSECONDS);
+        let expected = r#"# HELP a_total What it is.
+# TYPE a_total counter
+a_total 3
+a_total{l="a\"\\\n",m="x"} 4
+# HELP d_seconds Times.
+# TYPE d_seconds histogram
+d_seconds_bucket{l="x",le="0.00025"} 1
+d_seconds_bucket{l="x",le="1"} 1
+d_seconds_bucket{l="x",le="+Inf"} 2
+d_seconds_sum{l="x"} 1.50025
+d_seconds_count{l="x"} 2
+"#;
+        assert_eq!(exposition.into_text(), expected);
+    }
+}
