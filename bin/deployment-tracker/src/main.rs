@@ -108,11 +108,14 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let url = config.database_url()?;
     let replica = config.replica(&addresses[0]);
-    let store = SqlStore::open(url.clone(), &replica).with_context(|| {
+    let store = SqlStore::open(url.clone(), &replica, config.limits.queued_queries).with_context(|| {
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
-    let tracker = Tracker::builder(store).keep_logs(config.keeps_logs()).outbox_limits(limits);
+    let tracker = Tracker::builder(store)
+        .keep_logs(config.keeps_logs())
+        .outbox_limits(limits)
+        .max_waiting(config.limits.queued_reports);
     let outputs: Vec<String> = Vec::new();
     #[cfg(feature = "redis")]
     let (tracker, outputs) = outputs::redis(tracker, outputs, &config)?;

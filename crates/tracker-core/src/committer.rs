@@ -22,8 +22,6 @@ const GROUP: usize = 512;
 const LATE: Duration = Duration::from_millis(500);
 /// How long a commit whose answer was lost may still come through.
 const DOUBT: Duration = Duration::from_mins(1);
-/// How many changes may wait in a lane.
-const WAITING: usize = 16_384;
 /// How many bytes of changes may wait in a lane.
 const WAITING_BYTES: usize = 64 << 20;
 
@@ -71,10 +69,10 @@ pub(crate) struct Committer {
 pub(crate) struct Lane(mpsc::Receiver<Queued<Message>>);
 
 impl Committer {
-    pub(crate) fn new(lanes: usize, deadline: Duration) -> (Arc<Self>, Vec<Lane>) {
+    pub(crate) fn new(lanes: usize, max_waiting: usize, deadline: Duration) -> (Arc<Self>, Vec<Lane>) {
         let (senders, receivers) = (0..lanes.max(1))
             .map(|_| {
-                let (sender, receiver) = queue(WAITING, WAITING_BYTES);
+                let (sender, receiver) = queue(max_waiting, WAITING_BYTES);
                 (sender, Lane(receiver))
             })
             .unzip();

@@ -95,6 +95,7 @@ pub struct TrackerBuilder {
     keep_logs: Option<bool>,
     commit_deadline: Duration,
     outbox_limits: OutboxLimits,
+    max_waiting: usize,
 }
 
 impl TrackerBuilder {
@@ -119,6 +120,14 @@ impl TrackerBuilder {
         self
     }
 
+    /// How many reports may wait for each writing connection of the store, 16,384 by default. Beyond that they are refused
+    /// with [`Unavailable::Busy`].
+    #[must_use]
+    pub fn max_waiting(mut self, reports: usize) -> Self {
+        self.max_waiting = reports.max(1);
+        self
+    }
+
     /// How long a report waits for its commit, 5 s by default. After that it is unknown whether it was recorded.
     #[must_use]
     pub fn commit_deadline(mut self, deadline: Duration) -> Self {
@@ -132,7 +141,7 @@ impl TrackerBuilder {
     /// When there is no current tokio runtime.
     pub fn start(self) -> Tracker {
         let durable = self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce);
-        let (committer, lanes) = Committer::new(self.store.lanes(), self.commit_deadline);
+        let (committer, lanes) = Committer::new(self.store.lanes(), self.max_waiting, self.commit_deadline);
         let mut tasks = Tasks::default();
         let figures = Arc::new(Figures::new(&self.outputs));
         let couriers = Couriers::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
@@ -159,6 +168,7 @@ impl Tracker {
             keep_logs: None,
             commit_deadline: Duration::from_secs(5),
             outbox_limits: OutboxLimits::default(),
+            max_waiting: 16_384,
         }
     }
 

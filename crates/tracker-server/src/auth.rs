@@ -177,9 +177,9 @@ fn lacks(name: &str, needs: &[Scope]) -> ApiError {
     ApiError::forbidden("insufficient_scope", message, needs.first().copied())
 }
 
-/// Which scopes open `path`, as routes are matched with it: one of these is enough. `None`: it is open to everybody.
+/// Which scopes open `path`, without a trailing slash: one of these is enough. `None`: it is open to everybody.
 pub(crate) fn needed(method: &Method, path: &str) -> Option<&'static [Scope]> {
-    match path.strip_suffix('/').unwrap_or(path) {
+    match path {
         "/livez" | "/readyz" => None,
         "/config" => Some(&[Scope::Admin]),
         "/healthcheck" | "/metrics" => Some(&[Scope::Read, Scope::Admin]),

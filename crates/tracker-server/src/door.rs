@@ -61,8 +61,8 @@ impl Door {
 
     /// Lets a request in, or says why not. It takes a place until it is answered.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
-        // As the router sees it: percent-encoding hides nothing.
-        let Some(needs) = needed(request.method(), request.match_info().as_str()) else { return Ok(None) };
+        let path = path_of(request);
+        let Some(needs) = needed(request.method(), path) else { return Ok(None) };
         let headers = request.headers();
         let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         if size.sum::<usize>() + request.path().len() + request.query_string().len() > self.limits.header_bytes {
@@ -71,9 +71,19 @@ impl Door {
         if let Some(tokens) = self.access.0.load().as_ref() {
             request.extensions_mut().insert(tokens.admit(headers, needs)?);
         }
+        // Whoever looks after the service must see it when it is full.
+        if ["/healthcheck", "/metrics"].contains(&path) {
+            return Ok(None);
+        }
         let place = self.places.try_acquire();
         place.map(Some).map_err(|_| ApiError::overloaded("too many requests are worked on; send this one again later"))
     }
+}
+
+/// The path as the router sees it, so that percent-encoding hides nothing; without its trailing slash.
+fn path_of(request: &ServiceRequest) -> &str {
+    let path = request.match_info().as_str();
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 /// Lets a request in or refuses it, counts it, and writes one line of it at debug.

@@ -34,9 +34,16 @@ pub struct Limits {
     /// How many connections are open at a time; further ones wait until one is closed.
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 1_000_000)))]
     pub connections: usize,
-    /// How many requests are worked on at a time; 503 beyond, but for `/livez` and `/readyz`.
+    /// How many requests are worked on at a time; 503 beyond, but for `/livez`, `/readyz`,
+    /// `/healthcheck` and `/metrics`.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub in_flight_requests: usize,
+    /// How many reports may wait for each writing connection of the database; 503 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    pub queued_reports: usize,
+    /// How many queries may wait for the reading connections of the database; 503 beyond.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    pub queued_queries: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +58,8 @@ impl Default for Limits {
             write_seconds: 30,
             connections: 4_096,
             in_flight_requests: 1_024,
+            queued_reports: 16_384,
+            queued_queries: 1_024,
         }
     }
 }

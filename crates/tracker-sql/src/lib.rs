@@ -11,7 +11,7 @@
 //! # let folder = std::env::temp_dir().join(format!("tracker-sql-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("data.sqlite3").display().to_string();
-//! let tracker = Tracker::builder(SqlStore::open(DatabaseUrl::parse(&path)?, "web01:8080")?).start();
+//! let tracker = Tracker::builder(SqlStore::open(DatabaseUrl::parse(&path)?, "web01:8080", 1_024)?).start();
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;
 //! assert_eq!(tracker.deployment(id).await?.deployment.id, id);

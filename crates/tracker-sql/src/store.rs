@@ -16,6 +16,8 @@ use crate::worker::Workers;
 
 /// How long a query may take, waiting included.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// How many jobs may wait for a writing connection: the next group, and what looks after it.
+const WRITES: usize = 1_024;
 
 /// The records and the outbox in an SQL database.
 ///
@@ -37,12 +39,14 @@ impl SqlStore {
     /// `replica` names this server among those on one database server, the same name after a restart: what it owed before is
     /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by the others.
     ///
+    /// Of queries `max_queries` may wait, at least one; beyond that they fail with [`StoreError::Unavailable`].
+    ///
     /// # Errors
     /// [`Error`] when the file cannot be opened or is not a database.
     ///
     /// # Panics
     /// When the system has no room for a few threads.
-    pub fn open(url: DatabaseUrl, replica: &str) -> Result<Self, Error> {
+    pub fn open(url: DatabaseUrl, replica: &str, max_queries: usize) -> Result<Self, Error> {
         let (writers, readers, owner) = match url {
             DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
             DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (4, 4, replica.into()),
@@ -53,8 +57,8 @@ impl SqlStore {
             connector.connect()?;
         }
         Ok(Self {
-            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, &connector)).collect(),
-            readers: Workers::start("sql-reader", readers, &connector),
+            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, &connector)).collect(),
+            readers: Workers::start("sql-reader", readers, max_queries.max(1), &connector),
             owner,
         })
     }

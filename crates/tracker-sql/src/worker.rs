@@ -12,8 +12,6 @@ use tracker_core::{Threads, chain};
 use crate::connection::{Connection, Connector};
 use crate::error::Error;
 
-/// How many jobs may wait for a group of threads.
-const WAITING: usize = 1_024;
 /// How long after a failed connection the next is not tried.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
@@ -37,9 +35,9 @@ struct Load {
 }
 
 impl Workers {
-    /// Starts `threads` threads.
-    pub fn start(name: &str, threads: usize, connector: &Connector) -> Self {
-        let (jobs, queue) = sync_channel(WAITING);
+    /// Starts `threads` threads, for which `max_waiting` jobs may wait.
+    pub fn start(name: &str, threads: usize, max_waiting: usize, connector: &Connector) -> Self {
+        let (jobs, queue) = sync_channel(max_waiting);
         let queue = Arc::new(Mutex::new(queue));
         let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
         for _ in 0..threads {

@@ -7,7 +7,7 @@ mod sqlite {
 
     fn open(folder: &tempfile::TempDir) -> SqlStore {
         let path = folder.path().join("data.sqlite3");
-        SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "").expect("a database")
+        SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "", 1_024).expect("a database")
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -21,9 +21,11 @@ mod sqlite {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("data.sqlite3");
         std::fs::write(&path, "something else entirely, and long enough to be looked at".repeat(100)).expect("a file");
-        assert!(SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "").is_err());
+        assert!(SqlStore::open(DatabaseUrl::parse(&path.display().to_string()).expect("a path"), "", 1_024).is_err());
         let nowhere = folder.path().join("no/such/folder.sqlite3");
-        assert!(SqlStore::open(DatabaseUrl::parse(&nowhere.display().to_string()).expect("a path"), "").is_err());
+        assert!(
+            SqlStore::open(DatabaseUrl::parse(&nowhere.display().to_string()).expect("a path"), "", 1_024).is_err()
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +56,7 @@ mod shared {
     use uuid::Uuid;
 
     pub fn open(url: &str, replica: &str) -> SqlStore {
-        SqlStore::open(DatabaseUrl::parse(url).expect("a URL"), replica).expect("a store")
+        SqlStore::open(DatabaseUrl::parse(url).expect("a URL"), replica, 1_024).expect("a store")
     }
 
     pub async fn commit(store: &SqlStore, change: Change) {

@@ -12,7 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use test_servers::{JSON, Server, eventually};
+use test_servers::{Database as _, JSON, Postgres, Server, eventually};
 
 use crate::support::{full_start, new_id, serve};
 
@@ -169,15 +169,68 @@ fn more_requests_than_may_be_worked_on_are_503_and_the_probes_answer() {
     let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..4).map(|_| scope.spawn(report)).collect();
-        eventually("it is full", || (server.get("/v1/servers").status == 503).then_some(()));
+        // With the one that asks.
+        let full = "\ndeployment_tracker_http_requests_in_flight 5\n";
+        eventually("it is full", || server.get("/metrics").text().contains(full).then_some(()));
         let refused = report();
         assert!(refused.is_error(503, None).contains("too many requests"), "{refused:?}");
         assert!(refused.header("retry-after").is_some());
-        assert_eq!(server.get("/livez").status, 200);
+        for probe in ["/livez", "/metrics", "/metrics/"] {
+            assert_eq!(server.get(probe).status, 200, "{probe}");
+        }
         other.batch_execute("ROLLBACK").expect("the lock is gone");
         assert!(waiting.into_iter().all(|answer| answer.join().expect("an answer").status == 201));
     });
     is_served(&server);
+}
+
+#[test]
+fn more_reports_than_may_wait_are_503() {
+    let server = serve(json!({ "limits": { "queued_reports": 1 } }));
+    is_served(&server);
+    let file = server.folder.path().join("data.sqlite3");
+    let mut other = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
+    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").expect("a lock");
+    let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
+    thread::scope(|scope| {
+        // One is being committed, one waits.
+        let answers: Vec<_> = (0..8).map(|_| scope.spawn(report)).collect();
+        eventually("most are refused", || {
+            (answers.iter().filter(|answer| answer.is_finished()).count() >= 4).then_some(())
+        });
+        other.batch_execute("ROLLBACK").expect("the lock is gone");
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.join().expect("an answer")).collect();
+        let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 201).collect();
+        assert!(refused.len() < answers.len(), "nothing was recorded");
+        for answer in refused {
+            assert!(answer.is_error(503, None).contains("too many reports wait"), "{answer:?}");
+            assert!(answer.header("retry-after").is_some());
+        }
+    });
+}
+
+#[test]
+fn more_queries_than_may_wait_are_503() {
+    let mut postgres = Postgres::absent();
+    postgres.start();
+    let config = json!({ "database": { "url": postgres.url("postgres") }, "limits": { "queued_queries": 1 } });
+    let server = serve(config);
+    eventually("it is ready", || (server.get("/readyz").status == 200).then_some(()));
+    postgres.freeze();
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| server.get("/v1/servers").is_error(503, None));
+        }
+        let refused = "deployment_tracker_database_jobs_refused_total{role=\"reader\"}";
+        eventually("some are refused", || {
+            let metrics = server.get("/metrics");
+            let line = metrics.text().lines().find_map(|line| line.strip_prefix(refused)).map(str::trim);
+            line.filter(|count| *count != "0").map(drop)
+        });
+    });
+    postgres.thaw();
+    let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
+    eventually("it is served again", || (report().status == 201).then_some(()));
 }
 
 #[test]
