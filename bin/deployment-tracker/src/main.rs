@@ -5,6 +5,7 @@ mod config;
 mod generated;
 mod logger;
 mod old_config;
+mod open_files;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
 mod reload;
@@ -19,7 +20,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_core::{OutboxLimits, Tracker};
-use tracker_server::{Access, Address, Listener, Settings};
+use tracker_server::{Access, Address, Limits, Listener, Settings};
 use tracker_sql::SqlStore;
 
 use crate::config::{Config, Loaded, Wrong};
@@ -150,7 +151,7 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
 
     let timeout = Duration::from_secs(config.shutdown_seconds);
     let settings = Settings {
-        limits: config.limits,
+        limits: Limits { connections: open_files::make_room(config.limits.connections), ..config.limits },
         access,
         tls,
         shutdown_timeout: timeout,

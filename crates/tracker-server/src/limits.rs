@@ -31,7 +31,8 @@ pub struct Limits {
     /// How long a client may take nothing of an answer, in seconds; then the connection is closed. Only over TCP.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub write_seconds: u64,
-    /// How many connections are open at a time; further ones wait until one is closed.
+    /// How many connections are open at a time; further ones wait until one is closed. Each takes two files: fewer fit where
+    /// the process may not open enough.
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 1_000_000)))]
     pub connections: usize,
     /// How many requests are worked on at a time; 503 beyond, but for `/livez`, `/readyz`,

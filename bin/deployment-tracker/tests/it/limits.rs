@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use diesel::sqlite::SqliteConnection;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use test_servers::{Database as _, JSON, Postgres, Server, eventually};
+use tempfile::TempDir;
+use test_servers::{Database as _, JSON, Postgres, Server, eventually, exchange, free_port};
 
 use crate::support::{full_start, new_id, serve};
 
@@ -66,6 +68,36 @@ fn whoever_sends_a_head_byte_by_byte_is_closed_and_keeps_nobody_out() {
         let said = closed(stream);
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
     }
+}
+
+#[test]
+fn where_few_files_may_be_open_connections_leave_some_for_the_database() {
+    let folder = TempDir::new().expect("a folder");
+    let port = free_port();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 160; exec \"$0\"", env!("CARGO_BIN_EXE_deployment-tracker")]);
+    limited
+        .env_clear()
+        .env("DEPLOYMENT_TRACKER_PORT", port.to_string())
+        .env("DEPLOYMENT_TRACKER_LIMITS__HEADER_SECONDS", "1")
+        .current_dir(folder.path());
+    let log = fs::File::create(folder.path().join("log")).expect("a file");
+    let mut server = limited.stderr(log).spawn().expect("the binary runs");
+    let connect = || TcpStream::connect(("127.0.0.1", port)).ok();
+    eventually("it listens", connect);
+    // As many as it lets in, and as many again as the system takes in for it.
+    let held: Vec<_> = (0..40).filter_map(|_| connect()).collect();
+    let body = full_start().to_string();
+    let request = format!(
+        "POST /v1/deployments/{} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        new_id(),
+        body.len()
+    );
+    let answer = exchange(port, request.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 201, "{answer:?} with {} others", held.len());
+    let log = fs::read_to_string(folder.path().join("log")).expect("the log");
+    assert!(log.contains("160 files may be open, enough for 16 connections"), "{log}");
+    server.kill().and_then(|()| server.wait()).expect("it ends");
 }
 
 #[test]
