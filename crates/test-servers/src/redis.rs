@@ -118,13 +118,14 @@ impl Redis {
     /// # Errors
     /// When it does not answer within ten seconds.
     pub fn try_command(&self, words: &[&str]) -> std::io::Result<Value> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut stream = BufReader::new(stream);
-        if let Some(at) = self.options.iter().position(|option| option == "--requirepass") {
-            call(&mut stream, &["AUTH", &self.options[at + 1]])?;
-        }
-        call(&mut stream, words)
+        let at = self.options.iter().position(|option| option == "--requirepass");
+        ask(self.port, at.map(|at| self.options[at + 1].as_str()), words)
+    }
+
+    /// How many replicas follow it.
+    pub fn replicas(&self) -> usize {
+        let info = self.command(&["INFO", "replication"]);
+        info.as_str().expect("a text").matches("state=online").count()
     }
 }
 
@@ -134,6 +135,17 @@ impl Drop for Redis {
             self.kill();
         }
     }
+}
+
+/// What the server on `port` answers to a command.
+pub(crate) fn ask(port: u16, password: Option<&str>, words: &[&str]) -> std::io::Result<Value> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = BufReader::new(stream);
+    if let Some(password) = password {
+        call(&mut stream, &["AUTH", password])?;
+    }
+    call(&mut stream, words)
 }
 
 fn call(stream: &mut BufReader<TcpStream>, words: &[&str]) -> std::io::Result<Value> {

@@ -3,6 +3,7 @@
 //! fred can reconnect by itself. It is not asked to: a connection that hangs, because Redis is frozen or the network
 //! gone, is noticed by it late or never; commands wait in its buffers and are sent later; and it does not tell a caller
 //! why there is no connection. Here every failure ends the connection and is told, and the next push begins a new one.
+//! So it is after a failover, too: the new connection goes to whom the Sentinels or the cluster name then.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,24 +11,27 @@ use std::time::Duration;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
-use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerConfig, TcpConfig};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerConfig, TcpConfig, TlsConfig};
 use fred::types::{Builder, ConnectHandle};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::config::RedisConfig;
+use crate::config::{Credentials, RedisConfig};
+use crate::tls::Tls;
+use crate::way::Way;
 
 /// How long Redis may take to say goodbye.
 const QUIT_WITHIN: Duration = Duration::from_millis(500);
 
 /// The way to Redis: at most one connection, for one user at a time.
 pub(crate) struct Link {
-    builder: Builder,
+    way: Way,
+    dialer: Dialer,
     connect_timeout: Duration,
     idle: Mutex<Option<Connection>>,
 }
 
-struct Connection {
-    client: Client,
+pub(crate) struct Connection {
+    pub(crate) client: Client,
     /// Drives the connection; it ends when the connection does.
     task: ConnectHandle,
 }
@@ -57,35 +61,12 @@ impl Lease<'_> {
 
 impl Link {
     pub(crate) fn new(config: &RedisConfig) -> Self {
-        let server = match &config.path {
-            Some(path) => ServerConfig::new_unix_socket(path),
-            None => ServerConfig::new_centralized(&config.host, config.port),
-        };
-        let mut builder = Builder::from_config(Config {
-            server,
-            username: config.username().map(str::to_owned),
-            password: config.password().map(str::to_owned),
-            database: config.db,
-            ..Config::default()
-        });
-        builder.set_performance_config(PerformanceConfig {
-            default_command_timeout: config.timeout(),
-            ..PerformanceConfig::default()
-        });
-        builder.set_connection_config(ConnectionConfig {
-            connection_timeout: config.connect_timeout(),
-            internal_command_timeout: config.connect_timeout(),
-            max_command_attempts: 1,
-            max_command_buffer_len: 8,
-            tcp: TcpConfig {
-                nodelay: Some(true),
-                // Closing discards what is not sent yet: a push that was given up must not arrive after its repeat.
-                linger: Some(Duration::ZERO),
-                ..TcpConfig::default()
-            },
-            ..ConnectionConfig::default()
-        });
-        Self { builder, connect_timeout: config.connect_timeout(), idle: Mutex::default() }
+        Self {
+            way: Way::new(config),
+            dialer: Dialer::new(config),
+            connect_timeout: config.connect_timeout(),
+            idle: Mutex::default(),
+        }
     }
 
     /// The connection, a new one if need be, as soon as nobody else uses it.
@@ -102,20 +83,7 @@ impl Link {
     }
 
     async fn open(&self) -> Result<Connection, Error> {
-        let client = self.builder.build()?;
-        let mut opened = client.reconnect_rx();
-        let task = client.connect();
-        let mut connection = Connection { client, task };
-        tokio::select! {
-            ended = &mut connection.task => match ended? {
-                Err(error) => Err(error),
-                Ok(()) => Err(Error::new(ErrorKind::IO, "Redis closed the connection")),
-            },
-            opened = opened.recv() => {
-                opened?;
-                Ok(connection)
-            }
-        }
+        self.way.go(&self.dialer.ready().await?).await
     }
 
     /// Closes the connection when nobody uses it any more.
@@ -130,5 +98,72 @@ impl Link {
 impl fmt::Debug for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("Link")
+    }
+}
+
+/// How every connection is made, to whichever server.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    performance: PerformanceConfig,
+    connection: ConnectionConfig,
+    tls: Option<Tls>,
+    connector: Option<TlsConfig>,
+}
+
+impl Dialer {
+    fn new(config: &RedisConfig) -> Self {
+        let performance =
+            PerformanceConfig { default_command_timeout: config.timeout(), ..PerformanceConfig::default() };
+        let connection = ConnectionConfig {
+            connection_timeout: config.connect_timeout(),
+            internal_command_timeout: config.connect_timeout(),
+            max_command_attempts: 1,
+            max_command_buffer_len: 8,
+            tcp: TcpConfig {
+                nodelay: Some(true),
+                // Closing discards what is not sent yet: a push that was given up must not arrive after its repeat.
+                linger: Some(Duration::ZERO),
+                ..TcpConfig::default()
+            },
+            ..ConnectionConfig::default()
+        };
+        Self { performance, connection, tls: config.tls.clone(), connector: None }
+    }
+
+    /// With the files of TLS as they are now.
+    async fn ready(&self) -> Result<Self, Error> {
+        let mut ready = self.clone();
+        if let Some(tls) = self.tls.clone() {
+            let connector = tokio::task::spawn_blocking(move || tls.connector()).await;
+            let connector = connector.map_err(|error| Error::new(ErrorKind::Canceled, error.to_string()))?;
+            ready.connector = Some(connector?.into());
+        }
+        Ok(ready)
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        server: ServerConfig,
+        Credentials { username, password }: Credentials,
+        database: Option<u8>,
+    ) -> Result<Connection, Error> {
+        let tls = self.connector.clone();
+        let mut builder =
+            Builder::from_config(Config { server, username, password, database, tls, ..Config::default() });
+        builder.set_performance_config(self.performance.clone()).set_connection_config(self.connection.clone());
+        let client = builder.build()?;
+        let mut opened = client.reconnect_rx();
+        let task = client.connect();
+        let mut connection = Connection { client, task };
+        tokio::select! {
+            ended = &mut connection.task => match ended? {
+                Err(error) => Err(error),
+                Ok(()) => Err(Error::new(ErrorKind::IO, "Redis closed the connection")),
+            },
+            opened = opened.recv() => {
+                opened?;
+                Ok(connection)
+            }
+        }
     }
 }

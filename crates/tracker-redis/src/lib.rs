@@ -23,6 +23,9 @@ mod encode;
 mod flat;
 mod output;
 mod push;
+mod tls;
+mod way;
 
-pub use config::{ConfigError, Format, RedisConfig, Secret};
+pub use config::{ConfigError, Format, Node, RedisConfig, Secret, Sentinel};
 pub use output::RedisOutput;
+pub use tls::Tls;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{KeysInterface, LuaInterface};
-use fred::types::Value;
+use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
+use fred::types::{ClusterHash, CustomCommand, Value};
 use tracker_core::{Batch, Delivery, Event, Output, OutputError};
 use uuid::Uuid;
 
@@ -25,9 +26,12 @@ const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
 #[derive(Debug)]
 pub struct RedisOutput {
     address: String,
+    whereabouts: String,
     key: String,
     keys: Keys,
     max_list_length: Option<u64>,
+    wait_replicas: u8,
+    wait_within: Duration,
     encoder: Box<dyn Encoder>,
     pushes: Link,
     /// Of their own, so that a test does not wait behind a push, nor end one.
@@ -41,10 +45,16 @@ impl RedisOutput {
     /// [`ConfigError`] for a configuration that cannot work.
     pub fn new(config: RedisConfig) -> Result<Self, ConfigError> {
         config.check()?;
+        if let Some(tls) = &config.tls {
+            tls.connector().map_err(|error| ConfigError::TlsFile(error.details().to_owned()))?;
+        }
         Ok(Self {
             address: config.address(),
+            whereabouts: config.whereabouts(),
             keys: Keys::new(&config.key),
             max_list_length: config.max_list_length,
+            wait_replicas: config.wait_replicas,
+            wait_within: config.timeout() / 2,
             encoder: encode::encoder(&config),
             pushes: Link::new(&config),
             checks: Link::new(&config),
@@ -73,7 +83,27 @@ impl RedisOutput {
         let (keys, arguments) = push.into_arguments(&self.keys, self.max_list_length);
         let pushed: Result<(), Error> = lease.client().eval(SCRIPT, keys, Value::Array(arguments)).await;
         pushed.map_err(|error| self.failed("push to", error))?;
+        if self.wait_replicas > 0 {
+            self.wait(lease.client()).await?;
+        }
         lease.keep();
+        Ok(())
+    }
+
+    /// Waits until enough replicas have what was pushed over this connection. When they have not, it is not kept: its
+    /// server may be a master no longer, and not know it.
+    async fn wait(&self, client: &Client) -> Result<(), OutputError> {
+        let wait = CustomCommand::new_static("WAIT", ClusterHash::FirstKey, false);
+        // Redis takes 0 for ever.
+        let millis = i64::try_from(self.wait_within.as_millis()).unwrap_or(i64::MAX).max(1);
+        let have: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
+        let have = have.map_err(|error| self.failed("wait for the replicas of", error))?;
+        if have < u64::from(self.wait_replicas) {
+            return Err(OutputError::message(format!(
+                "of the {} replicas that `redis.wait_replicas` asks for, {have} have what was pushed to Redis at {}",
+                self.wait_replicas, self.address
+            )));
+        }
         Ok(())
     }
 
@@ -97,10 +127,20 @@ impl RedisOutput {
                 self.key
             ));
         }
+        let place = format!("; check that it runs, and {}", self.whereabouts);
         let remedy = match error.kind() {
             ErrorKind::Auth => "; check `redis.username` and `redis.password`",
-            ErrorKind::IO => "; check that it runs, and `redis.host` and `redis.port`, or `redis.path`",
+            ErrorKind::Sentinel => {
+                "; check `redis.master_name`, `redis.sentinel_username` and `redis.sentinel_password`"
+            }
+            _ if details.contains("UnknownIssuer") => "; give who signed its certificate in `redis.tls.ca`",
+            _ if details.contains("NotValidForName") => {
+                "; give the name that its certificate is for in `redis.tls.server_name`"
+            }
+            _ if details.contains("CertificateRequired") => "; give `redis.tls.certificate` and `redis.tls.key`",
+            ErrorKind::IO | ErrorKind::Timeout => &place,
             _ if details.contains("DB index") => "; check `redis.db`",
+            _ if details.starts_with("MOVED") => "; name nodes of the cluster in `redis.cluster`",
             _ if is_forbidden(details) => "; give the user what is said of `redis.username`",
             _ => "",
         };

@@ -6,23 +6,21 @@ use super::{Notes, Section, as_node_reads};
 use crate::config::Wrong;
 
 /// Options that have their own name here: the option and its name.
-const REDIS_RENAMED: [(&str, &str); 2] =
-    [("connectTimeout", "connect_timeout_millis"), ("commandTimeout", "timeout_millis")];
+const REDIS_RENAMED: [(&str, &str); 5] = [
+    ("connectTimeout", "connect_timeout_millis"),
+    ("commandTimeout", "timeout_millis"),
+    ("name", "master_name"),
+    ("sentinelUsername", "sentinel_username"),
+    ("sentinelPassword", "sentinel_password"),
+];
 /// Options without which Redis would be another one, or less safe.
-const REDIS_REFUSED: [(&str, &str); 9] = [
-    ("tls", "Redis is reached without TLS only; leave it out, with a tunnel such as stunnel between"),
-    ("sentinels", SENTINELS),
-    ("name", SENTINELS),
-    ("role", SENTINELS),
-    ("sentinelUsername", SENTINELS),
-    ("sentinelPassword", SENTINELS),
-    ("natMap", SENTINELS),
+const REDIS_REFUSED: [(&str, &str); 3] = [
+    ("natMap", "servers are where the Sentinels say; have them announce an address that can be reached"),
     ("readOnly", "it is for replicas, which take no elements; leave it out"),
     ("protocol", "the protocol is that which Redis speaks by itself; leave it out"),
 ];
-const SENTINELS: &str = "Sentinel is not asked; give `host` and `port` of the primary, or of a proxy that follows it";
 /// Options about how the client for Node.js works inside.
-const REDIS_IGNORED: [&str; 31] = [
+const REDIS_IGNORED: [&str; 37] = [
     "autoPipeliningIgnoredCommands",
     "autoResendUnfulfilledCommands",
     "autoResubscribe",
@@ -36,6 +34,7 @@ const REDIS_IGNORED: [&str; 31] = [
     "enableAutoPipelining",
     "enableOfflineQueue",
     "enableReadyCheck",
+    "failoverDetector",
     "family",
     "keepAlive",
     "lazyConnect",
@@ -47,9 +46,14 @@ const REDIS_IGNORED: [&str; 31] = [
     "offlineQueue",
     "parser",
     "reconnectOnError",
+    "preferredSlaves",
     "retryStrategy",
     "return_buffers",
     "scripts",
+    "sentinelCommandTimeout",
+    "sentinelMaxConnections",
+    "sentinelReconnectStrategy",
+    "sentinelRetryStrategy",
     "showFriendlyErrorStack",
     "socketTimeout",
     "stringNumbers",
@@ -65,11 +69,13 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
             return Err(Wrong::new(&format!("redis.{option}"), problem));
         }
     }
+    sentinels(redis)?;
+    tls(redis, notes)?;
     for (option, name) in REDIS_RENAMED {
         let Some(value) = redis.remove(option) else { continue };
         if redis.contains_key(name) {
             notes.ignored.push(format!("`redis.{option}`: `redis.{name}` is given"));
-        } else if value.is_u64() {
+        } else if value.is_u64() || !name.ends_with("_millis") {
             redis.insert(name.into(), value);
             notes.understood.push(format!("`redis.{option}`, here `redis.{name}`"));
         } else {
@@ -89,6 +95,64 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
     }
     ignore(redis, "redis", &REDIS_IGNORED, notes);
     Ok(())
+}
+
+/// Whom ioredis would ask for the master, and how.
+fn sentinels(redis: &mut Section) -> Result<(), Wrong> {
+    if redis.remove("role").is_some_and(|role| role != "master") {
+        return Err(Wrong::new("redis.role", "must be `master`: replicas take no elements"));
+    }
+    if let Some(Value::Array(sentinels)) = redis.get_mut("sentinels") {
+        sentinels.iter_mut().filter_map(Value::as_object_mut).for_each(as_node_reads);
+        return Ok(());
+    }
+    // Without Sentinels these mean nothing to ioredis.
+    for option in ["name", "sentinelUsername", "sentinelPassword"] {
+        redis.remove(option);
+    }
+    Ok(())
+}
+
+/// TLS as Node.js has it, where it verifies servers as we do.
+fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
+    const ONE: &str = "TLS is for Redis and Sentinels alike here; give the same `tls` and `sentinelTLS`, and \
+                       `enableTLSForSentinelMode`, or none of them";
+    let (sentinels, is_enabled) = (redis.remove("sentinelTLS"), redis.remove("enableTLSForSentinelMode"));
+    // Who says `master_name` does not speak to ioredis.
+    if redis.get("sentinels").is_some_and(Value::is_array) && redis.contains_key("name") {
+        let tls = redis.get("tls").filter(|_| is_enabled == Some(Value::Bool(true)));
+        if sentinels.as_ref() != tls || tls != redis.get("tls") {
+            return Err(Wrong::new("redis.sentinelTLS", ONE));
+        }
+    }
+    match redis.get_mut("tls") {
+        Some(Value::Bool(false)) => drop(redis.remove("tls")),
+        Some(tls @ Value::Bool(true)) => *tls = Value::Object(Section::new()),
+        Some(Value::Object(tls)) => {
+            if tls.remove("rejectUnauthorized").is_some_and(|reject| reject != Value::Bool(true)) {
+                return Err(Wrong::new(
+                    "redis.tls.rejectUnauthorized",
+                    "certificates are always verified; leave it out",
+                ));
+            }
+            for (option, name) in [("ca", "ca"), ("cert", "certificate"), ("key", "key")] {
+                if tls.get(option).is_some_and(|given| option != name || !given.is_string() || is_pem(given)) {
+                    let problem = format_args!("put it into a file, and give the file as `redis.tls.{name}`");
+                    return Err(Wrong::new(&format!("redis.tls.{option}"), problem));
+                }
+            }
+            if let Some(name) = tls.remove("servername") {
+                tls.entry("server_name").or_insert(name);
+                notes.understood.push("`redis.tls.servername`, here `redis.tls.server_name`".to_owned());
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn is_pem(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("-----BEGIN"))
 }
 
 /// Puts node-statsd's options into our terms.

@@ -60,8 +60,14 @@ fn what_would_change_the_records_is_refused_by_its_key() {
         assert!(error.contains(&format!("`database.production.{option}`")), "{block}: {error}");
     }
     for (given, key) in [
-        (json!({ "redis": { "tls": {} } }), "redis.tls"),
-        (json!({ "redis": { "sentinels": [{ "host": "a" }], "name": "m" } }), "redis.sentinels"),
+        (json!({ "redis": { "tls": { "rejectUnauthorized": false } } }), "redis.tls.rejectUnauthorized"),
+        (json!({ "redis": { "tls": { "ca": ["-----BEGIN CERTIFICATE-----"] } } }), "redis.tls.ca"),
+        (json!({ "redis": { "tls": { "key": "-----BEGIN PRIVATE KEY-----" } } }), "redis.tls.key"),
+        (json!({ "redis": { "tls": { "cert": "x" } } }), "redis.tls.cert"),
+        (json!({ "redis": { "sentinels": [{ "host": "a" }], "name": "m", "tls": {} } }), "redis.sentinelTLS"),
+        (json!({ "redis": { "sentinels": [{ "host": "a" }], "name": "m", "sentinelTLS": {} } }), "redis.sentinelTLS"),
+        (json!({ "redis": { "sentinels": [{ "host": "a" }], "name": "m", "role": "slave" } }), "redis.role"),
+        (json!({ "redis": { "natMap": {} } }), "redis.natMap"),
         (json!({ "redis": { "keyPrefix": 5 } }), "redis.keyPrefix"),
         (json!({ "redis": { "connectTimeout": "soon" } }), "redis.connectTimeout"),
         (json!({ "statsd": { "mock": 1 } }), "statsd.mock"),
@@ -108,6 +114,30 @@ fn clients_options_get_our_names_and_the_rest_is_told() {
         keys(&notes.ignored),
         ["redis.family", "statsd.cacheDns", "database.staging", "database.development.logging", "comment"]
     );
+}
+
+#[test]
+fn sentinels_and_tls_of_ioredis_become_ours() {
+    for (given, expected) in [
+        (
+            json!({ "sentinels": [{ "host": "a", "port": "26380" }, { "host": "b" }], "name": "m", "role": "master",
+                "sentinelUsername": "u", "sentinelPassword": 5, "sentinelRetryStrategy": null, "preferredSlaves": [] }),
+            json!({ "sentinels": [{ "host": "a", "port": 26380 }, { "host": "b" }], "master_name": "m",
+                "sentinel_username": "u", "sentinel_password": 5 }),
+        ),
+        (
+            json!({ "sentinels": [{ "host": "a" }], "name": "m", "tls": { "servername": "s" },
+                "sentinelTLS": { "servername": "s" }, "enableTLSForSentinelMode": true }),
+            json!({ "sentinels": [{ "host": "a" }], "master_name": "m", "tls": { "server_name": "s" } }),
+        ),
+        (json!({ "name": "m", "role": "master", "sentinels": null, "sentinelPassword": "p" }), json!({})),
+        (json!({ "tls": true }), json!({ "tls": {} })),
+        (json!({ "tls": false }), json!({})),
+        (json!({ "tls": { "rejectUnauthorized": true, "ca": "/ca.pem" } }), json!({ "tls": { "ca": "/ca.pem" } })),
+    ] {
+        let (value, _) = read(json!({ "redis": given }), None).expect("a configuration");
+        assert_eq!(value["redis"], expected);
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The ways to reach Redis and to name things in it.
 
 use serde_json::{Value, json};
-use test_servers::{Redis, Server, eventually};
+use tempfile::TempDir;
+use test_servers::{Certificates, Redis, Sentinels, Server, eventually, free_port};
 
-use crate::support::{full_start, is_time, new_id, serve};
+use crate::support::{full_start, is_time, new_id, serve, serve_in};
 
 fn report(config: Value) -> (Server, String) {
     let (server, id) = (serve(config), new_id());
@@ -47,6 +48,47 @@ fn a_unix_socket_and_a_user_of_its_own_will_do() {
     assert!(elements.iter().all(|element| element["deployment_id"] == json!(id)), "{elements:?}");
     let clients = redis.command(&["CLIENT", "LIST"]);
     assert!(clients.as_str().is_some_and(|list| list.contains("user=tracker")), "{clients}");
+}
+
+#[test]
+fn sentinels_may_be_named_in_the_environment() {
+    let sentinels = Sentinels::start(None);
+    let nodes: Vec<_> =
+        sentinels.sentinels.iter().map(|each| json!({ "host": "127.0.0.1", "port": each.port })).collect();
+    let environment = [
+        ("DEPLOYMENT_TRACKER_REDIS__SENTINELS", &*json!(nodes).to_string()),
+        ("DEPLOYMENT_TRACKER_REDIS__MASTER_NAME", "main"),
+        ("DEPLOYMENT_TRACKER_REDIS__SENTINEL_PASSWORD", Sentinels::PASSWORD),
+        ("DEPLOYMENT_TRACKER_REDIS__WAIT_REPLICAS", "2"),
+    ];
+    let server = serve_in(TempDir::new().expect("a folder"), json!({}), &environment);
+    let id = new_id();
+    assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "engine": "e" })).status, 201);
+    let there = |redis: &Redis| (redis.elements().len() == 1).then_some(());
+    sentinels.servers.iter().for_each(|redis| eventually("each server has it", || there(redis)));
+    assert_eq!(server.read("/healthcheck")["tests"]["redis"]["result"], json!("passed"));
+    assert!(!server.get("/config").text().contains(Sentinels::PASSWORD));
+    assert!(!server.stderr().contains(Sentinels::PASSWORD), "{}", server.stderr());
+}
+
+#[test]
+fn a_redis_whose_certificate_nobody_signed_that_we_know_gets_nothing_and_the_health_test_says_so() {
+    let (certificates, other, port) = (Certificates::new(), Certificates::new(), free_port());
+    let redis = Redis::start_with(&certificates.options(port).iter().map(String::as_str).collect::<Vec<_>>());
+    let tls = |authority: &Certificates| {
+        let path = |name| certificates.path(name);
+        json!({ "redis": { "host": "localhost", "port": port, "tls": {
+            "ca": authority.path("ca.pem"), "certificate": path("client.pem"), "key": path("client.key"),
+        } } })
+    };
+    let (server, _) = report(tls(&other));
+    let health = server.get("/healthcheck");
+    let error = health.json()["tests"]["redis"]["error"].as_str().expect("an error").to_owned();
+    assert!(error.contains("give who signed its certificate in `redis.tls.ca`"), "{error}");
+    assert_eq!((health.status, redis.elements().len()), (503, 0));
+    let (server, _) = report(tls(&certificates));
+    redis.wait_for(2);
+    assert_eq!(server.read("/healthcheck")["tests"]["redis"]["result"], json!("passed"));
 }
 
 #[test]

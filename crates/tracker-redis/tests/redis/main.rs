@@ -1,11 +1,18 @@
 //! The output as Redis, and who reads from it, see it.
 
+mod cluster;
+mod sentinels;
+mod tls;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use test_servers::Redis;
+use test_servers::{PATIENCE, Redis};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tracker_core::testing::{OutputHarness, eventually, logged, output_suite, started};
 use tracker_core::{Batch, DeploymentMembers, Output, chain};
 use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
@@ -38,10 +45,56 @@ fn many(messages: std::ops::Range<usize>) -> Arc<Batch> {
 }
 
 fn messages(redis: &Redis) -> Vec<usize> {
+    numbers(redis.elements())
+}
+
+fn numbers(elements: Vec<Value>) -> Vec<usize> {
     let number = |element: Value| {
         element["message"].as_str().and_then(|message| message.parse().ok()).expect("a numbered message")
     };
-    redis.elements().into_iter().map(number).collect()
+    elements.into_iter().map(number).collect()
+}
+
+/// Numbers on their way, each a batch of its own that is delivered until it is acknowledged, as a courier does.
+struct Reports {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<usize>,
+}
+
+impl Reports {
+    fn start(output: Arc<RedisOutput>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, runtime) = (stop.clone(), Handle::current());
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(Self::deliver(&output, &stopped)));
+        Self { stop, task }
+    }
+
+    async fn deliver(output: &RedisOutput, stopped: &AtomicBool) -> usize {
+        let (mut n, mut settled) = (0, Vec::new());
+        while !stopped.load(Ordering::Relaxed) {
+            let (batch, begun) = (many(n..n + 1), Instant::now());
+            while let Err(error) = output.deliver(std::slice::from_ref(&batch), &settled).await {
+                // A failover may want a second attempt of those who vote for it.
+                assert!(begun.elapsed() < PATIENCE, "{n} is not acknowledged: {}", chain(&error));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            settled = vec![batch.id];
+            n += 1;
+        }
+        n
+    }
+
+    /// Stops, and says how many were acknowledged: all that were begun.
+    async fn end(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        (&mut self.task).await.expect("all are acknowledged")
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How the other side goes away.
