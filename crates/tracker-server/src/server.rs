@@ -20,6 +20,9 @@ use crate::routes;
 use crate::service::Given;
 use crate::tls::Tls;
 
+/// How many bytes of bodies that nobody reads yet an HTTP/2 connection may hold: the least of RFC 9113, section 6.9.2.
+const H2_WINDOW: u32 = 65_535;
+
 /// What the server is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -92,7 +95,9 @@ fn listen(
     .max_connections(limits.connections.div_ceil(workers))
     .client_request_timeout(seconds(limits.header_seconds))
     .tls_handshake_timeout(seconds(limits.header_seconds))
-    .keep_alive(seconds(limits.keep_alive_seconds));
+    .keep_alive(seconds(limits.keep_alive_seconds))
+    .h2_initial_window_size(H2_WINDOW)
+    .h2_initial_connection_window_size(H2_WINDOW);
     let mut files = Vec::new();
     for listener in listeners {
         if let Listener::Http(socket) | Listener::Https(socket) = &listener {
