@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_core::{OutboxLimits, Tracker};
 use tracker_server::{Access, Address, Limits, Listener, Settings};
@@ -142,6 +143,9 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
         log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");
     }
 
+    // The listener keeps what comes before the server takes it.
+    tell_systemd(NotifyState::Ready);
+
     let early = tracker.clone();
     tokio::spawn(async move {
         if early.ready().await.is_err() {
@@ -176,6 +180,13 @@ fn listen(config: &Config) -> anyhow::Result<Vec<Listener>> {
     config.addresses().into_iter().map(bind).collect()
 }
 
+/// Tells systemd, if it started this process and waits for that.
+fn tell_systemd(state: NotifyState) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn!("cannot tell systemd through NOTIFY_SOCKET: {error}");
+    }
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -196,6 +207,7 @@ impl Signals {
     /// Waits for the first signal. The second ends the process at once.
     async fn first(mut self) {
         self.next().await;
+        tell_systemd(NotifyState::Stopping);
         log::info!("stopping: requests in flight are answered, and what waits is delivered");
         tokio::spawn(async move {
             self.next().await;

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use test_servers::{JSON, Redis, eventually};
+use tempfile::TempDir;
+use test_servers::{JSON, PATIENCE, Redis, eventually};
 
-use crate::support::{full_start, new_id, on_each_store, serve};
+use crate::support::{full_start, new_id, on_each_store, serve, serve_in};
 
 /// The longest that a shutdown may take.
 const BOUND: Duration = Duration::from_secs(15);
@@ -120,4 +122,23 @@ fn the_end_is_bounded_with_a_frozen_redis_and_at_once_on_a_second_signal() {
     assert_eq!(elements.len(), 2, "{elements:?}");
     let element: &Value = &elements[1];
     assert_eq!(element["deployment_id"], json!(id), "{element}");
+}
+
+#[test]
+fn systemd_is_told_when_the_server_listens_and_when_it_stops() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a socket");
+    systemd.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let hear = || {
+        let mut bytes = [0; 256];
+        let size = systemd.recv(&mut bytes).expect("a message");
+        String::from_utf8_lossy(&bytes[..size]).trim_end().to_owned()
+    };
+    let mut server = serve_in(folder, json!({}), &[("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))]);
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(server.get("/livez").status, 200);
+    server.signal("TERM");
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(server.ends_within(BOUND).success());
 }
