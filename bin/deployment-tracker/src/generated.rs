@@ -1,12 +1,17 @@
-//! The files in the repository that the code says: the reference of the configuration, and the file that explains it.
+//! The files in the repository that the code says: the reference of the configuration, the file that explains it, manual
+//! pages, and what shells complete.
 
 mod reference;
 mod sample;
 
 use std::path::Path;
 
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
 use serde_json::Value;
 
+use crate::Arguments;
 use crate::config::Config;
 use crate::config::keys::{Key, Keys};
 
@@ -35,6 +40,33 @@ fn the_reference_of_the_configuration_is_what_the_code_says() {
 #[test]
 fn the_sample_configuration_is_what_the_code_says() {
     hold("packaging/config.toml", &sample::file(&Keys::of::<Config>()));
+}
+
+#[test]
+fn the_manual_pages_are_what_the_arguments_say() {
+    fn hold_page(command: &clap::Command) {
+        let page = Man::new(command.clone()).source(concat!("deployment-tracker ", env!("CARGO_PKG_VERSION")));
+        let mut text = Vec::new();
+        page.render(&mut text).expect("a page");
+        hold(&format!("packaging/man/{}", page.get_filename()), str::from_utf8(&text).expect("UTF-8"));
+        command.get_subcommands().filter(|command| command.get_name() != "help").for_each(hold_page);
+    }
+    let mut command = Arguments::command();
+    command.build();
+    hold_page(&command);
+}
+
+#[test]
+fn what_shells_complete_is_what_the_arguments_say() {
+    for (shell, file) in [
+        (Shell::Bash, "deployment-tracker.bash"),
+        (Shell::Zsh, "_deployment-tracker"),
+        (Shell::Fish, "deployment-tracker.fish"),
+    ] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "deployment-tracker", &mut text);
+        hold(&format!("packaging/completions/{file}"), str::from_utf8(&text).expect("UTF-8"));
+    }
 }
 
 impl Key {
