@@ -76,16 +76,17 @@ fn length(request: &HttpRequest) -> Option<usize> {
 }
 
 async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Result<Body, ApiError> {
-    let mut body = Body { bytes: Vec::new(), share: share(room, 0)? };
-    while let Some(piece) = payload.next().await {
-        let piece = piece.map_err(|_| unreadable())?;
+    let mut next = async || payload.next().await.transpose().map_err(|_| unreadable());
+    let first = next().await?.unwrap_or_default();
+    let mut body = Body { share: share(room, first.len())?, bytes: first.into() };
+    while let Some(piece) = next().await? {
         if body.bytes.len() + piece.len() > limit {
             return Err(too_large(limit));
         }
         body.share.merge(share(room, piece.len())?);
         body.bytes.extend_from_slice(&piece);
     }
-    Ok(body)
+    if body.bytes.len() > limit { Err(too_large(limit)) } else { Ok(body) }
 }
 
 /// Inflates `body` up to the limit, and not a byte further.

@@ -3,9 +3,10 @@
 
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, MessageBody};
@@ -22,33 +23,27 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     /// The same socket once more, to close it from here.
     socket: Socket,
-    work: Mutex<Work>,
-}
-
-#[derive(Debug)]
-struct Work {
     /// Requests that are worked on, until all of their answers have been written.
-    requests: usize,
-    /// Since when that number is what it is.
-    since: Instant,
+    requests: AtomicUsize,
+    /// The look before which the last of them ended: reading the clock for each would cost more.
+    idle_since: AtomicU64,
+    looks: Arc<AtomicU64>,
 }
 
 impl Connection {
-    fn change(&self, change: impl FnOnce(&mut usize)) {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut work.requests);
-        work.since = Instant::now();
-    }
-
-    fn is_idle_for(&self, patience: Duration) -> bool {
-        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        work.requests == 0 && work.since.elapsed() > patience
+    fn is_idle_for(&self, looks: u64) -> bool {
+        let idle = self.looks.load(Ordering::Relaxed) - self.idle_since.load(Ordering::Relaxed);
+        self.requests.load(Ordering::Acquire) == 0 && idle > looks
     }
 }
 
 /// All open connections. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Connections(Arc<Mutex<Vec<Weak<Connection>>>>);
+pub(crate) struct Connections {
+    open: Arc<Mutex<Vec<Weak<Connection>>>>,
+    /// How often they were looked at.
+    looks: Arc<AtomicU64>,
+}
 
 impl Connections {
     /// Notes a new connection, for actix-web's `on_connect`.
@@ -64,17 +59,23 @@ impl Connections {
         };
         // Without a file to spare this one is not looked after.
         let Ok(socket) = socket else { return };
-        let work = Mutex::new(Work { requests: 0, since: Instant::now() });
-        let connection = Arc::new(Connection { socket, work });
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&connection));
+        let connection = Arc::new(Connection {
+            socket,
+            requests: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(self.looks.load(Ordering::Relaxed)),
+            looks: self.looks.clone(),
+        });
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&connection));
         data.insert(connection);
     }
 
     /// Closes, for ever, the connections whose next request is not there after `patience`.
     pub(crate) async fn watch(self, patience: Duration) {
+        let patience = patience.as_secs() / LOOK_EVERY.as_secs();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
                 if connection.is_idle_for(patience) {
                     // It may be closed already.
@@ -94,7 +95,7 @@ impl Working {
     /// On `connection`, if that is looked after.
     pub(crate) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
-            connection.change(|requests| *requests += 1);
+            connection.requests.fetch_add(1, Ordering::Relaxed);
         }
         Self(connection)
     }
@@ -103,7 +104,8 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.change(|requests| *requests -= 1);
+            connection.idle_since.store(connection.looks.load(Ordering::Relaxed), Ordering::Relaxed);
+            connection.requests.fetch_sub(1, Ordering::Release);
         }
     }
 }
