@@ -43,6 +43,7 @@ mod memory;
 mod output;
 mod queue;
 mod relay;
+mod retention;
 mod server;
 mod standing;
 mod store;
@@ -67,7 +68,7 @@ pub use memory::MemoryStore;
 pub use output::{Delivery, Output, OutputError, chain};
 pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};
 pub use standing::OutputStatus;
-pub use store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+pub use store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
 
 /// Keeps the example in the README compiling.

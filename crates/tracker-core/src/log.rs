@@ -33,9 +33,20 @@ impl LogDeploymentId {
         Ok(Self(text.to_owned()))
     }
 
+    /// An id as a store holds it.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<DeploymentId> for LogDeploymentId {
+    fn from(id: DeploymentId) -> Self {
+        Self(id.to_string())
     }
 }
 
@@ -73,6 +84,12 @@ impl LogMessage {
     /// A message as a store holds it.
     pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Self {
         Self { event_id, received_at, object }
+    }
+
+    /// What no message that was received at `time` or later has a lesser id than.
+    pub fn first_id(time: Timestamp) -> Uuid {
+        let millis = u128::try_from(time.timestamp_millis()).unwrap_or(0);
+        Uuid::from_u128(millis << 80)
     }
 
     /// The message as it came: a JSON object, each name once.

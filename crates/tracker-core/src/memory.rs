@@ -1,6 +1,7 @@
 //! A store in memory: for embedding without SQL, and for tests. Nothing survives the process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -12,7 +13,8 @@ use crate::group::{Decision, Group, Outcome, Records, Settled};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::server::{Hostname, Server, ServerKey};
-use crate::store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::time::Timestamp;
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -149,6 +151,62 @@ impl Store for MemoryStore {
             backlog.oldest = backlog.oldest.or(batch.events.first().map(|event| event.at));
         }
         Ok(backlog)
+    }
+
+    async fn logged(
+        &self,
+        after: Option<LogDeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError> {
+        let tables = self.tables();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = tables.logs.range((start, Bound::Unbounded));
+        let logged = behind.filter_map(|(id, messages)| Some((id.clone(), messages.first()?.event_id)));
+        Ok(logged.take(limit as usize).collect())
+    }
+
+    async fn delete_older(
+        &self,
+        ids: Arc<[LogDeploymentId]>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let mut tables = self.tables();
+        let mut deleted = Deleted::default();
+        let limit = u64::from(limit);
+        for name in ids.iter() {
+            let id = DeploymentId::parse(name.as_str()).ok();
+            let deployment = id.and_then(|id| tables.deployments.get(&id));
+            let servers: Vec<_> = id.into_iter().flat_map(|id| tables.fleet(id)).collect();
+            let messages = tables.logs.get(name);
+            let first = LogMessage::first_id(before);
+            if deployment.is_some_and(|deployment| deployment.updated_at >= before)
+                || servers.iter().any(|server| server.updated_at >= before)
+                || messages.is_some_and(|messages| messages.iter().any(|message| message.event_id >= first))
+            {
+                continue;
+            }
+            let keys: Vec<_> = servers.into_iter().map(Server::key).collect();
+            if let Some(messages) = tables.logs.get_mut(name) {
+                let room = usize::try_from(limit - deleted.rows()).unwrap_or(usize::MAX);
+                deleted.messages += messages.drain(..room.min(messages.len())).len() as u64;
+                if messages.is_empty() {
+                    tables.logs.remove(name);
+                }
+            }
+            for key in keys {
+                if deleted.rows() < limit && tables.servers.remove(&key).is_some() {
+                    deleted.servers += 1;
+                }
+            }
+            if let Some(id) = id
+                && deleted.rows() < limit
+                && tables.deployments.remove(&id).is_some()
+            {
+                deleted.deployments += 1;
+            }
+        }
+        Ok(deleted)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -68,6 +68,40 @@ pub struct Backlog {
     pub oldest: Option<Timestamp>,
 }
 
+/// How much was deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Deployments.
+    pub deployments: u64,
+    /// Records of a deployment on a server.
+    pub servers: u64,
+    /// Log messages.
+    pub messages: u64,
+}
+
+impl Deleted {
+    /// All of them together.
+    pub fn rows(self) -> u64 {
+        self.deployments + self.servers + self.messages
+    }
+
+    /// Counts `more` as well.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.deployments += more.deployments;
+        self.servers += more.servers;
+        self.messages += more.messages;
+    }
+
+    /// What has been added to `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            deployments: self.deployments - earlier.deployments,
+            servers: self.servers - earlier.servers,
+            messages: self.messages - earlier.messages,
+        }
+    }
+}
+
 /// Where the records live, and what is still owed to each output.
 ///
 /// `testing::store_suite` (feature `testing`) holds an implementation against what is said here.
@@ -130,6 +164,31 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] when the store cannot be used.
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError>;
+
+    /// The deployments that log messages are kept of, recorded or not, in an order of the store's own, each once with the
+    /// id of its oldest message: the next ones after `after`, `limit` at the most, none only at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    async fn logged(
+        &self,
+        after: Option<LogDeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError>;
+
+    /// Deletes in one transaction what is recorded under `ids`: log messages, then servers, then deployments, `limit`
+    /// rows at the most, so that all is gone when there were fewer. An id is left alone when anything under it is from
+    /// `before` or later: its deployment or a server by the last change, a message by [`LogMessage::first_id`]. What
+    /// others record or delete at the same time is left to them, and nothing is waited for. What is owed stays.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it may or may not be done, and may be repeated.
+    async fn delete_older(
+        &self,
+        ids: Arc<[LogDeploymentId]>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Deleted, StoreError>;
 
     /// Tests that the store can be read and written.
     ///

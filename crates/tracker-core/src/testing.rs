@@ -13,7 +13,7 @@ use crate::log::{LogBatch, LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output, OutputError};
 use crate::server::{Hostname, Server, ServerReport};
-use crate::store::{Backlog, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 use crate::{Deployment, DeploymentMembers, DeploymentReport, DeploymentResult, DeploymentWithServers, time};
 
 /// A new deployment id.
@@ -204,6 +204,7 @@ pub async fn store_suite(store: &dyn Store) {
     hostnames_are_told_apart(store).await;
     a_group_commits_as_one(store).await;
     logs_are_kept(store).await;
+    what_is_old_is_deleted_and_nothing_younger(store).await;
     what_is_owed_is_kept_until_settled(store).await;
 }
 
@@ -397,6 +398,86 @@ async fn logs_are_kept(store: &dyn Store) {
     assert_eq!(event_ids(&read), event_ids(&store.logs(first.deployment_id.clone(), all()).await.expect("a query")));
     let unknown = LogDeploymentId::new("nope").expect("a name");
     assert!(store.logs(unknown, all()).await.expect("a query").is_empty());
+}
+
+async fn what_is_old_is_deleted_and_nothing_younger(store: &dyn Store) {
+    let [gone, finished, joined, logged, never] = std::array::from_fn(|_| new_id());
+    let on_server = |id, hostname: &str| {
+        Change::StartServer(server_report(id, &serde_json::json!({ "hostname": hostname }).to_string()))
+    };
+    let keep = |batch: LogBatch| Change::KeepLogs(Arc::new(Event::new(EventKind::Logged(batch), time::now(), None)));
+    let message = |id| keep(logs(id, r#"[{"message":"a"},{"message":"b"}]"#));
+    let nameless = LogDeploymentId::new("Job \u{212A} '7'").expect("a name");
+    let body = json::read(br#"{"message":"m"}"#).expect("JSON");
+    let mut old = vec![keep(LogBatch::read(nameless.clone(), body).expect("a message"))];
+    for id in [gone, finished, joined, logged, never] {
+        if id != never {
+            old.push(Change::StartDeployment(DeploymentReport::new(id)));
+        }
+        old.extend([on_server(id, "old 1"), on_server(id, "old 2"), message(id)]);
+    }
+    commit(store, old).await;
+
+    let mut names: Vec<LogDeploymentId> = [gone, finished, joined, logged, never].map(Into::into).into();
+    names.push(nameless.clone());
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let part = store.logged(after, 3).await.expect("a query");
+        let Some((last, _)) = part.last() else { break };
+        assert!(part.len() <= 3);
+        after = Some(last.clone());
+        found.extend(part);
+    }
+    for name in &names {
+        let oldest = store.logs(name.clone(), Page::first(1)).await.expect("a query")[0].event_id;
+        let ids: Vec<_> = found.iter().filter(|(found, _)| found == name).map(|(_, oldest)| *oldest).collect();
+        assert_eq!(ids, [oldest], "{name} is there once, with its oldest message");
+    }
+
+    let before = time::now() + Duration::from_millis(2);
+    eventually("what comes now is younger", async || time::now() > before).await;
+    let finish = Change::FinishDeployment(deployment_report(finished, r#"{"result":"success"}"#));
+    commit(store, vec![finish, on_server(joined, "young"), message(logged)]).await;
+    let owed = store.take_stock("sink").await.expect("a query");
+    let whole = async |id: DeploymentId| {
+        let kept = store.logs(id.into(), all()).await.expect("a query");
+        let ids: Vec<_> = kept.iter().map(|message| message.event_id).collect();
+        (store.deployment(id).await.expect("a query"), ids)
+    };
+    let kept = [whole(finished).await, whole(joined).await, whole(logged).await];
+    let hosted = async |hostname: &str| {
+        let servers = store.servers(Hostname::stored(hostname.into()), all()).await.expect("a query");
+        servers.into_iter().map(|server| server.deployment_id).collect::<Vec<_>>()
+    };
+
+    let early = before - Duration::from_hours(1);
+    let nothing = store.delete_older(names.clone().into(), early, 1000).await.expect("a transaction");
+    assert_eq!(nothing, Deleted::default(), "all of it is younger than that");
+    let mut deleted = Vec::new();
+    loop {
+        let part = store.delete_older(names.clone().into(), before, 3).await.expect("a transaction");
+        deleted.push(part);
+        if part.rows() < 3 {
+            break;
+        }
+    }
+    assert!(deleted.iter().all(|part| part.rows() <= 3), "no more rows at once than wanted: {deleted:?}");
+    let sum = |count: fn(&Deleted) -> u64| deleted.iter().map(count).sum::<u64>();
+    assert_eq!((sum(|part| part.deployments), sum(|part| part.servers), sum(|part| part.messages)), (1, 4, 5));
+    assert_eq!([whole(finished).await, whole(joined).await, whole(logged).await], kept, "these have something young");
+    assert_eq!(whole(gone).await, (None, Vec::new()));
+    assert!(whole(never).await.1.is_empty() && store.logs(nameless, all()).await.expect("a query").is_empty());
+    let mut left = hosted("old 1").await;
+    left.sort_unstable();
+    assert_eq!(left, [finished, joined, logged]);
+    assert_eq!(store.take_stock("sink").await.expect("a query"), owed, "what is owed stays");
+    let repeat = store.delete_older(names.into(), before, 3).await.expect("a transaction");
+    assert_eq!(repeat, Deleted::default());
+    assert_eq!(
+        outcome(store, Change::StartDeployment(DeploymentReport::new(gone))).await,
+        Outcome::Recorded,
+        "it is new"
+    );
 }
 
 async fn what_is_owed_is_kept_until_settled(store: &dyn Store) {

@@ -19,9 +19,10 @@ use crate::health::{self, Health, HealthTest};
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output};
+use crate::retention::{self, Retention};
 use crate::server::{Hostname, Server, ServerReport};
 use crate::standing::OutputStatus;
-use crate::store::{Newest, Page, Store, StoreError};
+use crate::store::{Deleted, Newest, Page, Store, StoreError};
 use crate::time;
 
 /// Records deployments in one store and forwards them to any outputs. Cheap to clone; every clone is the same tracker.
@@ -40,6 +41,7 @@ struct Inner {
     committer: Arc<Committer>,
     couriers: Arc<Couriers>,
     figures: Arc<Figures>,
+    deleted: retention::Total,
     tasks: Mutex<Tasks>,
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct Tasks {
     pub relays: JoinSet<()>,
     /// These run until the end and are aborted.
     pub stock: JoinSet<()>,
+    /// As are these, before anything else ends.
+    pub retention: JoinSet<()>,
 }
 
 /// Why a report was not recorded, or a query not answered.
@@ -96,6 +100,7 @@ pub struct TrackerBuilder {
     commit_deadline: Duration,
     outbox_limits: OutboxLimits,
     max_waiting: usize,
+    delete_after: Option<Duration>,
 }
 
 impl TrackerBuilder {
@@ -135,6 +140,14 @@ impl TrackerBuilder {
         self
     }
 
+    /// Deletes what was recorded under an id, the deployment with its servers and log messages, once nothing of it is
+    /// younger than `age`; nothing, by default. A report on a deployment that was deleted is one on a new deployment.
+    #[must_use]
+    pub fn delete_after(mut self, age: Option<Duration>) -> Self {
+        self.delete_after = age;
+        self
+    }
+
     /// Starts the tracker. Its tasks run on the current tokio runtime until [`Tracker::shutdown`].
     ///
     /// # Panics
@@ -146,6 +159,10 @@ impl TrackerBuilder {
         let figures = Arc::new(Figures::new(&self.outputs));
         let couriers = Couriers::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
         Committer::run(lanes, &self.store, &couriers, &figures, &mut tasks.lanes);
+        let deleted = retention::Total::default();
+        if let Some(age) = self.delete_after {
+            tasks.retention.spawn(Retention::new(self.store.clone(), age, deleted.clone()).run());
+        }
         Tracker(Arc::new(Inner {
             store: self.store,
             outputs: self.outputs,
@@ -154,6 +171,7 @@ impl TrackerBuilder {
             committer,
             couriers,
             figures,
+            deleted,
             tasks: Mutex::new(tasks),
         }))
     }
@@ -169,6 +187,7 @@ impl Tracker {
             commit_deadline: Duration::from_secs(5),
             outbox_limits: OutboxLimits::default(),
             max_waiting: 16_384,
+            delete_after: None,
         }
     }
 
@@ -349,6 +368,11 @@ impl Tracker {
         self.0.committer.waiting()
     }
 
+    /// How much was deleted since the start because it was old.
+    pub fn deleted(&self) -> Deleted {
+        retention::read(&self.0.deleted)
+    }
+
     /// Tests whether a report can be made durable now: the store takes it, and the outbox has room. An output that is
     /// away does not matter as long as it has.
     ///
@@ -370,6 +394,7 @@ impl Tracker {
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         let end = async {
             let mut tasks = self.0.tasks.lock().await;
+            tasks.retention.shutdown().await;
             self.0.couriers.close().await;
             while tasks.couriers.join_next().await.is_some() {}
             self.0.committer.close().await;

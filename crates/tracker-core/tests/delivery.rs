@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
+use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Batch, Decision, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group, Hostname,
-    LogDeploymentId, LogMessage, MemoryStore, Newest, OutboxLimits, Output, OutputError, OwedBatch, Page, Server,
-    Store, StoreError, Tracker, TrackerError, Unavailable,
+    Backlog, Batch, Decision, Deleted, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group,
+    Hostname, LogDeploymentId, LogMessage, MemoryStore, Newest, OutboxLimits, Output, OutputError, OwedBatch, Page,
+    Server, Store, StoreError, Tracker, TrackerError, Unavailable,
 };
 
 const WORKS: u8 = 0;
@@ -156,6 +157,23 @@ impl Store for Shared {
 
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
         self.there()?.take_stock(output).await
+    }
+
+    async fn logged(
+        &self,
+        after: Option<LogDeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<(LogDeploymentId, uuid::Uuid)>, StoreError> {
+        self.there()?.logged(after, limit).await
+    }
+
+    async fn delete_older(
+        &self,
+        ids: Arc<[LogDeploymentId]>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        self.there()?.delete_older(ids, before, limit).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

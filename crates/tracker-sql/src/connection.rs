@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Newest,
-    OwedBatch, Page, Server,
+    Backlog, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage,
+    Newest, OwedBatch, Page, Server,
 };
 use uuid::Uuid;
 
@@ -217,6 +218,18 @@ impl Connection {
 
     pub fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, Error> {
         on_each!(self, queries::logs(id, page))
+    }
+
+    pub fn logged(
+        &mut self,
+        after: Option<&LogDeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<(LogDeploymentId, Uuid)>, Error> {
+        on_each!(self, queries::logged(after, limit))
+    }
+
+    pub fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, Error> {
+        on_each!(self, delete_older(names, before, limit))
     }
 
     pub fn owed(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {

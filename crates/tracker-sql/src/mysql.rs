@@ -19,7 +19,7 @@ pub mod queries;
 #[path = "replicated.rs"]
 mod replicated;
 
-pub use replicated::{close, commit, find, is, is_any};
+pub use replicated::{close, commit, delete_older, find, is, is_any};
 
 pub type Connection = MysqlConnection;
 
@@ -53,6 +53,44 @@ const LEFT_BEHIND: &str = "
         AND NOT EXISTS (
             SELECT 1 FROM Replicas r WHERE r.replica = o.owner AND r.seenAt > utc_timestamp(3) - INTERVAL 15 SECOND)
     ORDER BY batch_id LIMIT 5000";
+
+/// Deployments behind a name that log messages are kept of, each with the oldest first.
+pub const LOGGED: &str = "
+    SELECT deployment_id AS name, event_id FROM Logs
+    WHERE deployment_hash > coalesce(unhex(sha2(nullif(?, ''), 256)), '')
+    ORDER BY deployment_hash, event_id LIMIT ?";
+
+/// Those of a list of names with a log message from an id on.
+pub const YOUNG_LOGS: &str = "
+    SELECT k.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
+    WHERE (SELECT 1 FROM Logs l WHERE l.deployment_hash = unhex(sha2(k.name, 256)) AND l.event_id >= ? LIMIT 1) IS NOT NULL";
+
+/// Deletes log messages of a list of names, before an id, so many at the most. What another replica holds is its business.
+pub const OLD_LOGS: &str = "
+    DELETE l FROM (
+        SELECT o.deployment_hash, o.event_id
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
+        STRAIGHT_JOIN Logs o FORCE INDEX (PRIMARY) ON o.deployment_hash = unhex(sha2(k.name, 256))
+        WHERE o.event_id < ? LIMIT ? FOR UPDATE SKIP LOCKED) d
+    STRAIGHT_JOIN Logs l ON l.deployment_hash = d.deployment_hash AND l.event_id = d.event_id";
+
+/// Deletes servers of a list of ids, not changed since a time, so many at the most.
+pub const OLD_SERVERS: &str = "
+    DELETE s FROM (
+        SELECT o.deployment_id, o.hostname_hash
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) k
+        STRAIGHT_JOIN Servers o FORCE INDEX (PRIMARY) ON o.deployment_id = k.id
+        WHERE o.updatedAt < ? LIMIT ? FOR UPDATE SKIP LOCKED) d
+    STRAIGHT_JOIN Servers s ON s.deployment_id = d.deployment_id AND s.hostname_hash = d.hostname_hash";
+
+/// Deletes deployments likewise.
+pub const OLD_DEPLOYMENTS: &str = "
+    DELETE n FROM (
+        SELECT o.deployment_id
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) k
+        STRAIGHT_JOIN Deployments o FORCE INDEX (PRIMARY) ON o.deployment_id = k.id
+        WHERE o.updatedAt < ? LIMIT ? FOR UPDATE SKIP LOCKED) d
+    STRAIGHT_JOIN Deployments n ON n.deployment_id = d.deployment_id";
 
 /// The records of servers by their keys, through the primary key whatever the statistics say: what is read is locked.
 const LOCKED: &str = "

@@ -19,7 +19,7 @@ pub mod queries;
 #[path = "replicated.rs"]
 mod replicated;
 
-pub use replicated::{close, commit, find, is, is_any};
+pub use replicated::{close, commit, delete_older, find, is, is_any};
 
 pub type Connection = PgConnection;
 
@@ -57,6 +57,33 @@ const TAKE_OVER: &str = r#"
                 SELECT FROM "Replicas" r WHERE r.replica = o.owner AND r."seenAt" > now() - interval '15 s')
         ORDER BY batch_id LIMIT 5000 FOR UPDATE SKIP LOCKED
     )"#;
+
+/// Deployments behind a name that log messages are kept of, each with the oldest first.
+pub const LOGGED: &str = r#"
+    SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > $1 ORDER BY deployment_id, event_id LIMIT $2"#;
+
+/// Those of a list of names with a log message from an id on.
+pub const YOUNG_LOGS: &str = r#"
+    SELECT name FROM json_array_elements_text($1::json) name
+    WHERE (SELECT 1 FROM "Logs" WHERE deployment_id = name AND event_id >= $2 LIMIT 1) IS NOT NULL"#;
+
+/// Deletes log messages of a list of names, before an id, so many at the most. What another replica holds is its business.
+pub const OLD_LOGS: &str = r#"
+    DELETE FROM "Logs" WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM "Logs" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)))
+        AND event_id < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
+
+/// Deletes servers of a list of ids, not changed since a time, so many at the most.
+pub const OLD_SERVERS: &str = r#"
+    DELETE FROM "Servers" WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM "Servers" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
+        AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
+
+/// Deletes deployments likewise.
+pub const OLD_DEPLOYMENTS: &str = r#"
+    DELETE FROM "Deployments" WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM "Deployments" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
+        AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
 /// The number of the advisory lock that lets one of several starting replicas migrate at a time.
 const MIGRATION_LOCK: &str = "2015070717";

@@ -1,22 +1,25 @@
 //! Queries that read the same on every database. This file is compiled once for each, with `Connection` of its own:
 //! diesel checks every query against the database that it is for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use diesel::connection::Connection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
-    Backlog, Batch, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage, MAX_TEXT,
-    Newest, OWED_BYTES, Owed, OwedBatch, Page, Server,
+    Backlog, Batch, Deleted, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage,
+    MAX_TEXT, Newest, OWED_BYTES, Owed, OwedBatch, Page, Server, time::Timestamp,
 };
 use uuid::Uuid;
 
-use super::{BACKLOG, Connection, HOSTNAMES, belongs_to, find, is, is_about, is_any};
+use super::{
+    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, find, is,
+    is_about, is_any,
+};
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
-use crate::schema::{SqlTime, deployments, logs, outbox, servers};
+use crate::schema::{SqlTime, SqlUuid, deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
 
 type Backend = <Connection as diesel::Connection>::Backend;
@@ -119,6 +122,81 @@ pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: &Page<Uuid>
     }
     let rows = query.load::<LogRow>(connection)?;
     rows.into_iter().map(|row| row.try_into().map_err(Error::Content)).collect()
+}
+
+/// Deployments with log messages, each with its oldest. A row may be one of many: what is read is bounded all the same,
+/// since the next reading begins behind all of them.
+pub fn logged(
+    connection: &mut Connection,
+    after: Option<&LogDeploymentId>,
+    limit: u32,
+) -> Result<Vec<(LogDeploymentId, Uuid)>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = SqlUuid)]
+        event_id: Id,
+    }
+    let mut rows = diesel::sql_query(LOGGED)
+        .bind::<Text, _>(after.map_or("", LogDeploymentId::as_str))
+        .bind::<BigInt, _>(i64::from(limit))
+        .load::<Row>(connection)?;
+    rows.dedup_by(|row, first| row.name == first.name);
+    Ok(rows.into_iter().map(|row| (LogDeploymentId::stored(row.name), row.event_id.0)).collect())
+}
+
+/// Deletes what is recorded under those of `names` that have nothing from `before` or later, in a transaction that the
+/// caller has begun.
+pub fn delete_older(
+    connection: &mut Connection,
+    names: &[LogDeploymentId],
+    before: Timestamp,
+    limit: u32,
+) -> Result<Deleted, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let first = Id(LogMessage::first_id(before));
+    let id_of = |name: &LogDeploymentId| DeploymentId::parse(name.as_str()).ok().map(|id| id.0);
+    let as_json = |texts: &[&str]| serde_json::to_string(texts).map_err(Error::Content);
+
+    let ids: Vec<_> = names.iter().filter_map(id_of).collect();
+    let mut young: HashSet<String> = deployments::table
+        .filter(is_any(deployments::deployment_id, &ids).and(deployments::updated_at.ge(Time(before))))
+        .select(deployments::deployment_id)
+        .load::<Id>(connection)?
+        .into_iter()
+        .chain(
+            servers::table
+                .filter(is_any(servers::deployment_id, &ids).and(servers::updated_at.ge(Time(before))))
+                .select(servers::deployment_id)
+                .load::<Id>(connection)?,
+        )
+        .map(|id| id.0.to_string())
+        .collect();
+    let texts: Vec<_> = names.iter().map(LogDeploymentId::as_str).collect();
+    let logged = diesel::sql_query(YOUNG_LOGS).bind::<Text, _>(as_json(&texts)?).bind::<SqlUuid, _>(first);
+    young.extend(logged.load::<Row>(connection)?.into_iter().map(|row| row.name));
+
+    let old: Vec<_> = names.iter().filter(|name| !young.contains(name.as_str())).collect();
+    let texts: Vec<_> = old.iter().map(|name| name.as_str()).collect();
+    let ids: Vec<_> = old.iter().filter(|name| id_of(name).is_some()).map(|name| name.as_str()).collect();
+    let (texts, ids) = (as_json(&texts)?, as_json(&ids)?);
+    let mut room = i64::from(limit);
+    let mut count = |rows: usize| {
+        room -= i64::try_from(rows).unwrap_or(i64::MAX);
+        (rows as u64, room)
+    };
+    let query = diesel::sql_query(OLD_LOGS).bind::<Text, _>(texts).bind::<SqlUuid, _>(first);
+    let (messages, room) = count(query.bind::<BigInt, _>(i64::from(limit)).execute(connection)?);
+    let query = diesel::sql_query(OLD_SERVERS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
+    let (servers, room) = count(query.bind::<BigInt, _>(room).execute(connection)?);
+    let query = diesel::sql_query(OLD_DEPLOYMENTS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
+    let (deployments, _) = count(query.bind::<BigInt, _>(room).execute(connection)?);
+    Ok(Deleted { deployments, servers, messages })
 }
 
 pub fn owed(connection: &mut Connection, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {

@@ -4,7 +4,10 @@ use diesel::connection::Connection as _;
 use diesel::dsl::{Eq, EqAny};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use tracker_core::{Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
+use tracker_core::time::Timestamp;
+use tracker_core::{
+    Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Outcome, Records, Server, Settled,
+};
 use uuid::Uuid;
 
 use super::{Connection, admit, excluded, key, locked, queries};
@@ -65,6 +68,15 @@ pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result
             committed => return committed,
         }
     }
+}
+
+pub fn delete_older(
+    connection: &mut Connection,
+    names: &[LogDeploymentId],
+    before: Timestamp,
+    limit: u32,
+) -> Result<Deleted, Error> {
+    connection.transaction(|connection| queries::delete_older(connection, names, before, limit))
 }
 
 /// Reads the records and locks them against other replicas, in the same order everywhere.

@@ -4,7 +4,10 @@ use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::dsl::{Eq, EqAny, Or};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, Decision, Deployment, EventKind, Group, Outcome, Records, Server, Settled};
+use tracker_core::time::Timestamp;
+use tracker_core::{
+    Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Outcome, Records, Server, Settled,
+};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -33,6 +36,33 @@ pub const BACKLOG: &str = r#"
     SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
            min("createdAt") AS oldest
     FROM "Outbox" WHERE output = ? AND owner = ?"#;
+
+/// Deployments behind a name that log messages are kept of, each with the oldest first.
+pub const LOGGED: &str = r#"SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ? ORDER BY deployment_id, event_id LIMIT ?"#;
+
+/// Those of a list of names with a log message from an id on.
+pub const YOUNG_LOGS: &str = r#"
+    SELECT value AS name FROM json_each(?)
+    WHERE (SELECT 1 FROM "Logs" WHERE deployment_id = value AND event_id >= ? LIMIT 1) IS NOT NULL"#;
+
+/// Deletes log messages of a list of names, before an id, so many at the most.
+pub const OLD_LOGS: &str = r#"
+    DELETE FROM "Logs" WHERE rowid IN (
+        SELECT rowid FROM "Logs" WHERE deployment_id IN (SELECT value FROM json_each(?)) AND event_id < ? LIMIT ?)"#;
+
+/// Deletes servers of a list of ids, in either spelling, not changed since a time, so many at the most.
+pub const OLD_SERVERS: &str = r#"
+    DELETE FROM "Servers" WHERE rowid IN (
+        SELECT rowid FROM "Servers" WHERE deployment_id IN (
+            SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
+        AND "updatedAt" < ?2 LIMIT ?3)"#;
+
+/// Deletes deployments likewise.
+pub const OLD_DEPLOYMENTS: &str = r#"
+    DELETE FROM "Deployments" WHERE rowid IN (
+        SELECT rowid FROM "Deployments" WHERE deployment_id IN (
+            SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
+        AND "updatedAt" < ?2 LIMIT ?3)"#;
 
 /// Opens the file, and makes it if need be. A commit is on the disk when it returns.
 pub fn connect(path: &str) -> Result<Connection, Error> {
@@ -103,6 +133,21 @@ pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result
         Ok(decision)
     });
     committed.map_err(|error: Error| error.of_transaction(is_decided))
+}
+
+pub fn delete_older(
+    connection: &mut Connection,
+    names: &[LogDeploymentId],
+    before: Timestamp,
+    limit: u32,
+) -> Result<Deleted, Error> {
+    let deleted =
+        connection.immediate_transaction(|connection| queries::delete_older(connection, names, before, limit))?;
+    if deleted.rows() > 0 {
+        // What a piece changes is all over the file: a report that finds the log full would write many of them back.
+        connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?;
+    }
+    Ok(deleted)
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Decision, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage, Newest,
-    OwedBatch, Page, Server, Store, StoreError, Threads,
+    Backlog, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage,
+    Newest, OwedBatch, Page, Server, Store, StoreError, Threads,
 };
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ pub struct SqlStore {
     readers: Workers,
     /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
     owner: Arc<str>,
+    is_file: bool,
 }
 
 impl SqlStore {
@@ -60,6 +62,7 @@ impl SqlStore {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, &connector)).collect(),
             readers: Workers::start("sql-reader", readers, max_queries.max(1), &connector),
             owner,
+            is_file,
         })
     }
 
@@ -111,6 +114,25 @@ impl Store for SqlStore {
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
         self.read(move |connection| connection.take_stock(&owner, &output)).await
+    }
+
+    async fn logged(
+        &self,
+        after: Option<LogDeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError> {
+        self.read(move |connection| connection.logged(after.as_ref(), limit)).await
+    }
+
+    async fn delete_older(
+        &self,
+        ids: Arc<[LogDeploymentId]>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        // A file has one writer: the groups and this take turns. On a server no group waits for it.
+        let turns = if self.is_file { &self.writers[0] } else { &self.readers };
+        Ok(turns.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

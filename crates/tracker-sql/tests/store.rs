@@ -48,10 +48,11 @@ fn a_database_that_is_not_built_in_is_refused_with_the_name_of_its_feature() {
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod shared {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use test_servers::Database;
-    use tracker_core::testing::{deployment_report, eventually, logged, new_id};
-    use tracker_core::{Batch, Change, Group, Outcome, Owed, Page, Store as _};
+    use tracker_core::testing::{deployment_report, eventually, logged, new_id, server_report};
+    use tracker_core::{Batch, Change, DeploymentId, EventKind, Group, Outcome, Owed, Page, Store as _, time};
     use tracker_sql::{DatabaseUrl, SqlStore};
     use uuid::Uuid;
 
@@ -123,6 +124,47 @@ mod shared {
         let all = open(&url, "one more").deployments(Page::first(1000)).await.expect("a query");
         assert_eq!(all.len(), ids.len());
     }
+
+    pub async fn replicas_that_delete_together_delete_each_record_once(server: &dyn Database) {
+        const MANY: u64 = 300;
+        let url = server.new_database();
+        let store = open(&url, "first");
+        let (mut names, mut changes) = (Vec::new(), Vec::new());
+        for _ in 0..MANY {
+            let event = logged(r#"{"message":"m"}"#);
+            let EventKind::Logged(batch) = &event.kind else { unreachable!("it is a log message") };
+            let id = DeploymentId::parse(batch.deployment_id.as_str()).expect("a UUID");
+            names.push(batch.deployment_id.clone());
+            changes.push(Change::StartDeployment(deployment_report(id, "{}")));
+            changes.push(Change::StartServer(server_report(id, r#"{"hostname":"h"}"#)));
+            changes.push(Change::KeepLogs(event));
+        }
+        store.commit(0, Arc::new(Group::new(changes, Arc::new([])))).await.expect("a database");
+        let before = time::now() + Duration::from_mins(1);
+        let replica = async |number: usize| {
+            let store = open(&url, &format!("replica {number}"));
+            let mut deleted = 0;
+            // They come upon the same records, each from its own side.
+            let mut names = names.clone();
+            names.rotate_left(number * 10);
+            for part in names.chunks(100) {
+                let part: Arc<[_]> = part.into();
+                loop {
+                    let rows = store.delete_older(part.clone(), before, 20).await.expect("a database").rows();
+                    deleted += rows;
+                    if rows < 20 {
+                        break;
+                    }
+                }
+            }
+            deleted
+        };
+        let (a, b, c, d) = tokio::join!(replica(0), replica(1), replica(2), replica(3));
+        assert_eq!(a + b + c + d, 3 * MANY, "{a} {b} {c} {d}");
+        assert_eq!(store.deployments(Page::first(1)).await.expect("a query"), []);
+        assert_eq!(store.hostnames(Page::first(1)).await.expect("a query"), []);
+        assert!(store.logged(None, 1).await.expect("a query").is_empty());
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -148,6 +190,11 @@ mod postgres {
     #[tokio::test(flavor = "multi_thread")]
     async fn replicas_that_begin_together_record_the_same_reports_once() {
         shared::replicas_that_begin_together_record_the_same_reports_once(Postgres::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_delete_together_delete_each_record_once() {
+        shared::replicas_that_delete_together_delete_each_record_once(Postgres::shared()).await;
     }
 
     /// The names of the indexes of ours that can be used.
@@ -258,6 +305,11 @@ mod mysql {
     #[tokio::test(flavor = "multi_thread")]
     async fn replicas_that_begin_together_record_the_same_reports_once() {
         shared::replicas_that_begin_together_record_the_same_reports_once(Mariadb::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_delete_together_delete_each_record_once() {
+        shared::replicas_that_delete_together_delete_each_record_once(Mariadb::shared()).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
