@@ -17,6 +17,7 @@ use tracker_core::OutboxLimits;
 use tracker_server::{Address, Limits, Tls, TlsConfig, TokenConfig, Tokens};
 use tracker_sql::DatabaseUrl;
 
+use crate::age::Age;
 use crate::config::keys::Keys;
 use crate::old_config::{self, Notes};
 
@@ -61,6 +62,7 @@ pub struct Config {
     pub database: Database,
     pub limits: Limits,
     pub outbox: Outbox,
+    pub retention: Retention,
     /// The Redis output; off without this section.
     pub redis: Option<Redis>,
     /// The StatsD output; off without this section.
@@ -105,6 +107,17 @@ pub struct Outbox {
     pub max_bytes: u64,
 }
 
+/// How long records are kept.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// The age at which a deployment is deleted for good, with its servers and log messages: a whole number of days or
+    /// weeks such as `400d` or `13w`, from `7d` to `36500d`. A deployment is as old as the youngest record of it. Without
+    /// this key everything is kept.
+    #[schemars(example = &"400d")]
+    pub deployments: Option<Age>,
+}
+
 impl Default for Outbox {
     fn default() -> Self {
         let OutboxLimits { max_messages, max_bytes } = OutboxLimits::default();
@@ -124,6 +137,7 @@ impl Default for Config {
             database: Database::default(),
             limits: Limits::default(),
             outbox: Outbox::default(),
+            retention: Retention::default(),
             redis: None,
             statsd: None,
         }

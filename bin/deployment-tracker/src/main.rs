@@ -1,5 +1,6 @@
 //! The deployment-tracker server: arguments, configuration, and the wiring of store and outputs.
 
+mod age;
 mod config;
 #[cfg(all(test, feature = "redis", feature = "statsd"))]
 mod generated;
@@ -114,10 +115,12 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
+    let age = config.retention.deployments.as_ref();
     let tracker = Tracker::builder(store)
         .keep_logs(config.keeps_logs())
         .outbox_limits(limits)
-        .max_waiting(config.limits.queued_reports);
+        .max_waiting(config.limits.queued_reports)
+        .delete_after(age.map(Duration::from));
     let outputs: Vec<String> = Vec::new();
     #[cfg(feature = "redis")]
     let (tracker, outputs) = outputs::redis(tracker, outputs, &config)?;
@@ -138,6 +141,9 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
         log::warn!(
             "whoever can reach this machine can read and report; give `auth.tokens`, or listen on 127.0.0.1 only"
         );
+    }
+    if let Some(age) = age {
+        log::info!("what is older than {age} is deleted: `retention.deployments`");
     }
     if !config.keeps_logs() && config.redis.is_none() {
         log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");

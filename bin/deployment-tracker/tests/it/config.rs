@@ -74,6 +74,31 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ("the file that is there", &[("config.json", r#"{"port":-1}"#)], &[], &[], &["port", "config.json"]),
         ("the environment", &[], &[], &[("DEPLOYMENT_TRACKER_PORT", "abc")], &["port", "environment"]),
         ("an unknown variable", &[], &[], &[("DEPLOYMENT_TRACKER_REDIS__HOTS", "h")], &["hots", "environment"]),
+        (
+            "an age without a unit",
+            &[("tracker.json", r#"{"retention":{"deployments":"400"}}"#)],
+            from_file,
+            &[],
+            &["retention.deployments", "400d", "tracker.json"],
+        ),
+        (
+            "an age in numbers",
+            &[("tracker.toml", "[retention]\ndeployments = 400")],
+            &["--config", "tracker.toml"],
+            &[],
+            &["retention.deployments", "must be a text", "tracker.toml"],
+        ),
+        (
+            "too short an age",
+            &[],
+            &[],
+            &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "6d")],
+            &["from 7d", "environment"],
+        ),
+        ("too long an age", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "5215w")], &["to 36500d"]),
+        ("an age beyond numbers", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
+        ("an age of nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
+        ("an age less than nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
         ("an unknown argument", &[], &["--confg"], &[], &["--confg"]),
     ];
     for (what, files, arguments, environment, names) in table {
@@ -185,6 +210,15 @@ fn check_config_prints_every_default_and_no_secret() {
     assert_eq!((&bare["host"], &bare["port"]), (&json!("127.0.0.1"), &json!(8080)));
     assert_eq!(bare["database"], json!({ "url": "data.sqlite3", "logs": true, "replica": null }));
     assert_eq!(bare["limits"]["body_bytes"], json!(1_048_576));
+    assert_eq!(bare["retention"], json!({ "deployments": null }));
+    for (name, text) in [
+        ("config.json", r#"{"retention":{"deployments":"13w"}}"#),
+        ("config.toml", "[retention]\ndeployments = \"13w\""),
+    ] {
+        assert_eq!(checked(&[(name, text)], &[], &[])["retention"]["deployments"], json!("13w"));
+    }
+    let environment = [("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "7d")];
+    assert_eq!(checked(&[], &[], &environment)["retention"]["deployments"], json!("7d"));
     assert!(bare["redis"].is_null() && bare["statsd"].is_null(), "{bare}");
 
     let file = r#"{"redis":{"password":"hunter2"},"statsd":{},"database":{"url":"postgres://u:hunter2@h/d"}}"#;

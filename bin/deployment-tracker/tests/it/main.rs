@@ -16,6 +16,7 @@ mod paging;
 mod prometheus;
 mod properties;
 mod redis;
+mod retention;
 mod routes;
 mod servers;
 mod shutdown;
