@@ -88,7 +88,7 @@ impl Retention {
         loop {
             let found = self.store.deployments(Page { limit: PAGE, after: Some(place), offset: 0 }).await?;
             let Some(last) = found.last() else { return Ok(()) };
-            place = behind(place, last.deployment.created_at, last.deployment.id);
+            place = Newest { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
             self.delete(found.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
         }
     }
@@ -105,7 +105,7 @@ impl Retention {
                     let page = Page { limit: PAGE, after: Some(place), offset: 0 };
                     let servers = self.store.servers(host.clone(), page).await?;
                     let Some(last) = servers.last() else { break };
-                    place = behind(place, last.created_at, last.deployment_id);
+                    place = Newest { created_at: last.created_at, deployment_id: last.deployment_id };
                     self.delete(servers.iter().map(|server| server.deployment_id.into()).collect(), before).await?;
                 }
             }
@@ -145,16 +145,6 @@ impl Retention {
             }
         }
         Ok(())
-    }
-}
-
-/// Where the records begin that come after one. A store may have ids in a spelling that sorts elsewhere among those of the
-/// same time: it is not searched twice.
-fn behind(place: Newest, created_at: Timestamp, deployment_id: DeploymentId) -> Newest {
-    if (created_at, deployment_id) < (place.created_at, place.deployment_id) {
-        Newest { created_at, deployment_id }
-    } else {
-        end_of(created_at)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use tracker_core::figures::OutputFigures;
-use tracker_core::{Delivery, Figures, OutputStatus, ReportKind, ReportResult, Threads, Tracker, time};
+use tracker_core::{Deleted, Delivery, Figures, OutputStatus, ReportKind, ReportResult, Threads, Tracker, time};
 
 use crate::exposition::{CONTENT_TYPE, Exposition, NANOSECONDS, PIECES};
 use crate::requests::Requests;
@@ -43,6 +43,7 @@ pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResp
     outputs(&mut text, &tracker.figures().outputs);
     backlogs(&mut text, &tracker.outputs());
     threads(&mut text, &tracker.threads());
+    deleted(&mut text, tracker.deleted());
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(text.into_text())
 }
 
@@ -122,6 +123,14 @@ fn address(kind: ReportKind) -> (&'static str, &'static str) {
         ReportKind::ServerStart => ("/v1/deployments/{id}/servers", "POST"),
         ReportKind::ServerFinish => ("/v1/deployments/{id}/servers", "PUT"),
         ReportKind::LogBatch => ("/v1/deployments/{id}/logs", "POST"),
+    }
+}
+
+fn deleted(text: &mut Exposition, Deleted { deployments, servers, messages }: Deleted) {
+    let mut family =
+        text.family("deployment_tracker_deleted_total", "counter", "Records that were deleted because they were old.");
+    for (kind, count) in [("deployment", deployments), ("server", servers), ("log_message", messages)] {
+        family.sample(&[("kind", kind)], count);
     }
 }
 

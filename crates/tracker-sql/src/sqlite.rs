@@ -89,6 +89,12 @@ pub fn close(connection: &mut Connection) -> Result<(), Error> {
     Ok(connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")?)
 }
 
+diesel::define_sql_function! {
+    /// An id as it is answered, whatever letter case it stands in.
+    #[sql_name = "lower"]
+    fn canonical(id: SqlUuid) -> SqlUuid;
+}
+
 /// Whether `column` has the id. The old service kept an id in the letter case that the engine chose.
 pub fn is<C>(column: C, id: Uuid) -> Or<Eq<C, Id>, Eq<C, Capitals>>
 where

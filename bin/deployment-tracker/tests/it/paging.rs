@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::sqlite::SqliteConnection;
 use serde_json::{Value, json};
-use test_servers::{Response, Server};
+use test_servers::{Response, Server, eventually};
 
 use crate::support::{new_id, on_each_store, serve};
 
@@ -38,6 +41,7 @@ fn follow(server: &Server, first: &str) -> Vec<Vec<Value>> {
     loop {
         let answer = server.get(&path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(parts.len() < 1_000, "{first} has no end");
         parts.push(answer.json().as_array().expect("a list").clone());
         if answer.header("link").is_none() {
             return parts;
@@ -81,6 +85,38 @@ fn a_cursor_leads_through_every_list_and_nothing_new_moves_it() {
         let unknown = server.get("/v1/servers/nobody?before=2999-01-01T00:00:00Z");
         assert_eq!(unknown.status, 404);
     });
+}
+
+#[test]
+fn a_cursor_passes_over_old_ids_in_any_letter_case() {
+    let server = serve(json!({}));
+    eventually("the tables are there", || (server.get("/readyz").status == 200).then_some(()));
+    let file = server.folder.path().join("data.sqlite3");
+    let mut database = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
+    for id in ["aaaaaaaa", "BBBBBBBB", "cccccccc", "DDDDDDDD", "EEEEEEEE"] {
+        let rest = if id.starts_with(char::is_uppercase) {
+            "-0000-4000-8000-00000000000A"
+        } else {
+            "-0000-4000-8000-00000000000a"
+        };
+        let row = format!("'{id}{rest}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00'");
+        let insert = format!(
+            "INSERT INTO \"Deployments\" (deployment_id, \"createdAt\", \"updatedAt\") VALUES ({row});
+             INSERT INTO \"Servers\" (hostname, deployment_id, \"createdAt\", \"updatedAt\") VALUES ('h', {row})"
+        );
+        database.batch_execute(&insert).expect("a row");
+    }
+    for list in ["/v1/deployments", "/v1/servers/h"] {
+        for limit in [1, 2, 5] {
+            let parts = follow(&server, &format!("{list}?before=&limit={limit}"));
+            let ids: Vec<_> = parts
+                .concat()
+                .iter()
+                .map(|row| row["deployment_id"].as_str().expect("an id")[..1].to_owned())
+                .collect();
+            assert_eq!(ids, ["e", "d", "c", "b", "a"], "{list} {limit}");
+        }
+    }
 }
 
 #[test]
