@@ -58,6 +58,15 @@ fn is_served(server: &Server) {
     assert_eq!(server.get(&path).status, 200);
 }
 
+/// Another program that keeps every report waiting until it lets the database go.
+fn lock(server: &Server) -> SqliteConnection {
+    is_served(server);
+    let file = server.folder.path().join("data.sqlite3");
+    let mut other = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
+    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").expect("a lock");
+    other
+}
+
 #[test]
 fn whoever_sends_a_head_byte_by_byte_is_closed_and_keeps_nobody_out() {
     let server = serve(json!({ "limits": { "connections": 8, "header_seconds": 1 } }));
@@ -194,10 +203,7 @@ fn a_small_body_that_inflates_to_a_large_one_is_inflated_to_the_limit_only() {
 #[test]
 fn more_requests_than_may_be_worked_on_are_503_and_the_probes_answer() {
     let server = serve(json!({ "limits": { "in_flight_requests": 4 } }));
-    is_served(&server);
-    let file = server.folder.path().join("data.sqlite3");
-    let mut other = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
-    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").expect("a lock");
+    let mut other = lock(&server);
     let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..4).map(|_| scope.spawn(report)).collect();
@@ -219,10 +225,7 @@ fn more_requests_than_may_be_worked_on_are_503_and_the_probes_answer() {
 #[test]
 fn more_reports_than_may_wait_are_503() {
     let server = serve(json!({ "limits": { "queued_reports": 1 } }));
-    is_served(&server);
-    let file = server.folder.path().join("data.sqlite3");
-    let mut other = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
-    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").expect("a lock");
+    let mut other = lock(&server);
     let report = || server.post(&format!("/v1/deployments/{}", new_id()), &full_start());
     thread::scope(|scope| {
         // One is being committed, one waits.
