@@ -243,6 +243,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
             format!("there is no such key; known here: {}", known.join(", "))
         }
         // What was found may be a secret.
+        Kind::UnknownVariant(found, known) => format!("`{found}` is none of {}", known.join(", ")),
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
             format!("must be {}, not {}", in_words(wanted), kind_of(found))
         }
@@ -385,8 +386,9 @@ impl Config {
             statsd.check().map_err(Wrong::explained)?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
-        if (self.limits.buffered_bytes as usize) < self.limits.body_bytes {
-            return Err(Wrong::new("limits.buffered_bytes", "must be at least `limits.body_bytes`"));
+        // A body and what it inflates to.
+        if (self.limits.buffered_bytes as usize) / 2 < self.limits.body_bytes {
+            return Err(Wrong::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
         }
         self.database_url()?;
         self.tokens()?;

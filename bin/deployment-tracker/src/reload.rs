@@ -10,6 +10,11 @@ use crate::config::{self, Wrong};
 /// What can change while the server runs.
 pub struct Reloadable {
     hangups: Signal,
+    parts: Parts,
+}
+
+#[derive(Clone)]
+struct Parts {
     file: Option<PathBuf>,
     access: Access,
     tls: Option<Tls>,
@@ -21,19 +26,24 @@ impl Reloadable {
     /// # Errors
     /// When the system does not give us the signal.
     pub fn new(file: Option<PathBuf>, access: Access, tls: Option<Tls>) -> std::io::Result<Self> {
-        Ok(Self { hangups: signal(SignalKind::hangup())?, file, access, tls })
+        Ok(Self { hangups: signal(SignalKind::hangup())?, parts: Parts { file, access, tls } })
     }
 
     /// Reloads at each signal, for ever.
     pub async fn run(mut self) {
         while self.hangups.recv().await.is_some() {
-            match self.reload() {
+            let parts = self.parts.clone();
+            // A file may be slow to come.
+            let reloaded = tokio::task::spawn_blocking(move || parts.reload()).await;
+            match reloaded.unwrap_or_else(|error| Err(Wrong::explained(error))) {
                 Ok(()) => log::info!("reloaded the tokens and certificates; other changes need a restart"),
                 Err(error) => log::error!("not reloaded, everything stays as it is: {error}"),
             }
         }
     }
+}
 
+impl Parts {
     /// All or nothing.
     fn reload(&self) -> Result<(), Wrong> {
         let config = config::load(self.file.as_deref())?.config;

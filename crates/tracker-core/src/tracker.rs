@@ -25,6 +25,9 @@ use crate::standing::OutputStatus;
 use crate::store::{Deleted, Newest, Page, Store, StoreError};
 use crate::time;
 
+/// For how long it is known whether the store takes reports.
+const READY_FOR: Duration = Duration::from_secs(1);
+
 /// Records deployments in one store and forwards them to any outputs. Cheap to clone; every clone is the same tracker.
 ///
 /// A report that is answered `Ok` is durable, and on its way to every output. Dropping the future of a report does not
@@ -42,6 +45,8 @@ struct Inner {
     couriers: Arc<Couriers>,
     figures: Arc<Figures>,
     deleted: retention::Total,
+    /// When the store was asked last whether it takes reports, and what it said.
+    readiness: Mutex<Option<(Instant, bool)>>,
     tasks: Mutex<Tasks>,
 }
 
@@ -172,6 +177,7 @@ impl TrackerBuilder {
             couriers,
             figures,
             deleted,
+            readiness: Mutex::default(),
             tasks: Mutex::new(tasks),
         }))
     }
@@ -374,19 +380,27 @@ impl Tracker {
     }
 
     /// Tests whether a report can be made durable now: the store takes it, and the outbox has room. An output that is
-    /// away does not matter as long as it has.
+    /// away does not matter as long as it has. The store is asked once a second at the most, however many want to know.
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
         self.0.couriers.check_room(self.0.outbox_limits)?;
-        match health::test("db", self.0.store.check()).await.error {
-            None => Ok(()),
-            Some(error) => {
-                log::warn!("the database is not available: {error}");
-                Err(Unavailable::Store.into())
+        let mut known = self.0.readiness.lock().await;
+        let is_ready = match *known {
+            Some((at, is_ready)) if at.elapsed() < READY_FOR => is_ready,
+            _ => {
+                let error = health::test("db", self.0.store.check()).await.error;
+                if let Some(error) = &error
+                    && known.is_none_or(|(_, was_ready)| was_ready)
+                {
+                    log::warn!("the database is not available: {error}");
+                }
+                *known = Some((Instant::now(), error.is_none()));
+                error.is_none()
             }
-        }
+        };
+        if is_ready { Ok(()) } else { Err(Unavailable::Store.into()) }
     }
 
     /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered

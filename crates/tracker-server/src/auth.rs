@@ -9,7 +9,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use chrono::{DateTime, Utc};
 use hex::FromHex as _;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use tracker_core::Reporter;
@@ -23,7 +24,7 @@ const MAX_NAME: usize = 128;
 
 /// A token that requests carry as `Authorization: Bearer SECRET`
 /// ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)). Its secret is given in exactly one of three ways.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
@@ -48,8 +49,14 @@ pub struct TokenConfig {
     pub environments: Option<BTreeSet<String>>,
     /// When the token ends, in RFC 3339. Without it: never.
     #[cfg_attr(feature = "schema", schemars(example = &"2027-01-31T00:00:00Z"))]
-    #[serde(alias = "expires")]
+    #[serde(alias = "expires", default, deserialize_with = "end")]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl fmt::Debug for TokenConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_struct("TokenConfig").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a token may do. None includes another.
@@ -165,6 +172,12 @@ impl Tokens {
     }
 }
 
+fn end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    let wrong = "`expires_at` must be a time in RFC 3339, such as 2027-01-31T00:00:00Z";
+    text.map(|text| text.parse().map_err(|_| D::Error::custom(wrong))).transpose()
+}
+
 /// The secret in an `Authorization` header. The scheme is written in any letter case.
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, secret) = header.split_at_checked("Bearer ".len())?;
@@ -226,9 +239,9 @@ impl TokenConfig {
         let text = match (&self.secret, &self.secret_file, &self.secret_env) {
             (Some(secret), None, None) => secret.clone(),
             (None, Some(file), None) => std::fs::read_to_string(file)
-                .map_err(|error| format!("`secret_file`: cannot read {}: {error}", file.display()))?,
+                .map_err(|error| format!("cannot read the file in `secret_file`: {error}"))?,
             (None, None, Some(variable)) => std::env::var(variable)
-                .map_err(|_| format!("`secret_env`: there is no environment variable {variable} with a text"))?,
+                .map_err(|_| "there is no environment variable of the name in `secret_env` with a text".to_owned())?,
             _ => return Err("give exactly one of `secret`, `secret_file`, `secret_env`".to_owned()),
         };
         let text = text.trim();

@@ -58,7 +58,7 @@ impl FromRequest for Body {
             })??;
             match encoding {
                 None => Ok(body),
-                Some(encoding) => inflate(body, encoding, limit, &door.room).await,
+                Some(encoding) => inflate(body, encoding, &door).await,
             }
         })
     }
@@ -90,8 +90,10 @@ async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Resu
 }
 
 /// Inflates `body` up to the limit, and not a byte further.
-async fn inflate(body: Body, encoding: Encoding, limit: usize, room: &Arc<Semaphore>) -> Result<Body, ApiError> {
-    let mut whole = share(room, limit)?;
+async fn inflate(body: Body, encoding: Encoding, door: &Door) -> Result<Body, ApiError> {
+    let limit = door.limits.body_bytes;
+    let mut whole = share(&door.room, limit)?;
+    let _place = door.inflating.acquire().await;
     let inflated = block(move || {
         let mut inflated = Vec::new();
         let most = limit as u64 + 1;

@@ -1,11 +1,12 @@
-//! Connections that nothing comes from any more. actix-web bounds the time to the first head of a connection and the time
-//! between two requests, but not the time that a later head, or a body that nobody reads, takes to come.
+//! Connections that nothing comes from any more, or on which nothing is taken. actix-web bounds the time to the first head of
+//! a connection and the time between two requests, but not the time that a later head, or a body that nobody reads, takes
+//! to come, nor the time that an answer takes to go, nor how many requests a connection has at a time.
 
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
@@ -18,22 +19,46 @@ use socket2::{SockRef, Socket};
 /// How often they are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many requests one connection may have at a time.
+const REQUESTS: usize = 256;
+/// How much of an answer is handed on at a time: what is taken of it is noticed in such pieces.
+const PIECE: usize = 64 << 10;
+
+/// How long a connection may stand still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// While no request is worked on.
+    pub(crate) idle: Duration,
+    /// While one is: its body comes, it is worked on, or its answer is taken.
+    pub(crate) busy: Duration,
+}
+
 /// A connection, as long as it is open.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The same socket once more, to close it from here.
     socket: Socket,
-    /// Requests that are worked on, until all of their answers have been written.
+    /// Requests that are worked on, until all of their answers have been handed on.
     requests: AtomicUsize,
-    /// The look before which the last of them ended: reading the clock for each would cost more.
-    idle_since: AtomicU64,
+    /// The look before which something moved last: reading the clock each time would cost more.
+    moved: AtomicU64,
     looks: Arc<AtomicU64>,
 }
 
 impl Connection {
-    fn is_idle_for(&self, looks: u64) -> bool {
-        let idle = self.looks.load(Ordering::Relaxed) - self.idle_since.load(Ordering::Relaxed);
-        self.requests.load(Ordering::Acquire) == 0 && idle > looks
+    fn moves(&self) {
+        self.moved.store(self.looks.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn stands_still(&self, patience: Patience) -> bool {
+        let patience = if self.requests.load(Ordering::Relaxed) == 0 { patience.idle } else { patience.busy };
+        let looks = self.looks.load(Ordering::Relaxed) - self.moved.load(Ordering::Relaxed);
+        looks > patience.as_secs() / LOOK_EVERY.as_secs()
+    }
+
+    fn close(&self) {
+        // It may be closed already.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -62,24 +87,22 @@ impl Connections {
         let connection = Arc::new(Connection {
             socket,
             requests: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(self.looks.load(Ordering::Relaxed)),
+            moved: AtomicU64::new(self.looks.load(Ordering::Relaxed)),
             looks: self.looks.clone(),
         });
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&connection));
         data.insert(connection);
     }
 
-    /// Closes, for ever, the connections whose next request is not there after `patience`.
-    pub(crate) async fn watch(self, patience: Duration) {
-        let patience = patience.as_secs() / LOOK_EVERY.as_secs();
+    /// Closes, for ever, the connections that stand still for longer than `patience`.
+    pub(crate) async fn watch(self, patience: Patience) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             self.looks.fetch_add(1, Ordering::Relaxed);
             self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
-                if connection.is_idle_for(patience) {
-                    // It may be closed already.
-                    let _ = connection.socket.shutdown(std::net::Shutdown::Both);
+                if connection.stands_still(patience) {
+                    connection.close();
                 }
                 true
             });
@@ -92,10 +115,13 @@ impl Connections {
 pub(crate) struct Working(Option<Arc<Connection>>);
 
 impl Working {
-    /// On `connection`, if that is looked after.
+    /// On `connection`, if that is looked after. It is closed if it has too many.
     pub(crate) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
-            connection.requests.fetch_add(1, Ordering::Relaxed);
+            connection.moves();
+            if connection.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS {
+                connection.close();
+            }
         }
         Self(connection)
     }
@@ -104,18 +130,26 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.idle_since.store(connection.looks.load(Ordering::Relaxed), Ordering::Relaxed);
-            connection.requests.fetch_sub(1, Ordering::Release);
+            connection.moves();
+            connection.requests.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 pin_project_lite::pin_project! {
-    /// The body of an answer. The request is worked on until all of it has been written.
+    /// The body of an answer. The request is worked on until all of it has been handed on.
     pub(crate) struct Answer<B> {
         #[pin]
-        pub(crate) body: B,
-        pub(crate) working: Working,
+        body: B,
+        // What is not handed on yet of what the body has given.
+        rest: Bytes,
+        working: Working,
+    }
+}
+
+impl<B> Answer<B> {
+    pub(crate) fn new(body: B, working: Working) -> Self {
+        Self { body, rest: Bytes::new(), working }
     }
 }
 
@@ -127,6 +161,17 @@ impl<B: MessageBody> MessageBody for Answer<B> {
     }
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.project().body.poll_next(context)
+        let this = self.project();
+        if let Some(connection) = &this.working.0 {
+            connection.moves();
+        }
+        if this.rest.is_empty() {
+            match ready!(this.body.poll_next(context)) {
+                Some(Ok(bytes)) => *this.rest = bytes,
+                end => return Poll::Ready(end),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(piece)))
     }
 }

@@ -1,6 +1,7 @@
 //! The door: who is let in, and how many at a time.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -45,6 +46,8 @@ pub(crate) struct Door {
     /// Bytes that bodies may still take.
     pub(crate) room: Arc<Semaphore>,
     access: Access,
+    /// Bodies that may still be inflated at the same time: brotli takes up to 16 MB beside what comes out.
+    pub(crate) inflating: Semaphore,
     /// Requests that may still be begun.
     places: Semaphore,
 }
@@ -54,6 +57,7 @@ impl Door {
         Self {
             limits: limits.clone(),
             room: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
+            inflating: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
             access: access.clone(),
             places: Semaphore::new(limits.in_flight_requests),
         }
@@ -104,7 +108,7 @@ pub(crate) async fn pass<B: MessageBody>(
     if let Some(begun) = begun {
         log_access(&response, begun);
     }
-    Ok(response.map_body(|_, body| Answer { body, working }))
+    Ok(response.map_body(|_, body| Answer::new(body, working)))
 }
 
 fn log_access<B>(response: &ServiceResponse<B>, begun: Instant) {

@@ -11,7 +11,7 @@ pub struct Limits {
     /// The largest body in bytes, counted after inflating; 413 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_073_741_824)))]
     pub body_bytes: usize,
-    /// How many bytes of all bodies together are in memory, at least `body_bytes`; 503 beyond.
+    /// How many bytes of all bodies together are in memory, at least twice `body_bytes`; 503 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 4_294_967_295_u64)))]
     pub buffered_bytes: u32,
     /// How long a body may take to come, in seconds; 408 beyond.
@@ -28,7 +28,8 @@ pub struct Limits {
     /// keeps its connections idle.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub keep_alive_seconds: u64,
-    /// How long a client may take nothing of an answer, in seconds; then the connection is closed. Only over TCP.
+    /// How long a client may take nothing of an answer, in seconds, on top of `body_seconds`; then the connection is closed. What
+    /// is taken is noticed in pieces of 64 KiB.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub write_seconds: u64,
     /// How many connections are open at a time; further ones wait until one is closed. Each takes two files, so

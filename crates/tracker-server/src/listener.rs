@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::redact::redact_text;
+
 /// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. A port 0 takes a free one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
@@ -30,14 +32,15 @@ impl FromStr for Address {
         let is_place = |place: &str| {
             place.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
+        let shown = redact_text(text);
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
                 Some(place) if is_place(place) && scheme == "http" => Ok(Self::Http(place.to_owned())),
                 Some(place) if is_place(place) => Ok(Self::Https(place.to_owned())),
-                _ => Err(format!("`{text}` lacks a host or a port; write it as {scheme}://HOST:PORT")),
+                _ => Err(format!("`{shown}` lacks a host or a port; write it as {scheme}://HOST:PORT")),
             },
-            _ => Err(format!("`{text}` is none of http://HOST:PORT, https://HOST:PORT and unix:PATH")),
+            _ => Err(format!("`{shown}` is none of http://HOST:PORT, https://HOST:PORT and unix:PATH")),
         }
     }
 }

@@ -44,7 +44,8 @@ fn is_secret(name: &str) -> bool {
     name == "pass" || SECRETS.iter().any(|secret| name.contains(secret))
 }
 
-fn redact_text(text: &str) -> String {
+/// `text` without what is secret in it.
+pub(crate) fn redact_text(text: &str) -> String {
     /// `name=value`, as in queries of URLs and in connection strings.
     static PAIR: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r#"([\w-]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s?&;#]*)"#).expect("a regular expression"));

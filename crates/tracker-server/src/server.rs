@@ -8,10 +8,9 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use serde_json::Value;
-use socket2::SockRef;
 use tracker_core::Tracker;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, Patience};
 use crate::door::{self, Access, Door};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
@@ -50,7 +49,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let connections = Connections::default();
-    let patience = Duration::from_secs(settings.limits.keep_alive_seconds + settings.limits.header_seconds);
+    let Limits { keep_alive_seconds, header_seconds, body_seconds, write_seconds, .. } = settings.limits;
+    let patience = Patience {
+        idle: Duration::from_secs((keep_alive_seconds + header_seconds).max(write_seconds)),
+        busy: Duration::from_secs(body_seconds + write_seconds),
+    };
     let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
     let watch = tokio::spawn(connections.watch(patience));
     let handle = server.handle();
@@ -100,10 +103,6 @@ fn listen(
     .h2_initial_connection_window_size(H2_WINDOW);
     let mut files = Vec::new();
     for listener in listeners {
-        if let Listener::Http(socket) | Listener::Https(socket) = &listener {
-            // Connections inherit it.
-            SockRef::from(socket).set_tcp_user_timeout(Some(seconds(limits.write_seconds)))?;
-        }
         server = match (listener, &tls) {
             (Listener::Http(socket), _) => server.listen(socket)?,
             (Listener::Https(socket), Some(tls)) => server.listen_rustls_0_23(socket, tls.server_config())?,

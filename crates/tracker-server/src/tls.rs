@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,12 @@ pub struct TlsConfig {
 /// Why certificates cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
+    /// The name of a file is what should be in it.
+    #[error("`{key}` holds PEM; put that into a file, and give its path")]
+    Pem {
+        /// The key of the configuration.
+        key: &'static str,
+    },
     /// A file cannot be read, or does not hold what it should.
     #[error("`{key}`: {}: {problem}", path.display())]
     File {
@@ -75,11 +81,15 @@ impl Tls {
 
     /// What a listener needs.
     pub(crate) fn server_config(&self) -> ServerConfig {
-        ServerConfig::builder_with_provider(self.0.provider.clone())
+        let mut config = ServerConfig::builder_with_provider(self.0.provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has the suites of TLS 1.2 and 1.3")
             .with_client_cert_verifier(self.0.clone())
-            .with_cert_resolver(self.0.clone())
+            .with_cert_resolver(self.0.clone());
+        // A resumed session would not be asked for its certificate again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config
     }
 }
 
@@ -99,6 +109,13 @@ struct Current {
 impl Current {
     fn read(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let TlsConfig { certificate, key, client_ca, client_optional } = config;
+        let places =
+            [("tls.certificate", Some(certificate)), ("tls.key", Some(key)), ("tls.client_ca", client_ca.as_ref())];
+        for (key, path) in places {
+            if path.is_some_and(|path| path.to_string_lossy().contains("-----BEGIN")) {
+                return Err(TlsError::Pem { key });
+            }
+        }
         let chain = certificates("tls.certificate", certificate)?;
         let wrong = |problem: String| TlsError::File { key: "tls.key", path: key.clone(), problem };
         let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(error.to_string()))?;

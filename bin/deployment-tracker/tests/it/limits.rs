@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
@@ -111,7 +111,7 @@ fn where_few_files_may_be_open_connections_leave_some_for_the_database() {
 
 #[test]
 fn a_connection_is_closed_when_it_is_idle_or_its_next_head_does_not_come() {
-    let server = serve(json!({ "limits": { "keep_alive_seconds": 1, "header_seconds": 1 } }));
+    let server = serve(json!({ "limits": { "keep_alive_seconds": 1, "header_seconds": 1, "write_seconds": 1 } }));
     let first = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
     for next in [&b""[..], b"G", b"GET /livez HTTP/1.1\r\nHost:"] {
         let mut stream = connect(&server);
@@ -143,7 +143,7 @@ fn a_head_over_the_limit_is_431() {
 
 #[test]
 fn a_body_that_does_not_come_is_408() {
-    let server = serve(json!({ "limits": { "body_seconds": 1 } }));
+    let server = serve(json!({ "limits": { "body_seconds": 1, "keep_alive_seconds": 1, "write_seconds": 1 } }));
     let head = format!("POST /v1/deployments/{} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n", new_id());
     for rest in
         ["Content-Length: 100\r\n\r\n{", "Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
@@ -269,6 +269,47 @@ fn more_queries_than_may_wait_are_503() {
 }
 
 #[test]
+fn whoever_takes_an_answer_slowly_gets_it_whole() {
+    let server = serve(json!({ "limits": { "write_seconds": 2, "body_seconds": 1 } }));
+    for _ in 0..200 {
+        let start = json!({ "arguments": "x".repeat(65_536) });
+        assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &start).status, 201);
+    }
+    let mut reader =
+        hold(&server, 1, b"GET /v1/deployments?limit=200 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").remove(0);
+    let (mut read, mut bytes, begun) = (0, vec![0; 64 << 10], Instant::now());
+    // 13 MB at 2 MB/s: longer than anything may stand still.
+    while let Ok(size @ 1..) = reader.read(&mut bytes) {
+        read += size;
+        let due = Duration::from_secs_f64(read as f64 / 2e6);
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    assert!(read > 200 * 65_536, "{read} bytes in {:?}", begun.elapsed());
+}
+
+#[test]
+fn brotli_takes_its_window_for_few_bodies_at_a_time() {
+    let server = serve(json!({}));
+    let mut body = Vec::new();
+    brotli::CompressorWriter::new(&mut body, 4096, 9, 24)
+        .write_all(&full_start().to_string().into_bytes())
+        .expect("memory takes it");
+    let before = megabytes(&server);
+    thread::scope(|scope| {
+        for _ in 0..60 {
+            let body = &body;
+            let server = &server;
+            scope.spawn(move || {
+                let path = format!("/v1/deployments/{}", new_id());
+                assert_eq!(server.send("POST", &path, &[JSON, ("Content-Encoding", "br")], body).status, 201);
+            });
+        }
+    });
+    let taken = megabytes(&server).saturating_sub(before);
+    assert!(taken < 64, "{taken} MB");
+}
+
+#[test]
 fn a_long_list_takes_no_more_memory_than_a_piece_of_it() {
     let server = serve(json!({}));
     for _ in 0..600 {
@@ -289,7 +330,9 @@ fn a_long_list_takes_no_more_memory_than_a_piece_of_it() {
 
 #[test]
 fn whoever_takes_nothing_of_an_answer_is_closed() {
-    let server = serve(json!({ "limits": { "write_seconds": 1 } }));
+    let server = serve(
+        json!({ "limits": { "write_seconds": 1, "body_seconds": 1, "keep_alive_seconds": 1, "header_seconds": 1 } }),
+    );
     for _ in 0..100 {
         let start = json!({ "arguments": "x".repeat(65_536) });
         assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &start).status, 201);

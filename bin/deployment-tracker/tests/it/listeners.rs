@@ -1,9 +1,10 @@
 //! Where the server listens: several addresses, TLS, HTTP/2, Unix sockets.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -157,6 +158,40 @@ fn a_hangup_takes_new_certificates() {
 }
 
 #[test]
+fn a_session_of_before_does_not_pass_by_the_certificate_that_is_asked_for_now() {
+    let certificates = Certificates::new();
+    let mut tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
+    let server = serve(json!({ "tls": tls }));
+    let session = path(server.folder.path().join("session"));
+    let place = format!("localhost:{}", server.port);
+    let answer = |option: &str, version: &str| {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-connect", &place, version, "-ign_eof", option, &session]);
+        let mut client =
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl runs");
+        let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        // It may be closed already.
+        let _ = client.stdin.take().expect("a pipe").write_all(request);
+        String::from_utf8_lossy(&client.wait_with_output().expect("its end").stdout).into_owned()
+    };
+    for version in ["-tls1_3", "-tls1_2"] {
+        fs::write(server.folder.path().join("tracker.json"), server.config.to_string())
+            .expect("the configuration file");
+        let before = server.stderr().matches("reloaded").count();
+        server.signal("HUP");
+        eventually("it needs no certificate", || (server.stderr().matches("reloaded").count() > before).then_some(()));
+        assert!(answer("-sess_out", version).contains("\"ok\""));
+        tls["client_ca"] = json!(certificates.path("ca.pem"));
+        let mut config = server.config.clone();
+        config["tls"] = tls.clone();
+        fs::write(server.folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
+        server.signal("HUP");
+        eventually("it needs one", || (server.stderr().matches("reloaded").count() > before + 1).then_some(()));
+        assert!(!answer("-sess_in", version).contains("\"ok\""), "{version}");
+    }
+}
+
+#[test]
 fn a_mistake_about_listening_is_told_with_its_key() {
     let certificates = Certificates::new();
     let (certificate, key) = (certificates.path("server.pem"), certificates.path("client.key"));
@@ -172,6 +207,11 @@ fn a_mistake_about_listening_is_told_with_its_key() {
         (json!({ "tls": { "certificate": certificate, "key": certificate } }), "tls.key"),
         (json!({ "tls": { "certificate": certificate, "key": key } }), "tls.key"),
         (json!({ "tls": { "certificate": certificate } }), "key"),
+        (
+            json!({ "tls": { "certificate": certificate, "key": "-----BEGIN PRIVATE KEY-----\nhunter2" } }),
+            "`tls.key` holds PEM",
+        ),
+        (json!({ "listen": ["https://u:hunter2@h:x"] }), "https://HOST:PORT"),
     ] {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("config.json"), config.to_string()).expect("a file");
@@ -179,5 +219,6 @@ fn a_mistake_about_listening_is_told_with_its_key() {
         let line = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(2), "{config}: {line}");
         assert!(line.contains(says) && line.trim_end().lines().count() == 1, "{config}: {line}");
+        assert!(!line.contains("hunter2"), "{line}");
     }
 }

@@ -216,8 +216,13 @@ fn a_mistake_in_a_token_is_told_without_its_secret() {
             json!([{ "name": "a", "secret": "hunter2", "secret_file": "f", "scopes": ["read"] }]),
             "exactly one",
         ),
-        ("a missing file", json!([{ "name": "a", "secret_file": "gone", "scopes": ["read"] }]), "gone"),
-        ("a missing variable", json!([{ "name": "a", "secret_env": "GONE", "scopes": ["read"] }]), "GONE"),
+        ("a missing file", json!([{ "name": "a", "secret_file": "gone", "scopes": ["read"] }]), "secret_file"),
+        ("a missing variable", json!([{ "name": "a", "secret_env": "GONE", "scopes": ["read"] }]), "secret_env"),
+        (
+            "no time",
+            json!([{ "name": "a", "secret": "hunter2", "scopes": ["read"], "expires_at": "tomorrow" }]),
+            "RFC 3339",
+        ),
         (
             "half a digest",
             json!([{ "name": "a", "secret": "sha256:abc", "scopes": ["read"] }]),
