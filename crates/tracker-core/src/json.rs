@@ -167,7 +167,7 @@ fn unquoted(text: &str, line: usize, column: usize) -> Option<String> {
     let start = bytes[..at].iter().rposition(|&byte| is_end(byte)).map_or(0, |i| i + 1);
     let end = bytes[at..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |i| at + i);
     let word = line.get(start..end)?;
-    let is_bare = word.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let is_bare = word.starts_with(|first: char| first.is_ascii_alphanumeric()) && !word.contains(char::is_control);
     let is_value = line[..start].trim_end().ends_with([':', ',', '[']);
     let is_known = serde_json::from_str::<&RawValue>(word).is_ok();
     (is_bare && is_value && !is_known).then(|| word.chars().take(64).collect())

@@ -41,6 +41,8 @@ mod log;
 mod members;
 mod memory;
 mod output;
+#[cfg(test)]
+mod properties;
 mod queue;
 mod relay;
 mod retention;

@@ -58,6 +58,7 @@ impl fmt::Display for LogDeploymentId {
 
 /// A log message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct LogMessage {
     /// Its identity: a UUIDv7 that stays the same however often it is delivered, and sorts in the order of receipt.
     pub event_id: Uuid,
@@ -82,8 +83,12 @@ impl LogMessage {
     }
 
     /// A message as a store holds it.
-    pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Self {
-        Self { event_id, received_at, object }
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is no object: somebody else has written there.
+    pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Result<Self, Invalid> {
+        Object::parse(&object)?;
+        Ok(Self { event_id, received_at, object })
     }
 
     /// What no message that was received at `time` or later has a lesser id than.
@@ -100,6 +105,22 @@ impl LogMessage {
     /// The members of [`Self::object`].
     pub fn members(&self) -> Object<'_> {
         Object::parse(&self.object).expect("checked when the message was taken in")
+    }
+}
+
+/// A message in the outbox.
+#[derive(Deserialize)]
+struct Stored {
+    event_id: Uuid,
+    received_at: Timestamp,
+    object: Box<RawValue>,
+}
+
+impl TryFrom<Stored> for LogMessage {
+    type Error = Invalid;
+
+    fn try_from(Stored { event_id, received_at, object }: Stored) -> Result<Self, Invalid> {
+        Self::stored(event_id, received_at, object)
     }
 }
 

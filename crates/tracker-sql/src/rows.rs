@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use diesel::prelude::*;
+use serde::de::Error as _;
 use serde_json::value::RawValue;
 use tracker_core::{
     Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
@@ -168,7 +169,7 @@ impl TryFrom<LogRow<'_>> for LogMessage {
 
     fn try_from(row: LogRow) -> Result<Self, Self::Error> {
         let object = RawValue::from_string(row.message.into_owned())?;
-        Ok(Self::stored(row.event_id.0, row.received_at.0, object))
+        Self::stored(row.event_id.0, row.received_at.0, object).map_err(serde_json::Error::custom)
     }
 }
 

@@ -1,0 +1,348 @@
+//! What holds for any bytes that come in as a report, held against serde_json's `Value`. `scripts/fuzz` tries very many.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::deployment::{DEPLOYMENT_MEMBERS, Deployment, DeploymentReport, is_log_message};
+use crate::event::{Event, EventKind};
+use crate::invalid::{Invalid, InvalidCode};
+use crate::json::{MAX_DEPTH, read};
+use crate::log::{LogBatch, LogDeploymentId};
+use crate::members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
+use crate::server::{Server, ServerReport};
+use crate::time;
+
+const ID: &str = "84e803f7-9562-4d95-b828-25b167aea34b";
+const SPECIAL: [&str; 8] = [
+    "deployment_id",
+    "hostname",
+    "ip_address",
+    "message",
+    "@timestamp",
+    "event_id",
+    "index",
+    "assert_empty_server_result",
+];
+
+/// A string as it is written in JSON, seldom one that no parser takes.
+fn string() -> impl Strategy<Value = String> {
+    const FINE: [&str; 12] =
+        [r"\n", r#"\""#, r"\\", r"\u0041", r"\ud83d\ude00", r"\u2028", "é", "😀", "\u{feff}", "\u{85}", "\u{7f}", "/"];
+    const BAD: [&str; 10] =
+        [r"\u0000", r"\ud83d", r"\udc00", r"\ud83d\u0041", r"\x", r"\u12", r"\u+123", "\0", "\n", "\""];
+    let length = select(vec![0, 1, MAX_TEXT - 1, MAX_TEXT, MAX_TEXT + 1, MAX_ARGUMENTS, MAX_ARGUMENTS + 1]);
+    let pieces = prop_oneof![
+        120 => vec(prop_oneof![6 => "[a-z0-9]{1,4}", 4 => select(&FINE[..]).prop_map(str::to_owned)], 0..4).prop_map(|all| all.concat()),
+        1 => select(&BAD[..]).prop_map(str::to_owned),
+        1 => vec(any::<char>(), 0..4).prop_map(String::from_iter),
+        1 => (select(vec!["x", "ö", "😀"]), length).prop_map(|(one, times)| one.repeat(times)),
+    ];
+    pieces.prop_map(|text| format!("\"{text}\""))
+}
+
+fn number() -> impl Strategy<Value = String> {
+    const ODD: [&str; 21] = [
+        "0",
+        "-0",
+        "234.0",
+        "1.5",
+        "1e3",
+        "1E400",
+        "-1e999",
+        "1e-400",
+        "123456789012345678901",
+        "2147483647",
+        "2147483648",
+        "2147483647.0",
+        "0.1e1",
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "NaN",
+        "-",
+        "1e",
+        "0x1",
+    ];
+    prop_oneof![
+        select(&ODD[..]).prop_map(str::to_owned),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_map(|n| n.to_string())
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let known: Vec<_> = DEPLOYMENT_MEMBERS.into_iter().chain(SPECIAL).collect();
+    prop_oneof![6 => select(known).prop_map(|name| format!("\"{name}\"")), 1 => string()]
+}
+
+fn object(name: impl Strategy<Value = String>, value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    vec((name, value), 0..10).prop_map(|members| {
+        let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+/// Any value in JSON, names repeated, now and then nested as deep as is taken or deeper.
+fn json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![string(), number(), select(vec!["null", "true", "false"]).prop_map(str::to_owned)];
+    let value = leaf.prop_recursive(3, 12, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(|values| format!("[{}]", values.join(" ,"))),
+            object(name(), inner),
+        ]
+    });
+    let depth = prop_oneof![30 => Just(0), 1 => MAX_DEPTH - 3..MAX_DEPTH + 2];
+    (value, depth).prop_map(|(value, depth)| format!("{}{value}{}", "[".repeat(depth), "]".repeat(depth)))
+}
+
+/// An object that is often a report.
+fn report() -> impl Strategy<Value = String> {
+    let fitting = prop_oneof![
+        prop_oneof![Just(ID.to_owned()), Just(ID.to_uppercase()), Just(ID.replace('-', ""))]
+            .prop_map(|id| format!("\"deployment_id\":\"{id}\"")),
+        number().prop_map(|number| format!("\"elapsed_seconds\":{number}")),
+        select(vec!["success", "failure", "Success"]).prop_map(|result| format!("\"result\":\"{result}\"")),
+        any::<bool>().prop_map(|flag| format!("\"assert_empty_server_result\":{flag}")),
+        string().prop_map(|text| format!("\"message\" : {text}")),
+        string().prop_map(|text| format!("\"hostname\" : {text}")),
+        (select(&DEPLOYMENT_MEMBERS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+        (select(&DEPLOYMENT_MEMBERS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+    ];
+    let member = prop_oneof![30 => fitting, 1 => (name(), json()).prop_map(|(name, value)| format!("{name}:{value}"))];
+    vec(member, 0..8).prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+/// Bytes as an engine, or somebody who hates it, may send them.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![4 => report(), 2 => json(), 1 => vec(report(), 0..4).prop_map(|all| format!("[{}]", all.join(",")))];
+    let damage = prop_oneof![
+        6 => Just(None),
+        1 => (any::<Index>(), any::<Option<u8>>()).prop_map(Some),
+    ];
+    let text = (text, damage).prop_map(|(text, damage)| {
+        let mut bytes = text.into_bytes();
+        match damage {
+            Some((at, Some(byte))) => {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            Some((at, None)) => bytes.truncate(at.index(bytes.len())),
+            None => {}
+        }
+        bytes
+    });
+    prop_oneof![20 => text, 1 => vec(any::<u8>(), 0..64)]
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
+/// What serde_json makes of it; `None` when only a number is beyond its range, which is kept as it came.
+fn oracle(bytes: &[u8]) -> Option<Result<Value, ()>> {
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(value) => Some(if has_nul(&value) { Err(()) } else { Ok(value) }),
+        Err(error) if error.to_string().starts_with("number out of range") => None,
+        Err(_) => Some(Err(())),
+    }
+}
+
+fn is_one_line(invalid: &Invalid) -> bool {
+    !invalid.message.is_empty() && !invalid.message.contains(char::is_control)
+}
+
+/// The members of an object at fault as a report, by the rules of the API.
+fn faults(object: &Map<String, Value>, texts: &[&'static str]) -> Vec<&'static str> {
+    let mut faults = Vec::new();
+    let mut check = |name: &'static str, is_right: &dyn Fn(&Value) -> bool| {
+        if !object.get(name).is_none_or(is_right) {
+            faults.push(name);
+        }
+    };
+    for name in texts {
+        let max = if *name == "arguments" { MAX_ARGUMENTS } else { MAX_TEXT };
+        check(name, &|value| value.as_str().is_some_and(|text| text.chars().count() <= max));
+    }
+    check("deployment_id", &|value| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case(ID)));
+    check("result", &|value| matches!(value.as_str(), Some("success" | "failure")));
+    check("elapsed_seconds", &|value| {
+        value.as_f64().is_some_and(|n| n.fract() == 0.0 && n >= 0.0 && n <= f64::from(MAX_ELAPSED))
+    });
+    faults
+}
+
+/// Holds what was read of a report against what it says.
+fn holds<T>(
+    read: &Result<T, Invalid>,
+    faults: &[&str],
+    json: impl Fn(&T) -> Map<String, Value>,
+    object: &Map<String, Value>,
+) -> Result<(), TestCaseError> {
+    match read {
+        Ok(report) => {
+            prop_assert!(faults.is_empty(), "accepted in spite of {:?}: {:?}", faults, object);
+            for (name, value) in json(report) {
+                let given = object.get(&name);
+                prop_assert!(
+                    given == Some(&value) || given.and_then(Value::as_f64) == value.as_f64(),
+                    "{}: {:?}",
+                    name,
+                    given
+                );
+            }
+        }
+        Err(invalid) => {
+            let field = invalid.field.as_deref().unwrap_or_default();
+            prop_assert!(faults.contains(&field), "{:?} is not at fault: {:?}", invalid, object);
+            prop_assert!(is_one_line(invalid), "{:?}", invalid);
+        }
+    }
+    Ok(())
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    let Value::Object(members) = value else { unreachable!() };
+    members
+}
+
+fn event(kind: EventKind) -> Event {
+    Event::new(kind, time::now(), None)
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_is_what_serde_json_reads_but_for_nul(bytes in body()) {
+        let read = read(&bytes);
+        if let Err(invalid) = &read {
+            prop_assert_eq!(invalid.code, InvalidCode::Json);
+            prop_assert!(is_one_line(invalid), "{:?}", invalid);
+        }
+        // A NUL is refused wherever it stands, even where the name of its member comes again.
+        let has_nul = bytes.windows(6).any(|six| six == br"\u0000");
+        if let Some(expected) = oracle(&bytes).filter(|_| read.is_ok() || !has_nul) {
+            let ours = read.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()).expect("JSON"));
+            prop_assert_eq!(ours.map_err(drop), expected);
+        }
+    }
+
+    #[test]
+    fn a_report_is_what_its_members_say_or_names_one_that_is_at_fault(bytes in body()) {
+        let Ok(raw) = read(&bytes) else { return Ok(()) };
+        let id = DeploymentId::parse(ID).expect("an id");
+        let deployment = DeploymentReport::read(id, raw);
+        let server = ServerReport::read(id, raw);
+        let Some(Ok(value)) = oracle(&bytes) else { return Ok(()) };
+        let Value::Object(object) = value else {
+            prop_assert_eq!(deployment.map_err(|invalid| invalid.code).err(), Some(InvalidCode::Shape));
+            prop_assert_eq!(server.map_err(|invalid| invalid.code).err(), Some(InvalidCode::Shape));
+            return Ok(());
+        };
+        let mut wrong = faults(&object, &DEPLOYMENT_MEMBERS[..9]);
+        if object.get("assert_empty_server_result").is_some_and(|flag| !flag.is_boolean()) {
+            wrong.push("assert_empty_server_result");
+        }
+        holds(&deployment, &wrong, |report| members(serde_json::json!(report.members)), &object)?;
+        let mut wrong = faults(&object, &["hostname", "ip_address"]);
+        if object.get("hostname").is_none_or(|name| name.as_str() == Some("")) {
+            wrong.push("hostname");
+        }
+        holds(&server, &wrong, |report| members(serde_json::json!(report.members)), &object)?;
+
+        let is_message = object.get("message").is_some_and(Value::is_string)
+            && object.keys().all(|name| !DEPLOYMENT_MEMBERS.contains(&name.as_str()) && name != "assert_empty_server_result");
+        prop_assert_eq!(is_log_message(raw), is_message);
+    }
+
+    #[test]
+    fn log_messages_are_kept_as_they_came_or_none_is(bytes in body(), id in "\\PC{1,20}") {
+        let Ok(raw) = read(&bytes) else { return Ok(()) };
+        let logs = LogBatch::read(LogDeploymentId::new(&id).expect("an id"), raw);
+        if let Err(invalid) = &logs {
+            prop_assert!(is_one_line(invalid), "{:?}", invalid);
+        }
+        let Some(Ok(value)) = oracle(&bytes) else { return Ok(()) };
+        let values = if let Value::Array(values) = value { values } else { vec![value] };
+        let are_messages = values.iter().all(|value| value.get("message").is_some_and(Value::is_string));
+        prop_assert_eq!(logs.is_ok(), are_messages, "{:?}", &logs);
+        let Ok(logs) = logs else { return Ok(()) };
+        let kept = logs.messages.iter().map(|message| serde_json::from_str::<Value>(message.object().get()).expect("JSON"));
+        prop_assert_eq!(kept.collect::<Vec<_>>(), values);
+    }
+
+    #[test]
+    fn an_event_comes_back_from_the_outbox_as_it_went_in_and_damage_is_an_error(
+        bytes in body(), at: Index, damage: Option<u8>, is_end: bool,
+    ) {
+        let Ok(raw) = read(&bytes) else { return Ok(()) };
+        let (id, now) = (DeploymentId::parse(ID).expect("an id"), time::now());
+        let deployment = DeploymentReport::read(id, raw).map(|report| {
+            let deployment = Deployment { id, members: report.members, created_at: now, updated_at: now };
+            if is_end { EventKind::DeploymentFinished(deployment) } else { EventKind::DeploymentStarted(deployment) }
+        });
+        let server = ServerReport::read(id, raw).map(|report| {
+            let (hostname, members) = (report.key.hostname, report.members);
+            let server = Server { hostname, deployment_id: id, members, created_at: now, updated_at: now };
+            if is_end { EventKind::ServerFinished(server) } else { EventKind::ServerStarted(server) }
+        });
+        let logs = LogBatch::read(LogDeploymentId::new(ID).expect("an id"), raw).map(EventKind::Logged);
+        for kind in [deployment, server, logs].into_iter().flatten() {
+            let row = serde_json::to_string(&[event(kind)]).expect("JSON");
+            let back: Vec<Event> = serde_json::from_str(&row).expect("what was written");
+            prop_assert_eq!(serde_json::to_string(&back).expect("JSON"), row.as_str());
+
+            let mut row = row.into_bytes();
+            let at = at.index(row.len());
+            match damage {
+                Some(byte) => row[at] = byte,
+                None => drop(row.remove(at)),
+            }
+            let Ok(events) = serde_json::from_slice::<Vec<Event>>(&row) else { continue };
+            for event in events {
+                if let EventKind::Logged(logs) = &event.kind {
+                    logs.messages.iter().for_each(|message| drop(message.members()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_with_hyphens_and_nothing_else(text in "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|.{0,40}|\\{?[0-9a-f-]{30,38}") {
+        let groups: Vec<_> = text.split('-').collect();
+        let is_id = groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+            && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let id = DeploymentId::parse(&text);
+        prop_assert_eq!(id.map(|id| id.to_string()).ok(), is_id.then(|| text.to_lowercase()));
+    }
+
+    #[test]
+    fn a_result_is_one_of_two_words(text in "success|failure|[a-zA-Z ]{0,8}") {
+        let result = DeploymentResult::parse(&text).map(DeploymentResult::as_str);
+        prop_assert_eq!(result, ["success", "failure"].into_iter().find(|word| *word == text));
+    }
+}
+
+#[test]
+fn a_row_that_holds_no_log_message_is_an_error() {
+    let row = serde_json::to_string(&event(EventKind::Logged(
+        LogBatch::read(LogDeploymentId::new(ID).expect("an id"), read(br#"{"message":"m"}"#).expect("JSON"))
+            .expect("a message"),
+    )));
+    let row = row.expect("JSON");
+    for other in ["5", "[]", "null", r#"{"\ud800":1}"#] {
+        let row = row.replace(r#"{"message":"m"}"#, other);
+        assert!(serde_json::from_str::<Event>(&row).is_err(), "{row}");
+    }
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
+    let stored = |text| crate::log::LogMessage::stored(uuid::Uuid::nil(), time::now(), raw(text));
+    assert!(stored("5").is_err());
+    assert_eq!(stored(r#"{"message":"m"}"#).expect("a message").object().get(), r#"{"message":"m"}"#);
+}
