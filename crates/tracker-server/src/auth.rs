@@ -86,7 +86,7 @@ impl fmt::Display for Scope {
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// The token breaks a rule.
-    #[error("token {index} (`{name}`): {problem}")]
+    #[error("token {index} (`{}`): {problem}", .name.escape_debug())]
     Wrong {
         /// Where it stands, from 0.
         index: usize,

@@ -1,6 +1,6 @@
 //! Places in lists, as the API writes them.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use tracker_core::{DeploymentId, Hostname, Newest};
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ impl Cursor for Newest {
     fn read(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('_').map_or((text, None), |(time, id)| (time, Some(id)));
         let created_at = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
+        // An offset leads out of the years that RFC 3339 and every database know.
+        (0..=9_999).contains(&created_at.year()).then_some(())?;
         let deployment_id = id.map_or(Some(DeploymentId(Uuid::nil())), |id| DeploymentId::parse(id).ok())?;
         Some(Self { created_at, deployment_id })
     }

@@ -88,6 +88,8 @@ impl ApiError {
 
     /// An error of the tracker about `what`, such as "deployment 84e8…".
     pub(crate) fn from_tracker(error: TrackerError, what: impl fmt::Display) -> Self {
+        // A name may be anything; the sentence stays in one line.
+        let what = what.to_string().replace(char::is_control, " ");
         match error {
             TrackerError::Conflict { field } => Self {
                 field: Some(field.into()),

@@ -37,6 +37,8 @@ mod listener;
 mod logs;
 mod metrics;
 mod paging;
+#[cfg(test)]
+mod properties;
 mod redact;
 mod requests;
 mod routes;

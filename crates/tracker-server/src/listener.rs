@@ -10,8 +10,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::redact::redact_text;
-
 /// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. A port 0 takes a free one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
@@ -30,17 +28,19 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let is_place = |place: &str| {
-            place.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+            let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+            place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
         };
-        let shown = redact_text(text);
+        // It is not shown: whoever gives a URL of another kind here may have a password in it.
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
                 Some(place) if is_place(place) && scheme == "http" => Ok(Self::Http(place.to_owned())),
                 Some(place) if is_place(place) => Ok(Self::Https(place.to_owned())),
-                _ => Err(format!("`{shown}` lacks a host or a port; write it as {scheme}://HOST:PORT")),
+                _ => Err(format!("this is no host and port; write them as {scheme}://HOST:PORT")),
             },
-            _ => Err(format!("`{shown}` is none of http://HOST:PORT, https://HOST:PORT and unix:PATH")),
+            _ => Err("this is none of http://HOST:PORT, https://HOST:PORT and unix:PATH".to_owned()),
         }
     }
 }

@@ -58,7 +58,7 @@ enum Start {
 }
 
 impl Paging {
-    fn read(request: &HttpRequest) -> Result<Self, ApiError> {
+    pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
         let (mut limit, mut offset, mut before, mut others) = (None, None, None, String::new());
         for member in request.query_string().split('&').filter(|member| !member.is_empty()) {
             let (name, value) = member.split_once('=').unwrap_or((member, ""));
@@ -85,7 +85,7 @@ impl Paging {
         Ok(Self { limit, start, address: format!("{scheme}://{}{}", host(request), request.uri().path()), others })
     }
 
-    fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
+    pub(crate) fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
         let (after, offset) = match &self.start {
             Start::Offset(offset) => (None, *offset),
             Start::Before(None) => (None, 0),
@@ -99,7 +99,7 @@ impl Paging {
 
     /// The `Link` header. By offsets: always `next`, and `prev` unless this is the first part. By cursors: `next`, unless
     /// this is the end.
-    fn link<K: Cursor>(&self, last: Option<K>) -> Option<String> {
+    pub(crate) fn link<K: Cursor>(&self, last: Option<K>) -> Option<String> {
         let Self { limit, address, others, .. } = self;
         let offset = match self.start {
             Start::Offset(offset) => offset,

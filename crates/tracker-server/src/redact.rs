@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
@@ -44,23 +44,36 @@ fn is_secret(name: &str) -> bool {
     name == "pass" || SECRETS.iter().any(|secret| name.contains(secret))
 }
 
-/// `text` without what is secret in it.
-pub(crate) fn redact_text(text: &str) -> String {
-    /// `name=value`, as in queries of URLs and in connection strings.
-    static PAIR: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#"([\w-]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s?&;#]*)"#).expect("a regular expression"));
+fn redact_text(text: &str) -> String {
+    /// `name=`, as in queries of URLs and in connection strings.
+    static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([\w-]+)\s*=\s*").expect("a regular expression"));
+    /// Some readers end it at a `;` or a second `?`, others do not.
+    static VALUE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*'|[^\s&]*)"#).expect("a regular expression"));
     /// `scheme://user:password@`. A password may have any character, and an `@` ends it only if it is the last one.
     static CREDENTIALS: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?[^\s/?#:@\[]*:)\S*@").expect("a regular expression")
+        Regex::new(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(?:[^\s/?#:@\[][^\s/?#:@]*)?:(\S*)@").expect("a regular expression")
     });
     if text.contains("PRIVATE KEY-----") {
         return REDACTED.into();
     }
-    let text = PAIR.replace_all(text, |pair: &Captures| {
-        let value = if is_secret(&pair[1]) { REDACTED } else { &pair[3] };
-        format!("{}{}{value}", &pair[1], &pair[2])
+    let named = NAME.captures_iter(text).filter(|name| is_secret(&name[1])).map(|name| {
+        let start = name.get_match().end();
+        start..start + VALUE.find(&text[start..]).map_or(0, |value| value.end())
     });
-    CREDENTIALS.replace_all(&text, format!("${{1}}{REDACTED}@")).into_owned()
+    let passwords = CREDENTIALS.captures_iter(text).filter_map(|credentials| Some(credentials.get(1)?.range()));
+    // Either may reach into the other, so that both are looked for in the text as it is.
+    let mut secrets: Vec<_> = named.chain(passwords).collect();
+    secrets.sort_unstable_by_key(|secret| secret.start);
+    let (mut redacted, mut end) = (String::with_capacity(text.len()), 0);
+    for secret in secrets {
+        if secret.start >= end {
+            redacted.push_str(&text[end..secret.start]);
+            redacted.push_str(REDACTED);
+        }
+        end = end.max(secret.end);
+    }
+    redacted + &text[end..]
 }
 
 #[cfg(test)]
@@ -85,8 +98,8 @@ mod tests {
                 "tls": {"key": REDACTED, "ca": "x"}, "auth_pass": REDACTED, "API-Key": REDACTED},
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
             "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
-            "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:1/x?user=u&password=[REDACTED]&x=1",
-            "b": "host=h password=[REDACTED] x=1", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED];y=1",
+            "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:[REDACTED]&x=1",
+            "b": "host=h password=[REDACTED] x=1", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED]",
             "e": "https://h/#access_token=[REDACTED]", "f": "http://u:[REDACTED]@h, http://v:[REDACTED]@i/",
             "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
