@@ -34,10 +34,12 @@ impl DatabaseUrl {
             Some(("postgres" | "postgresql", _)) => Self::Postgres(url.to_owned()),
             Some(("mysql" | "mariadb", rest)) => Self::Mysql(format!("mysql:{rest}")),
             Some(("sqlite", path)) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned()),
-            Some((scheme, rest)) if rest.starts_with("//") => {
+            // A path may look like this, too, but then so may a misspelt URL with a password in it.
+            Some((scheme, rest)) if rest.starts_with("//") || rest.contains('@') => {
                 let message = format!(
-                    "`{scheme}://` is no database that is known here; give a path, sqlite:PATH, postgres://USER@HOST/NAME or \
-                     mysql://USER@HOST/NAME"
+                    "`{}://` is no database that is known here; give a path, sqlite:PATH, postgres://USER@HOST/NAME or \
+                     mysql://USER@HOST/NAME",
+                    scheme.escape_debug()
                 );
                 return Err(Error::Url(message));
             }
@@ -69,23 +71,29 @@ impl DatabaseUrl {
 const UNSOUND: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of \
                        / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
 
+fn behind_scheme(url: &str) -> Option<&str> {
+    url.split_once(':')?.1.strip_prefix("//")
+}
+
 /// Whether `url` has the parts of a URL, so that nobody who reads it takes a part of the password for something else.
 fn is_sound(url: &str) -> bool {
-    let Some((_, rest)) = url.split_once("://") else { return false };
+    let Some(rest) = behind_scheme(url) else { return false };
     let place = rest.split(['/', '?']).next().unwrap_or_default();
-    let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
-    let is_port = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+    let (credentials, hosts) = place.rsplit_once('@').unwrap_or(("", place));
+    let user = credentials.split(':').next().unwrap_or_default();
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok());
     let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((_, port)) => port.is_empty() || port.strip_prefix(':').is_some_and(is_port),
         None => !host.contains(['[', ']']) && host.split_once(':').is_none_or(|(_, port)| is_port(port)),
     };
-    let mut escapes =
-        rest.split('%').skip(1).map(|after| after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()));
-    let path = rest[place.len()..].split('?').next().unwrap_or_default();
-    place.matches('@').count() <= 1
-        && !path.contains('@')
+    let is_escape = |hex: &str| hex != "00" && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut escapes = rest.split('%').skip(1).map(|after| after.get(..2));
+    !credentials.contains('@')
+        && !rest[place.len()..].contains('@')
+        && !user.contains(['[', ']'])
         && hosts.split(',').all(is_host)
-        && escapes.all(|byte| byte.is_some_and(|byte| byte > 0))
+        && escapes.all(|hex| hex.is_some_and(is_escape))
         && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
 
@@ -97,7 +105,7 @@ impl fmt::Display for DatabaseUrl {
             Self::Postgres(url) => ("postgres", url),
             Self::Mysql(url) => ("mysql", url),
         };
-        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let rest = behind_scheme(url).unwrap_or_default();
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let place = place.split('?').next().unwrap_or_default();
         write!(formatter, "{scheme}://{place}")
@@ -242,6 +250,9 @@ impl Connection {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -258,7 +269,13 @@ mod tests {
             "postgres://u:1/hunter2@h/x",
             "postgres://u:hunter2#x@h/x",
             "postgres://u:hunter2 x@h/x",
+            "postgres://u:%+1hunter2@h/x",
+            "postgres://u:hunter2@h:+1/x",
+            "postgres://u:1?hunter2@h/x",
+            "postgres://h/x?password=x@hunter2",
+            "postgres://[u:hunter2@h/x",
             "postgres:u:hunter2@h/x",
+            "postgres::hunter2@h?password=://hunter2",
             "postgresql:host=h password=hunter2",
         ] {
             let error = DatabaseUrl::parse(url).expect_err(url).to_string();

@@ -1,0 +1,67 @@
+//! What holds for any text that is given as the URL of a database. `scripts/fuzz` tries very many.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+/// What must not be seen.
+const SECRET: &str = "hunter2";
+
+/// A password, sound or not: a secret among whatever a person may type.
+fn password() -> impl Strategy<Value = String> {
+    let other =
+        || prop_oneof![6 => "[a-z0-9]{0,3}(%[0-9a-f]{2})?", 1 => "[a-z0-9:/?#@%\\[\\]+,&= ]{0,4}", 1 => ".{0,2}"];
+    (other(), other()).prop_map(|(before, after)| format!("{before}{SECRET}{after}"))
+}
+
+fn url() -> impl Strategy<Value = String> {
+    let scheme = select(vec!["postgres", "postgres", "postgresql", "mysql", "mariadb", "postgers", "Postgres", "a\nb"]);
+    let host = "h(:[0-9+]{0,6})?|\\[::1\\](:5432)?|h:1,\\[::1\\]|%2Frun%2Fpg|[a-z\\[\\]:,]{0,5}";
+    let rest = (
+        select(vec!["", "/", "/x", "/x", "x"]),
+        prop::option::of((select(vec!["password", "sslpassword", "x"]), password())),
+    );
+    let rest = rest.prop_map(|(path, parameter)| match parameter {
+        Some((name, value)) => format!("{path}?{name}={value}"),
+        None => path.to_owned(),
+    });
+    let slashes = select(vec!["://", "://", "://", ":", ":/"]);
+    (scheme, slashes, "[a-z]{0,2}(%40)?|[a-z?/\\[]{0,2}", password(), host, rest).prop_map(
+        |(scheme, slashes, user, password, host, rest)| format!("{scheme}{slashes}{user}:{password}@{host}{rest}"),
+    )
+}
+
+/// Whether the parts are where everybody finds them.
+fn is_whole(url: &str) -> bool {
+    let Some(rest) = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")) else { return false };
+    let escapes = rest.split('%').skip(1);
+    rest.matches('@').count() <= 1
+        && escapes.into_iter().all(|escape| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
+        && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+proptest! {
+    #[test]
+    fn a_password_is_in_no_error_and_not_in_what_is_shown(url in url()) {
+        match DatabaseUrl::parse(&url) {
+            Ok(parsed) => {
+                let shown = format!("{parsed} {parsed:?}");
+                prop_assert!(!shown.contains(SECRET), "{}", shown);
+                // Whatever reads it next finds the parts where they were found here.
+                prop_assert!(is_whole(&url), "{}", url);
+            }
+            Err(error) => {
+                let message = error.to_string();
+                prop_assert!(!message.contains(SECRET) && !message.contains(char::is_control), "{:?}", message);
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_stands(path in "[a-z0-9 ./_?#%@é-]{1,12}", any in ".{0,12}") {
+        prop_assert_eq!(DatabaseUrl::parse(&path).ok(), Some(DatabaseUrl::Sqlite(path)));
+        let path = format!("./{any}");
+        prop_assert_eq!(DatabaseUrl::parse(&format!("sqlite:{path}")).ok(), Some(DatabaseUrl::Sqlite(path)));
+    }
+}
