@@ -262,3 +262,48 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            proptest::collection::vec(
+                proptest::sample::select(vec!['.', ':', '|', '@', '/', '\n', '\u{85}', 'x', 'ö']),
+                0..8
+            )
+            .prop_map(String::from_iter),
+            ".{0,300}",
+        ]
+    }
+
+    fn ends_a_name(c: char) -> bool {
+        matches!(c, ':' | '|' | '@' | '/') || c.is_whitespace() || c.is_control()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_a_part_ends_a_name(text in text()) {
+            for names in [Names::Clean, Names::Original] {
+                let part = part(names, Some(&text));
+                prop_assert_eq!(part.is_some(), !text.is_empty());
+                let part = part.unwrap_or_default();
+                prop_assert!(part.len() <= MAX_PART && !part.contains(ends_a_name), "{:?}", part);
+                prop_assert!(names == Names::Original || !part.contains('.'), "{:?}", part);
+                // Each character that was harmless is still there, in its place, as far as there is room.
+                let stands = part.chars().zip(text.chars()).all(|(ours, given)| ours == given || ours == '_');
+                prop_assert!(stands && (part.chars().count() == text.chars().count() || text.len() > MAX_PART));
+            }
+        }
+
+        #[test]
+        fn nothing_in_a_prefix_or_suffix_ends_a_name(text in text()) {
+            let prefix = prefix(&text);
+            prop_assert!(!prefix.contains(ends_a_name) && !suffix(&text).contains(ends_a_name));
+            prop_assert!(prefix.is_empty() || prefix.split('.').all(|part| !part.is_empty()), "{:?}", prefix);
+        }
+    }
+}
