@@ -169,12 +169,13 @@ pub struct Wrong(String);
 impl Wrong {
     /// A mistake in the value of `key`.
     pub fn new(key: &str, problem: impl fmt::Display) -> Self {
-        Self(format!("configuration: `{key}`: {problem}"))
+        Self::explained(format_args!("`{key}`: {problem}"))
     }
 
     /// A mistake that names its key itself.
     pub fn explained(problem: impl fmt::Display) -> Self {
-        Self(format!("configuration: {problem}"))
+        // A key or a value may be anything; the message is one line.
+        Self(format!("configuration: {problem}").replace(char::is_control, " "))
     }
 }
 
@@ -189,7 +190,8 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
     let file = file.or(usual);
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Wrong(format!("configuration: cannot read {}: {error}; give an existing file to --config", path.display()))
+            let path = path.display();
+            Wrong::explained(format_args!("cannot read {path}: {error}; give an existing file to --config"))
         })?;
         // Editors on Windows begin a file with a mark.
         let text = text.trim_start_matches('\u{feff}');
@@ -200,26 +202,35 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
         };
     }
     let known = Keys::of::<Config>();
-    for (key, value) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
+    for (key, text) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
         let key = key.as_str().to_lowercase();
-        let value = known.value(&key, value).map_err(|error| {
-            let problem = format_args!(
-                "is not the JSON that it must be (in the environment variable {}): {error}",
-                variable(&key)
-            );
-            Wrong::new(&key, problem)
-        })?;
+        let value = variable_value(&known, &key, text)?;
         figment = figment.merge(Serialized::default(&key, value));
     }
+    let mut loaded = interpret(&figment, file)?;
+    if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
+        loaded.notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
+    }
+    Ok(loaded)
+}
+
+/// What the text of an environment variable means for `key`.
+fn variable_value(known: &Keys, key: &str, text: String) -> Result<Value, Wrong> {
+    known.value(key, text).map_err(|error| {
+        let problem =
+            format_args!("is not the JSON that it must be (in the environment variable {}): {error}", variable(key));
+        Wrong::new(key, problem)
+    })
+}
+
+/// What all that was given means, of which some may come from `file`.
+fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, Wrong> {
     let wrong = |error: figment::Error| explain(&error, file);
     let given: Value = figment.extract().map_err(wrong)?;
     let mut ours = given.clone();
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
     let environment = environment.map_err(|_| Wrong::new("NODE_ENV", "is not UTF-8"))?;
-    let mut notes = old_config::translate(&mut ours, environment.as_deref())?;
-    if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
-        notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
-    }
+    let notes = old_config::translate(&mut ours, environment.as_deref())?;
     let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
     if !config.listen.is_empty() && (given.get("host").is_some() || given.get("port").is_some()) {
         return Err(Wrong::new("listen", "stands beside `host` or `port`; give either"));
@@ -247,6 +258,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
             format!("must be {}, not {}", in_words(wanted), kind_of(found))
         }
+        Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
         other => without_values(&other.to_string()),
     };
     let mut variables = (1..=path.len()).rev().map(|length| variable(&path[..length].join(".")));
@@ -258,7 +270,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         None => String::new(),
     };
     if path.is_empty() {
-        return Wrong(format!("configuration: {problem}{place}"));
+        return Wrong::explained(format_args!("{problem}{place}"));
     }
     Wrong::new(&path.join("."), format_args!("{problem}{place}"))
 }
@@ -396,3 +408,6 @@ impl Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -45,6 +45,10 @@ pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, 
             open_up(top, &mut notes);
         }
     }
+    for note in notes.understood.iter_mut().chain(&mut notes.ignored) {
+        // A key or a value may be anything; a note is one line.
+        *note = note.replace(char::is_control, " ");
+    }
     Ok(notes)
 }
 

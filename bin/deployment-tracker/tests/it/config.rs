@@ -57,7 +57,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
             &[("tracker.json", r#"{"redis":{"format":"xml"}}"#)],
             from_file,
             &[],
-            &["redis.format", "xml"],
+            &["redis.format", "one of logstash, original, ecs"],
         ),
         (
             "an unknown scheme",
