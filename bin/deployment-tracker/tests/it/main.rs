@@ -15,6 +15,7 @@ mod outage;
 mod paging;
 mod prometheus;
 mod properties;
+mod raw;
 mod redis;
 mod retention;
 mod routes;
