@@ -1,11 +1,14 @@
 //! The API description: the shapes of what goes in and out, for people and programs. The handlers describe themselves.
 
+mod door;
+
 use std::collections::HashMap;
 
 use actix_web::web::Bytes;
 use serde::Serialize;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
+use crate::description::door::Door;
 use crate::{deployments, logs, metrics, servers, service};
 
 /// The whole description.
@@ -43,6 +46,7 @@ use crate::{deployments, logs, metrics, servers, service};
         service::swagger_json,
         service::swagger,
     ),
+    modifiers(&Door),
 )]
 pub struct Description;
 
@@ -62,13 +66,15 @@ impl Document {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub enum ReportErrors {
+    #[response(status = 408, description = "The body did not come in time")]
+    TooSlow(Error),
     #[response(status = 413, description = "The body, inflated, is over the limit")]
     TooLarge(Error),
     #[response(status = 415, description = "The content type is not `application/json` in UTF-8")]
     MediaType(Error),
     #[response(
         status = 503,
-        description = "The report cannot be made durable now",
+        description = "The report cannot be made durable now, or too much is worked on",
         headers(("Retry-After" = u32, description = "After how many seconds to try again"))
     )]
     Unavailable(Error),
@@ -78,7 +84,7 @@ pub enum ReportErrors {
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "The database is not available now",
+    description = "The database is not available now, or too many requests are worked on",
     headers(("Retry-After" = u32, description = "After how many seconds to try again"))
 )]
 #[allow(dead_code, reason = "a shape, for the description only")]
@@ -265,8 +271,17 @@ pub struct KeptLogMessage {
     others: HashMap<String, serde_json::Value>,
 }
 
+/// What was tested, or why it was not.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "a shape, for the description only")]
+pub enum Unhealthy {
+    Failed(Health),
+    Untested(Error),
+}
+
 /// What was tested, and how that went.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub struct Health {
     /// When the tests were begun.
@@ -279,7 +294,7 @@ pub struct Health {
 }
 
 /// One test.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub struct HealthTest {
     /// What was tested.
@@ -307,7 +322,7 @@ pub struct HealthTest {
 }
 
 /// What is owed to an output, as of a second ago.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub struct Backlog {
     /// Messages: of a log batch each message, of anything else one.
@@ -320,7 +335,7 @@ pub struct Backlog {
 }
 
 /// What went wrong last.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub struct LastError {
     /// When.
@@ -331,7 +346,7 @@ pub struct LastError {
 }
 
 /// What was wrong with a request.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(example = json!({"Error": "`engine` must be a string", "code": "invalid_member", "field": "engine"}))]
 #[allow(dead_code, reason = "a shape, for the description only")]
 pub struct Error {

@@ -9,7 +9,7 @@ use actix_web::web::{Data, Path};
 use serde_json::{Map, Value, json};
 use tracker_core::{Backlog, HealthTest, OutputStatus, Tracker, time};
 
-use crate::description::{Document, Health, Unavailable};
+use crate::description::{Document, Health, Unavailable, Unhealthy};
 use crate::error::ApiError;
 
 /// The configuration as given, without secrets.
@@ -36,7 +36,7 @@ pub async fn config(given: Data<Given>) -> HttpResponse {
     get, path = "/healthcheck", tag = "service",
     responses(
         (status = 200, description = "Every test passed", body = Health),
-        (status = 503, description = "A test failed", body = Health),
+        (status = 503, description = "A test failed, or too many requests are worked on", body = Unhealthy),
     )
 )]
 pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
