@@ -254,7 +254,6 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
             format!("there is no such key; known here: {}", known.join(", "))
         }
         // What was found may be a secret.
-        Kind::UnknownVariant(found, known) => format!("`{found}` is none of {}", known.join(", ")),
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
             format!("must be {}, not {}", in_words(wanted), kind_of(found))
         }

@@ -135,6 +135,7 @@ fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
                     "certificates are always verified; leave it out",
                 ));
             }
+            tls.retain(|_, given| !given.is_null());
             for (option, name) in [("ca", "ca"), ("cert", "certificate"), ("key", "key")] {
                 if tls.get(option).is_some_and(|given| option != name || !given.is_string() || is_pem(given)) {
                     let problem = format_args!("put it into a file, and give the file as `redis.tls.{name}`");
