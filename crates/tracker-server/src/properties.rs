@@ -142,7 +142,7 @@ fn secret_text() -> impl Strategy<Value = String> {
     );
     prop_oneof![
         2 => url.prop_map(|(scheme, user, password, rest)| format!("{scheme}://{user}:{password}@{rest}")),
-        1 => (secret_name(), " ?= ?", password("[a-z0-9:/?#;@=,%\\[\\]-]{0,4}"), "([&; ?#][a-z]{0,3}=x)?")
+        1 => (secret_name(), " ?= ?", password("[a-z0-9:/?#;@=,%'\"\\[\\]-]{0,4}"), "([&; ?#][a-z]{0,3}=x)?")
             .prop_map(|(name, is, value, rest)| format!("{name}{is}{value}{rest}")),
         1 => (secret_name(), password("[a-z =&;]{0,4}")).prop_map(|(name, value)| format!("{name}='{value}'")),
         1 => password("[a-zA-Z+/\n]{0,5}").prop_map(|key| format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n")),

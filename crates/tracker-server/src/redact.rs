@@ -49,7 +49,7 @@ fn redact_text(text: &str) -> String {
     static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([\w-]+)\s*=\s*").expect("a regular expression"));
     /// Some readers end it at a `;` or a second `?`, others do not.
     static VALUE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*'|[^\s&]*)"#).expect("a regular expression"));
+        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*')?[^\s&]*"#).expect("a regular expression"));
     /// `scheme://user:password@`. A password may have any character, and an `@` ends it only if it is the last one.
     static CREDENTIALS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(?:[^\s/?#:@\[][^\s/?#:@]*)?:(\S*)@").expect("a regular expression")
