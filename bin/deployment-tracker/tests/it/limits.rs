@@ -312,20 +312,20 @@ fn brotli_takes_its_window_for_few_bodies_at_a_time() {
 #[test]
 fn a_long_list_takes_no_more_memory_than_a_piece_of_it() {
     let server = serve(json!({}));
-    for _ in 0..600 {
+    for _ in 0..900 {
         let start = json!({ "arguments": "x".repeat(65_536) });
         assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &start).status, 201);
     }
     let before = megabytes(&server);
     let mut reader =
-        hold(&server, 1, b"GET /v1/deployments?limit=600 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").remove(0);
+        hold(&server, 1, b"GET /v1/deployments?limit=900 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").remove(0);
     let (mut most, mut read, mut bytes) = (0, 0, vec![0; 1 << 20]);
     while let Ok(size @ 1..) = reader.read(&mut bytes) {
         read += size;
         most = most.max(megabytes(&server));
     }
-    assert!(read > 600 * 65_536, "{read} bytes");
-    assert!(most.saturating_sub(before) < 30, "{} MB for a list of {} MB", most - before, read >> 20);
+    assert!(read > 900 * 65_536, "{read} bytes");
+    assert!(most.saturating_sub(before) < 50, "{} MB for a list of {} MB", most - before, read >> 20);
 }
 
 #[test]
