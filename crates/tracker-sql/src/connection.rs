@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracker_core::time::Timestamp;
 use tracker_core::{
     Backlog, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage,
-    Newest, OwedBatch, Page, Server,
+    Newest, OwedBatch, Page, Server, chain,
 };
 use uuid::Uuid;
 
 use crate::error::Error;
+
+/// How long after a failed connection the next is not tried.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
 /// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL, `mysql://…` or
 /// `mariadb://…` for MySQL and MariaDB.
@@ -123,14 +127,45 @@ impl fmt::Debug for DatabaseUrl {
 pub struct Connector {
     url: DatabaseUrl,
     is_migrated: Arc<Mutex<bool>>,
+    attempts: Arc<Mutex<Attempts>>,
+}
+
+/// What the attempts of all threads came to: where one has got through, no other waits.
+#[derive(Debug, Default)]
+struct Attempts {
+    succeeded: Option<Instant>,
+    /// Until when the next attempt waits, and why the last one failed.
+    down: Option<(Instant, String)>,
 }
 
 impl Connector {
     pub fn new(url: DatabaseUrl) -> Self {
-        Self { url, is_migrated: Arc::default() }
+        Self { url, is_migrated: Arc::default(), attempts: Arc::default() }
     }
 
+    /// A new connection; [`Error::Down`] without an attempt where one has just failed.
     pub fn connect(&self) -> Result<Connection, Error> {
+        let begun = Instant::now();
+        let attempts = || self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((until, cause)) = &attempts().down
+            && begun < *until
+        {
+            return Err(Error::Down(cause.clone()));
+        }
+        let connected = self.attempt();
+        let mut attempts = attempts();
+        match &connected {
+            Ok(_) => *attempts = Attempts { succeeded: Some(Instant::now()), down: None },
+            Err(error) if attempts.succeeded.is_none_or(|succeeded| succeeded < begun) => {
+                attempts.down = Some((Instant::now() + RECONNECT_AFTER, chain(error)));
+            }
+            // Another thread has got through since this attempt began.
+            Err(_) => {}
+        }
+        connected
+    }
+
+    fn attempt(&self) -> Result<Connection, Error> {
         let mut connection = Connection::establish(&self.url)?;
         // A panic while migrating leaves the flag as it was.
         let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,16 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracker_core::{Threads, chain};
+use tracker_core::Threads;
 
 use crate::connection::{Connection, Connector};
 use crate::error::Error;
-
-/// How long after a failed connection the next is not tried.
-const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -42,7 +39,7 @@ impl Workers {
         let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
         for _ in 0..threads {
             let (queue, load) = (queue.clone(), load.clone());
-            let mut worker = Worker { connector: connector.clone(), connection: None, down: None };
+            let mut worker = Worker { connector: connector.clone(), connection: None };
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
@@ -118,8 +115,6 @@ fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
 struct Worker {
     connector: Connector,
     connection: Option<Connection>,
-    /// Until when the next attempt to connect waits, and why the last one failed.
-    down: Option<(Instant, String)>,
 }
 
 impl Worker {
@@ -143,14 +138,7 @@ impl Worker {
 
     fn connection(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            if let Some((until, cause)) = &self.down
-                && Instant::now() < *until
-            {
-                return Err(Error::Down(cause.clone()));
-            }
-            let connected = self.connector.connect();
-            self.down = connected.as_ref().err().map(|error| (Instant::now() + RECONNECT_AFTER, chain(error)));
-            self.connection = Some(connected?);
+            self.connection = Some(self.connector.connect()?);
         }
         Ok(self.connection.as_mut().expect("connected above"))
     }
