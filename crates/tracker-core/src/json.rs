@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::{memchr, memchr2_iter};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -102,39 +103,47 @@ pub fn read(body: &[u8]) -> Result<&RawValue, Invalid> {
     Ok(value)
 }
 
-/// Refuses what a JSON parser that skips over values would let pass.
+/// Refuses what a JSON parser that skips over values would let pass. What is no JSON at all is left to it.
 fn screen(text: &str) -> Result<(), Invalid> {
     let bytes = text.as_bytes();
     let refuse = |what: &str| Err(Invalid::new(InvalidCode::Json, what));
-    let (mut depth, mut in_string, mut i) = (0_usize, false, 0);
+    let mut from = 0;
+    while let Some(next) = bytes.get(from..).and_then(|rest| memchr(b'\\', rest)) {
+        let at = from + next;
+        from = at + 2;
+        match escape(text, at) {
+            Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; leave it out"),
+            Some(0xD800..=0xDBFF) if matches!(escape(text, at + 6), Some(0xDC00..=0xDFFF)) => from = at + 12,
+            Some(0xD800..=0xDFFF) => {
+                return refuse("the body has half of a surrogate pair in a string; send whole characters");
+            }
+            _ => {}
+        }
+    }
+    // Nothing nests deeper than there are brackets, which are quickly counted.
+    if memchr2_iter(b'[', b'{', bytes).nth(MAX_DEPTH).is_some() && depth(bytes) > MAX_DEPTH {
+        return refuse("the body nests arrays and objects deeper than 127 levels; flatten it");
+    }
+    Ok(())
+}
+
+/// How deep arrays and objects nest.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut deepest, mut depth, mut in_string, mut i) = (0, 0_usize, false, 0);
     while let Some(&byte) = bytes.get(i) {
         match byte {
             b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                if bytes.get(i + 1) == Some(&b'u') {
-                    match escape(text, i) {
-                        Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; leave it out"),
-                        Some(0xD800..=0xDBFF) if matches!(escape(text, i + 6), Some(0xDC00..=0xDFFF)) => i += 6,
-                        Some(0xD800..=0xDFFF) => {
-                            return refuse("the body has half of a surrogate pair in a string; send whole characters");
-                        }
-                        _ => {}
-                    }
-                }
-                i += 1;
-            }
+            b'\\' if in_string => i += 1,
             b'[' | b'{' if !in_string => {
                 depth += 1;
-                if depth > MAX_DEPTH {
-                    return refuse("the body nests arrays and objects deeper than 127 levels; flatten it");
-                }
+                deepest = deepest.max(depth);
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
         i += 1;
     }
-    Ok(())
+    deepest
 }
 
 /// The code unit of the escape `\uXXXX` at `at`.

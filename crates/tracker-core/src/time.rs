@@ -1,6 +1,6 @@
 //! Points in time, as the records and the outputs carry them: UTC, to the millisecond.
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::Serializer;
 
 /// A point in time in UTC. Everything that this crate makes is cut to whole milliseconds, so that what is answered
@@ -14,10 +14,49 @@ pub fn now() -> Timestamp {
 
 /// `time` in RFC 3339 with milliseconds and `Z`, as in `2015-07-07T17:34:12.075Z`.
 pub fn rfc3339(time: &Timestamp) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+    let (year, millis) = (time.year().cast_unsigned(), time.nanosecond() / 1_000_000);
+    // Years before and after these, and leap seconds, have other forms.
+    if year > 9_999 || millis > 999 {
+        return time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    }
+    let mut text = b"0000-00-00T00:00:00.000Z".to_vec();
+    let mut put = |end: usize, digits: usize, mut number: u32| {
+        for place in text[end - digits..end].iter_mut().rev() {
+            *place += (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    put(4, 4, year);
+    put(7, 2, time.month());
+    put(10, 2, time.day());
+    put(13, 2, time.hour());
+    put(16, 2, time.minute());
+    put(19, 2, time.second());
+    put(23, 3, millis);
+    String::from_utf8(text).expect("digits are UTF-8")
 }
 
 /// For `#[serde(serialize_with)]`: [`rfc3339`].
 pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(time))
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_written_as_chrono_would(
+            seconds in prop_oneof![-9_000_000_000_000_i64..9_000_000_000_000, -62_167_219_200_i64..253_402_300_800],
+            nanos in 0_u32..2_000_000_000,
+        ) {
+            let seconds = if nanos < 1_000_000_000 { seconds } else { seconds - seconds.rem_euclid(60) + 59 };
+            if let Some(time) = DateTime::from_timestamp(seconds, nanos) {
+                prop_assert_eq!(rfc3339(&time), time.to_rfc3339_opts(SecondsFormat::Millis, true));
+            }
+        }
+    }
 }

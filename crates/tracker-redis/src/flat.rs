@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracker_core::{Deployment, Event, LogBatch, LogMessage, time};
+use uuid::Uuid;
 
 use crate::config::{Format, RedisConfig};
-use crate::encode::{Elements, Encoder, Phase, announcement, write};
+use crate::encode::{Elements, Encoder, Phase, announcement, write, write_text};
 
 /// Writes `logstash` or `original`.
 #[derive(Debug)]
@@ -50,24 +51,26 @@ impl Encoder for Flat {
             ("arguments", &members.arguments),
         ];
         let mut element = Element::begin(self, elements);
-        element.member("deployment_id", &id);
+        element.id("deployment_id", id.0);
         for (name, text) in texts {
-            if text.is_some() || nulls {
-                element.member(name, text);
+            match text {
+                Some(text) => element.text(name, text),
+                None if nulls => element.value(name, &()),
+                None => {}
             }
         }
         if members.result.is_some() || nulls {
-            element.member("result", &members.result);
+            element.value("result", &members.result);
         }
         if members.elapsed_seconds.is_some() || nulls {
-            element.member("elapsed_seconds", &members.elapsed_seconds);
+            element.value("elapsed_seconds", &members.elapsed_seconds);
         }
-        element.member("createdAt", &time::rfc3339(&deployment.created_at));
-        element.member("updatedAt", &time::rfc3339(&deployment.updated_at));
-        element.member("message", &format_args!("{}", announcement(phase, id)));
+        element.text("createdAt", &time::rfc3339(&deployment.created_at));
+        element.text("updatedAt", &time::rfc3339(&deployment.updated_at));
+        element.text("message", &announcement(phase, id).to_string());
         if self.format == Format::Logstash {
-            element.member("@timestamp", &time::rfc3339(&event.at));
-            element.member("event_id", &event.id);
+            element.text("@timestamp", &time::rfc3339(&event.at));
+            element.id("event_id", event.id);
             element.reporter(event);
         }
         element.end();
@@ -89,15 +92,15 @@ impl Encoder for Flat {
                 _ => false,
             };
             if !is_overridden {
-                element.member(name, value);
+                element.foreign(name, value);
             }
         }
-        element.member("deployment_id", &logs.deployment_id);
+        element.text("deployment_id", logs.deployment_id.as_str());
         if is_logstash {
             if !has_timestamp {
-                element.member("@timestamp", &time::rfc3339(&message.received_at));
+                element.text("@timestamp", &time::rfc3339(&message.received_at));
             }
-            element.member("event_id", &message.event_id);
+            element.id("event_id", message.event_id);
             element.reporter(event);
         }
         element.end();
@@ -122,19 +125,50 @@ impl<'a> Element<'a> {
         Self { encoder, elements, start }
     }
 
-    fn member<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) {
-        if !self.encoder.constants.contains_key(name) {
-            let out = &mut self.elements.bytes;
-            out.push(b',');
-            write(out, name);
+    /// The place for a member, unless the constants have one of its name.
+    fn place(&mut self, name: &str) -> Option<&mut Vec<u8>> {
+        let out = &mut self.elements.bytes;
+        if self.encoder.constants.contains_key(name) {
+            return None;
+        }
+        out.push(b',');
+        Some(out)
+    }
+
+    /// A member whose name is ours: nothing in it is to be escaped.
+    fn member(&mut self, name: &'static str, write_value: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(out) = self.place(name) {
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            write_value(out);
+        }
+    }
+
+    fn text(&mut self, name: &'static str, text: &str) {
+        self.member(name, |out| write_text(out, text));
+    }
+
+    fn id(&mut self, name: &'static str, id: Uuid) {
+        self.text(name, id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+
+    fn value(&mut self, name: &'static str, value: &impl Serialize) {
+        self.member(name, |out| write(out, value));
+    }
+
+    /// A member as it came.
+    fn foreign(&mut self, name: &str, value: &RawValue) {
+        if let Some(out) = self.place(name) {
+            write_text(out, name);
             out.push(b':');
-            write(out, value);
+            out.extend_from_slice(value.get().as_bytes());
         }
     }
 
     fn reporter(&mut self, event: &Event) {
         if let Some(reporter) = &event.reporter {
-            self.member("reporter", reporter);
+            self.text("reporter", reporter);
         }
     }
 
