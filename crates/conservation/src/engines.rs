@@ -142,7 +142,12 @@ impl Engine<'_> {
 
     /// Sends log messages, once: whoever does not know whether they arrived has to send others.
     fn log(&mut self, deployment: &mut Deployment) {
-        let count = if self.rng.bool() { 1 } else { self.rng.usize(1..8) };
+        let count = match self.rng.u32(..40) {
+            // More than the Redis output takes through its script.
+            0 => self.rng.usize(250..600),
+            1..20 => 1,
+            _ => self.rng.usize(1..8),
+        };
         let first: usize = deployment.posts.iter().map(|post| post.messages.len()).sum();
         let messages: Vec<_> = (first..first + count).map(|n| self.message(&deployment.id, n)).collect();
         let body = if count == 1 && self.rng.bool() { messages[0].clone() } else { json!(messages) };

@@ -6,15 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::interfaces::{ClientLike, KeysInterface};
+use fred::types::{ClusterHash, CustomCommand};
 use tracker_core::{Batch, Delivery, Event, Output, OutputError};
 use uuid::Uuid;
 
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::Link;
 use crate::encode::{self, Elements, Encoder};
-use crate::push::{Keys, Push, SCRIPT};
+use crate::push::{Keys, Push};
 
 /// How long the health test may take.
 const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
@@ -80,9 +80,8 @@ impl RedisOutput {
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
         let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let (keys, arguments) = push.into_arguments(&self.keys, self.max_list_length);
-        let pushed: Result<(), Error> = lease.client().eval(SCRIPT, keys, Value::Array(arguments)).await;
-        pushed.map_err(|error| self.failed("push to", error))?;
+        let sent = push.seal().send(lease.client(), &self.keys, self.max_list_length).await;
+        sent.map_err(|error| self.failed("push to", error))?;
         if self.wait_replicas > 0 {
             self.wait(lease.client()).await?;
         }

@@ -1,7 +1,12 @@
 //! What goes to Redis in one piece: batches, each with a marker that tells Redis whether it has them already.
 
+use std::{iter, mem};
+
 use fred::bytes::Bytes;
-use fred::types::{Key, Value};
+use fred::clients::{Client, Pipeline};
+use fred::error::Error;
+use fred::interfaces::ClientLike;
+use fred::types::{ClusterHash, CustomCommand, Key, Value};
 use tracker_core::Batch;
 use uuid::Uuid;
 
@@ -11,7 +16,12 @@ use crate::encode::{Elements, Encoder};
 ///
 /// It is sent along each time: a kilobyte and its hash cost Redis 2 µs, and no restart or `SCRIPT FLUSH`
 /// can take it away.
-pub(crate) const SCRIPT: &str = include_str!("push.lua");
+const PUSH: &str = include_str!("push.lua");
+/// The script that marks what a transaction has pushed.
+const MARK: &str = include_str!("mark.lua");
+
+/// From how many elements on a transaction costs less than the script: `docs/decisions/0012-large-pushes-are-transactions.md`.
+const MANY: usize = 250;
 
 /// After how many elements, or bytes, a push takes no further batch. Redis does nothing else meanwhile.
 const ENOUGH: usize = 1_000;
@@ -48,8 +58,8 @@ fn has_hash_tag(key: &str) -> bool {
 /// Batches on their way to Redis.
 #[derive(Debug, Default)]
 pub(crate) struct Push {
-    markers: Vec<Key>,
-    settled: Vec<Key>,
+    markers: Vec<Value>,
+    settled: Vec<Value>,
     elements: Elements,
     /// The number of elements up to the end of each batch.
     batch_ends: Vec<usize>,
@@ -58,7 +68,7 @@ pub(crate) struct Push {
 impl Push {
     /// Has Redis forget the markers of `settled`.
     pub(crate) fn settle(&mut self, keys: &Keys, settled: &[Uuid]) {
-        self.settled.extend(settled.iter().map(|batch| keys.marker(*batch)));
+        self.settled.extend(settled.iter().map(|batch| keys.marker(*batch).into()));
     }
 
     /// Adds a batch, unless it has no elements.
@@ -68,7 +78,7 @@ impl Push {
             encoder.encode(event, &mut self.elements);
         }
         if self.elements.ends.len() > before {
-            self.markers.push(keys.marker(batch.id));
+            self.markers.push(keys.marker(batch.id).into());
             self.batch_ends.push(self.elements.ends.len());
         }
     }
@@ -81,25 +91,90 @@ impl Push {
         self.elements.ends.len() >= ENOUGH || self.elements.bytes.len() >= ENOUGH_BYTES
     }
 
-    /// The script's KEYS and ARGV.
-    pub(crate) fn into_arguments(self, keys: &Keys, max_list_length: Option<u64>) -> (Vec<Key>, Vec<Value>) {
+    /// Ready to be sent.
+    pub(crate) fn seal(self) -> Sealed {
         let Self { markers, settled, elements: Elements { bytes, ends }, batch_ends } = self;
-        let bytes = Bytes::from(bytes);
-        let mut arguments = Vec::with_capacity(2 + batch_ends.len() + ends.len());
-        arguments.push(max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
-        arguments.push(count(batch_ends.len()));
-        let (mut start, mut first) = (0, 0);
-        for batch_end in batch_ends {
-            arguments.push(count(batch_end - first));
-            for &end in &ends[first..batch_end] {
-                arguments.push(Value::Bytes(bytes.slice(start..end)));
-                start = end;
-            }
-            first = batch_end;
-        }
-        let all = std::iter::once(keys.list.clone()).chain(markers).chain(settled).collect();
-        (all, arguments)
+        let (bytes, mut start) = (Bytes::from(bytes), 0);
+        let elements = ends.into_iter().map(|end| Value::Bytes(bytes.slice(mem::replace(&mut start, end)..end)));
+        Sealed { markers, settled, elements: elements.collect(), batch_ends }
     }
+}
+
+/// Batches ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    markers: Vec<Value>,
+    settled: Vec<Value>,
+    elements: Vec<Value>,
+    batch_ends: Vec<usize>,
+}
+
+impl Sealed {
+    /// Pushes the batches that are not on the list yet, and has Redis forget those that will never come again: all of it,
+    /// or nothing.
+    pub(crate) async fn send(self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<(), Error> {
+        if self.elements.len() >= MANY && self.transact(client, keys, max_list_length).await? {
+            return Ok(());
+        }
+        let Self { markers, settled, elements, batch_ends } = self;
+        let mut arguments = Vec::with_capacity(5 + batch_ends.len() + elements.len() + markers.len() + settled.len());
+        arguments.extend([PUSH.into(), count(1 + markers.len() + settled.len()), keys.list.clone().into()]);
+        let batches = count(markers.len());
+        arguments.extend(markers.into_iter().chain(settled));
+        arguments.push(max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
+        arguments.push(batches);
+        let (mut elements, mut first) = (elements.into_iter(), 0);
+        for end in batch_ends {
+            arguments.push(count(end - first));
+            arguments.extend(elements.by_ref().take(end - first));
+            first = end;
+        }
+        client.custom(command("EVAL"), arguments).await
+    }
+
+    /// Pushes it if it is all new, as a transaction: Lua would copy each element twice. Whether it did; if not, nothing
+    /// was done, and the script finds out why.
+    ///
+    /// It is what Redis' documentation calls check-and-set. The markers are watched before they are looked at: a push that
+    /// hangs in a connection that was given up is not done after its repeat.
+    async fn transact(&self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<bool, Error> {
+        let list = || Value::from(keys.list.clone());
+        let question = client.pipeline();
+        add(&question, "WATCH", self.markers.clone()).await?;
+        add(&question, "MGET", self.markers.clone()).await?;
+        add(&question, "LLEN", vec![list()]).await?;
+        // Before anything that must not be done without it.
+        add(&question, "MULTI", Vec::new()).await?;
+        let (_, markers, length, _): (Value, Vec<Value>, u64, Value) = question.all().await?;
+        let has_room = max_list_length.is_none_or(|longest| length < longest);
+        if !has_room || !markers.iter().all(Value::is_null) {
+            let () = client.custom(command("DISCARD"), Vec::<Value>::new()).await?;
+            return Ok(false);
+        }
+
+        let transaction = client.pipeline();
+        // Writes no marker, since there is none, but ends the transaction where that is forbidden.
+        add(&transaction, "SET", vec![self.markers[0].clone(), "".into(), "XX".into()]).await?;
+        add(&transaction, "RPUSH", iter::once(list()).chain(self.elements.iter().cloned()).collect()).await?;
+        let mark = [MARK.into(), count(1 + self.markers.len()), list()];
+        let last = self.elements.last().cloned();
+        add(&transaction, "EVAL", mark.into_iter().chain(self.markers.iter().cloned()).chain(last).collect()).await?;
+        if !self.settled.is_empty() {
+            add(&transaction, "DEL", self.settled.clone()).await?;
+        }
+        add(&transaction, "EXEC", Vec::new()).await?;
+        let answers: Vec<Value> = transaction.all().await?;
+        // Null when another connection has touched a marker in between.
+        Ok(answers.last().is_some_and(|answer| !answer.is_null()))
+    }
+}
+
+async fn add(pipeline: &Pipeline<Client>, name: &'static str, arguments: Vec<Value>) -> Result<(), Error> {
+    pipeline.custom(command(name), arguments).await
+}
+
+fn command(name: &'static str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::FirstKey, false)
 }
 
 fn count(number: usize) -> Value {

@@ -3,6 +3,7 @@
 mod cluster;
 mod sentinels;
 mod tls;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,14 @@ use tokio::task::JoinHandle;
 use tracker_core::testing::{OutputHarness, eventually, logged, output_suite, started};
 use tracker_core::{Batch, DeploymentMembers, Output, chain};
 use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
+
+use transaction::MANY;
+
+/// What a user needs, as the documentation of `redis.username` says.
+const PERMISSIONS: [&str; 13] = [
+    "+eval", "+rpush", "+llen", "+set", "+del", "+type", "+ping", "+watch", "+mget", "+multi", "+exec", "+discard",
+    "+lindex",
+];
 
 fn output(config: RedisConfig) -> RedisOutput {
     RedisOutput::new(config).expect("a configuration that works")
@@ -70,16 +79,18 @@ impl Reports {
     }
 
     async fn deliver(output: &RedisOutput, stopped: &AtomicBool) -> usize {
-        let (mut n, mut settled) = (0, Vec::new());
+        let (mut n, mut settled, mut pushes) = (0, Vec::new(), 0);
         while !stopped.load(Ordering::Relaxed) {
-            let (batch, begun) = (many(n..n + 1), Instant::now());
+            pushes += 1;
+            let end = n + if pushes % 10 == 0 { MANY } else { 1 };
+            let (batch, begun) = (many(n..end), Instant::now());
             while let Err(error) = output.deliver(std::slice::from_ref(&batch), &settled).await {
                 // A failover may want a second attempt of those who vote for it.
                 assert!(begun.elapsed() < PATIENCE, "{n} is not acknowledged: {}", chain(&error));
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             settled = vec![batch.id];
-            n += 1;
+            n = end;
         }
         n
     }
@@ -276,21 +287,27 @@ async fn what_is_wrong_with_the_configuration_is_said() {
 #[tokio::test]
 async fn a_user_with_few_permissions_suffices_and_one_with_fewer_is_told() {
     let redis = Redis::start();
-    let commands = ["+eval", "+rpush", "+set", "+del", "+type", "+ping"];
     let user = ["ACL", "SETUSER", "few", "on", ">pass", "~logstash", "~{logstash}:delivered:*"];
-    redis.command(&[&user[..], &commands].concat());
+    redis.command(&[&user[..], &PERMISSIONS].concat());
     let output =
         output(RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..config(&redis) });
     let batch = many(0..1);
     output.check().await.expect("permitted");
     output.deliver(std::slice::from_ref(&batch), &[]).await.expect("permitted");
-    output.deliver(&[], &[batch.id]).await.expect("permitted");
+    let large = many(1..1 + MANY);
+    output.deliver(std::slice::from_ref(&large), &[batch.id]).await.expect("permitted");
+    output.deliver(&[], &[large.id]).await.expect("permitted");
 
-    for forbidden in ["-set", "-eval"] {
-        redis.command(&["ACL", "SETUSER", "few", forbidden]);
-        let error = chain(&output.deliver(&[many(1..2)], &[]).await.expect_err("not permitted"));
-        assert!(error.contains("give the user what is said of `redis.username`"), "{error}");
-        assert_eq!(messages(&redis), [0], "nothing is pushed that cannot be marked");
+    for forbidden in ["set", "eval", "rpush", "multi", "watch", "exec"] {
+        redis.command(&["ACL", "SETUSER", "few", &format!("-{forbidden}")]);
+        let is_for_large_ones = ["multi", "watch", "exec"].contains(&forbidden);
+        for end in [1, MANY].into_iter().skip(usize::from(is_for_large_ones)) {
+            let error = chain(&output.deliver(&[many(0..end)], &[]).await.expect_err("not permitted"));
+            assert!(error.contains("give the user what is said of `redis.username`"), "{error}");
+        }
+        redis.command(&["ACL", "SETUSER", "few", &format!("+{forbidden}")]);
+        assert!(messages(&redis).into_iter().eq(0..1 + MANY), "nothing is pushed that cannot be marked: {forbidden}");
+        assert!(markers(&redis).is_empty());
     }
 }
 
@@ -348,12 +365,18 @@ async fn connections_are_used_again_and_closed() {
 async fn a_list_as_long_as_it_may_be_takes_repeats_and_nothing_new() {
     let redis = Redis::start();
     let output = output(RedisConfig { max_list_length: Some(3), ..config(&redis) });
-    let (first, second) = (many(0..4), many(4..5));
+    let (first, second, large) = (many(0..4), many(4..5), many(5..5 + MANY));
     output.deliver(std::slice::from_ref(&first), &[]).await.expect("there is room");
     let refused = output.deliver(&[first.clone(), second.clone()], &[]).await.expect_err("there is none");
+    assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
+    let refused = output.deliver(std::slice::from_ref(&large), &[]).await.expect_err("there is none");
     assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
     output.deliver(std::slice::from_ref(&first), &[]).await.expect("what is there needs no room");
     redis.command(&["LPOP", "logstash", "2"]);
     output.deliver(&[first, second], &[]).await.expect("there is room again");
     assert_eq!(messages(&redis), [2, 3, 4]);
+    redis.command(&["LPOP", "logstash"]);
+    output.deliver(std::slice::from_ref(&large), &[]).await.expect("there is room again");
+    output.deliver(&[large], &[]).await.expect("what is there needs no room");
+    assert!(messages(&redis).into_iter().eq(3..5 + MANY));
 }

@@ -8,7 +8,7 @@ use tracker_core::testing::output_suite;
 use tracker_core::{Output, chain};
 use tracker_redis::{ConfigError, RedisConfig, RedisOutput, Secret, Tls};
 
-use crate::{Away, Harness, config, many, messages, output};
+use crate::{Away, Harness, PERMISSIONS, config, many, messages, output};
 
 fn start(certificates: &Certificates) -> (Redis, RedisConfig) {
     let port = free_port();
@@ -27,9 +27,8 @@ pub fn ours(certificates: &Certificates) -> Tls {
 async fn it_keeps_to_what_an_output_promises_over_tls_with_a_certificate_and_a_user() {
     let certificates = Certificates::new();
     let (redis, config) = start(&certificates);
-    let commands = ["+eval", "+rpush", "+set", "+del", "+type", "+ping"];
     let user = ["ACL", "SETUSER", "few", "on", ">pass", "~logstash", "~{logstash}:delivered:*"];
-    redis.command(&[&user[..], &commands].concat());
+    redis.command(&[&user[..], &PERMISSIONS].concat());
     let way_in = RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..config };
     let output = Arc::new(output(way_in));
     output_suite(&mut Harness { redis, output, away: Away::Frozen }).await;

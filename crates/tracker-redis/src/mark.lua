@@ -1,0 +1,8 @@
+-- Marks batches that were pushed just before, in the same transaction, if that was not refused.
+-- KEYS: the list, the marker of each batch. ARGV: the last element that was pushed.
+local week = 604800
+if redis.call('LINDEX', KEYS[1], -1) == ARGV[1] then
+  for batch = 2, #KEYS do
+    redis.call('SET', KEYS[batch], '', 'EX', week)
+  end
+end
