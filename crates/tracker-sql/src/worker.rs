@@ -1,11 +1,11 @@
 //! Threads that own a connection each and do, one after the other, what is sent to them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 use tracker_core::Threads;
 
@@ -17,7 +17,7 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// A group of threads with a common queue. The threads end when it is dropped.
 #[derive(Debug)]
 pub struct Workers {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
     load: Arc<Load>,
 }
 
@@ -34,8 +34,7 @@ struct Load {
 impl Workers {
     /// Starts `threads` threads, for which `max_waiting` jobs may wait.
     pub fn start(name: &str, threads: usize, max_waiting: usize, connector: &Connector) -> Self {
-        let (jobs, queue) = sync_channel(max_waiting);
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = bounded::<Job>(max_waiting);
         let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
         for _ in 0..threads {
             let (queue, load) = (queue.clone(), load.clone());
@@ -43,7 +42,7 @@ impl Workers {
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
-                    while let Some(job) = next(&queue) {
+                    for job in queue {
                         load.waiting.fetch_sub(1, Ordering::Relaxed);
                         load.busy.fetch_add(1, Ordering::Relaxed);
                         job(&mut worker);
@@ -106,10 +105,6 @@ impl Workers {
             }
         }
     }
-}
-
-fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 struct Worker {
