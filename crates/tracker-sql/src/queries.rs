@@ -14,8 +14,8 @@ use tracker_core::{
 use uuid::Uuid;
 
 use super::{
-    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, canonical,
-    find, is, is_about, is_any,
+    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, find, is,
+    is_about, is_any, listed, listed_on_host,
 };
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -48,15 +48,16 @@ pub fn deployment(connection: &mut Connection, id: DeploymentId) -> Result<Optio
 
 pub fn deployments(connection: &mut Connection, page: &Page<Newest>) -> Result<Vec<DeploymentWithServers>, Error> {
     let mut query = deployments::table
-        .order((deployments::created_at.desc(), canonical(deployments::deployment_id).desc()))
+        .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
         .into_boxed::<Backend>();
     if let Some(Newest { created_at, deployment_id }) = page.after {
+        let id = listed(connection, deployment_id.0)?;
         // Written so that every database begins in the index at this place.
         let is_older = deployments::created_at.lt(Time(created_at));
         let is_as_old = deployments::created_at.le(Time(created_at));
-        query = query.filter(is_as_old.and(is_older.or(canonical(deployments::deployment_id).lt(Id(deployment_id.0)))));
+        query = query.filter(is_as_old.and(is_older.or(deployments::deployment_id.lt(id))));
     }
     let rows = query.load::<DeploymentRow>(connection)?;
     let ids: Vec<_> = rows.iter().map(|row| row.deployment_id.0).collect();
@@ -97,14 +98,15 @@ pub fn hostnames(connection: &mut Connection, page: &Page<Hostname>) -> Result<V
 pub fn servers(connection: &mut Connection, hostname: &Hostname, page: &Page<Newest>) -> Result<Vec<Server>, Error> {
     let mut query = servers::table
         .filter(is_about(hostname.as_str()))
-        .order((servers::created_at.desc(), canonical(servers::deployment_id).desc()))
+        .order((servers::created_at.desc(), servers::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
         .into_boxed::<Backend>();
     if let Some(Newest { created_at, deployment_id }) = page.after {
+        let id = listed_on_host(connection, hostname.as_str(), deployment_id.0)?;
         let is_older = servers::created_at.lt(Time(created_at));
         let is_as_old = servers::created_at.le(Time(created_at));
-        query = query.filter(is_as_old.and(is_older.or(canonical(servers::deployment_id).lt(Id(deployment_id.0)))));
+        query = query.filter(is_as_old.and(is_older.or(servers::deployment_id.lt(id))));
     }
     let rows = query.load::<ServerRow>(connection)?;
     Ok(rows.into_iter().map(Server::from).collect())

@@ -32,9 +32,16 @@ pub fn close(_: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// An id as it is answered.
-pub fn canonical<C>(column: C) -> C {
-    column
+/// An id as it stands in the list of deployments.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn listed(_: &mut Connection, id: Uuid) -> QueryResult<Id> {
+    Ok(Id(id))
+}
+
+/// An id as it stands in the list of a host's records.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn listed_on_host(_: &mut Connection, _: &str, id: Uuid) -> QueryResult<Id> {
+    Ok(Id(id))
 }
 
 /// Whether `column` has the id.

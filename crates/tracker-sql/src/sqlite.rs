@@ -1,7 +1,7 @@
 //! What only SQLite does its way.
 
 use diesel::connection::{Connection as _, SimpleConnection};
-use diesel::dsl::{Eq, EqAny, Or};
+use diesel::dsl::{Eq, EqAny, Or, exists};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::time::Timestamp;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
-use crate::values::{Capitals, Id};
+use crate::values::{Capitals, Id, Spelled};
 
 #[path = "queries.rs"]
 pub mod queries;
@@ -89,10 +89,22 @@ pub fn close(connection: &mut Connection) -> Result<(), Error> {
     Ok(connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")?)
 }
 
-diesel::define_sql_function! {
-    /// An id as it is answered, whatever letter case it stands in.
-    #[sql_name = "lower"]
-    fn canonical(id: SqlUuid) -> SqlUuid;
+/// An id as it stands in the list of deployments. The index has ids in the order of their spelling: to sort them by what
+/// they are, every row that a page passes over would have to be read.
+pub fn listed(connection: &mut Connection, id: Uuid) -> QueryResult<Spelled> {
+    let in_capitals = deployments::table.filter(deployments::deployment_id.eq(Capitals(id)));
+    Ok(spelled(id, diesel::select(exists(in_capitals)).get_result(connection)?))
+}
+
+/// An id as it stands in the list of a host's records.
+pub fn listed_on_host(connection: &mut Connection, hostname: &str, id: Uuid) -> QueryResult<Spelled> {
+    let on_host = servers::table.filter(servers::hostname.eq(hostname));
+    let in_capitals = on_host.filter(servers::deployment_id.eq(Capitals(id)));
+    Ok(spelled(id, diesel::select(exists(in_capitals)).get_result(connection)?))
+}
+
+fn spelled(id: Uuid, in_capitals: bool) -> Spelled {
+    if in_capitals { Spelled::Capitals(Capitals(id)) } else { Spelled::Small(Id(id)) }
 }
 
 /// Whether `column` has the id. The old service kept an id in the letter case that the engine chose.

