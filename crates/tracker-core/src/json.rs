@@ -1,5 +1,5 @@
-//! JSON at the edge: one pass over the text for what no store or output could take, then objects whose values stay as
-//! they were written.
+//! JSON at the edge: what no store or output could take is refused first, then come objects whose values stay as they
+//! were written.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

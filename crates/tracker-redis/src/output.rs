@@ -31,7 +31,7 @@ pub struct RedisOutput {
     keys: Keys,
     max_list_length: Option<u64>,
     wait_replicas: u8,
-    wait_within: Duration,
+    timeout: Duration,
     encoder: Box<dyn Encoder>,
     pushes: Link,
     /// Of their own, so that a test does not wait behind a push, nor end one.
@@ -54,7 +54,7 @@ impl RedisOutput {
             keys: Keys::new(&config.key),
             max_list_length: config.max_list_length,
             wait_replicas: config.wait_replicas,
-            wait_within: config.timeout() / 2,
+            timeout: config.timeout(),
             encoder: encode::encoder(&config),
             pushes: Link::new(&config),
             checks: Link::new(&config),
@@ -80,7 +80,11 @@ impl RedisOutput {
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
         let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let sent = push.seal().send(lease.client(), &self.keys, self.max_list_length).await;
+        let sending = push.seal().send(lease.client(), &self.keys, self.max_list_length);
+        let sent = match tokio::time::timeout(self.timeout, sending).await {
+            Ok(sent) => sent,
+            Err(late) => Err(Error::new(ErrorKind::Timeout, late.to_string())),
+        };
         sent.map_err(|error| self.failed("push to", error))?;
         if self.wait_replicas > 0 {
             self.wait(lease.client()).await?;
@@ -94,7 +98,7 @@ impl RedisOutput {
     async fn wait(&self, client: &Client) -> Result<(), OutputError> {
         let wait = CustomCommand::new_static("WAIT", ClusterHash::FirstKey, false);
         // Redis takes 0 for ever.
-        let millis = i64::try_from(self.wait_within.as_millis()).unwrap_or(i64::MAX).max(1);
+        let millis = i64::try_from((self.timeout / 2).as_millis()).unwrap_or(i64::MAX).max(1);
         let have: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
         let have = have.map_err(|error| self.failed("wait for the replicas of", error))?;
         if have < u64::from(self.wait_replicas) {

@@ -1,5 +1,6 @@
 //! What goes to Redis in one piece: batches, each with a marker that tells Redis whether it has them already.
 
+use std::collections::HashSet;
 use std::{iter, mem};
 
 use fred::bytes::Bytes;
@@ -110,8 +111,8 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Pushes the batches that are not on the list yet, and has Redis forget those that will never come again: all of it,
-    /// or nothing.
+    /// Pushes the batches that are not on the list yet, each whole or not at all, and has Redis forget those that will never
+    /// come again.
     pub(crate) async fn send(self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<(), Error> {
         if self.elements.len() >= MANY && self.transact(client, keys, max_list_length).await? {
             return Ok(());
@@ -132,12 +133,16 @@ impl Sealed {
         client.custom(command("EVAL"), arguments).await
     }
 
-    /// Pushes it if it is all new, as a transaction: Lua would copy each element twice. Whether it did; if not, nothing
+    /// Pushes it if it is all new and nothing twice, as a transaction: Lua would copy each element twice. Whether it did; if not, nothing
     /// was done, and the script finds out why.
     ///
     /// It is what Redis' documentation calls check-and-set. The markers are watched before they are looked at: a push that
     /// hangs in a connection that was given up is not done after its repeat.
     async fn transact(&self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<bool, Error> {
+        let names: HashSet<_> = self.markers.iter().map(Value::as_str).collect();
+        if names.len() < self.markers.len() {
+            return Ok(false);
+        }
         let list = || Value::from(keys.list.clone());
         let question = client.pipeline();
         add(&question, "WATCH", self.markers.clone()).await?;
@@ -153,8 +158,9 @@ impl Sealed {
         }
 
         let transaction = client.pipeline();
-        // Writes no marker, since there is none, but ends the transaction where that is forbidden.
+        // Neither finds anything to do, but each ends the transaction where it is forbidden, and so forbidden to the script.
         add(&transaction, "SET", vec![self.markers[0].clone(), "".into(), "XX".into()]).await?;
+        add(&transaction, "LINDEX", vec![list(), i64::MAX.to_string().into()]).await?;
         add(&transaction, "RPUSH", iter::once(list()).chain(self.elements.iter().cloned()).collect()).await?;
         let mark = [MARK.into(), count(1 + self.markers.len()), list()];
         let last = self.elements.last().cloned();

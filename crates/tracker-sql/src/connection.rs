@@ -130,7 +130,8 @@ pub struct Connector {
     attempts: Arc<Mutex<Attempts>>,
 }
 
-/// What the attempts of all threads came to: where one has got through, no other waits.
+/// What the attempts of all threads came to: where one has got through, no other waits, and where one has failed, all do,
+/// whether for an outage or for a limit of connections.
 #[derive(Debug, Default)]
 struct Attempts {
     succeeded: Option<Instant>,

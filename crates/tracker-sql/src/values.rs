@@ -96,7 +96,7 @@ mod sqlite {
             return Ok(time);
         }
         DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f %:z")
-            .or_else(|_| DateTime::parse_from_rfc3339(text))
+            .or_else(|_| DateTime::parse_from_rfc3339(&text.replacen(" +", "+", 1)))
             .map(|time| time.to_utc())
             .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|time| time.and_utc()))
     }
