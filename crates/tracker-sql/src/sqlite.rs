@@ -233,3 +233,57 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use diesel::connection::InstrumentationEvent;
+    use diesel::sql_types::Text;
+    use tracker_core::{DeploymentId, Hostname, Newest, Page, time};
+
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    /// How SQLite goes about the statements that `job` sends.
+    fn plans(job: impl FnOnce(&mut Connection)) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut connection = connect(folder.path().join("db").to_str().expect("a path")).expect("a file");
+        migrate(&mut connection).expect("tables");
+        let statements = Arc::new(Mutex::new(Vec::new()));
+        let sent = statements.clone();
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { query, .. } = event {
+                sent.lock().expect("no panic").push(query.to_string());
+            }
+        });
+        job(&mut connection);
+        let statements: Vec<_> = statements.lock().expect("no panic").drain(..).collect();
+        let steps = statements.into_iter().flat_map(|statement| {
+            let plan = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}"));
+            plan.load::<Step>(&mut connection).expect("a plan")
+        });
+        steps.map(|step| step.detail).collect()
+    }
+
+    #[test]
+    fn lists_come_in_the_order_of_an_index() {
+        let place = Newest { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
+        let host = Hostname::stored("h".into());
+        for page in [Page { offset: 9, ..Page::first(5) }, Page { after: Some(place), ..Page::first(5) }] {
+            let plans = plans(|connection| {
+                queries::deployments(connection, &page).expect("a list");
+                queries::servers(connection, &host, &page).expect("a list");
+            });
+            for index in ["Deployments_newest", "Servers_newest"] {
+                assert!(plans.iter().any(|step| step.contains(index)), "{index}: {plans:?}");
+            }
+            assert!(!plans.iter().any(|step| step.contains("TEMP B-TREE")), "rows are sorted: {plans:?}");
+        }
+    }
+}
