@@ -276,6 +276,11 @@ impl Connection {
         on_each!(self, delete_older(names, before, limit))
     }
 
+    /// Writes back what was deleted.
+    pub fn write_back(&mut self) -> Result<(), Error> {
+        on_each!(self, write_back())
+    }
+
     pub fn owed(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
         on_each!(self, queries::owed(owner, output, limit))
     }

@@ -159,13 +159,13 @@ pub fn delete_older(
     before: Timestamp,
     limit: u32,
 ) -> Result<Deleted, Error> {
-    let deleted =
-        connection.immediate_transaction(|connection| queries::delete_older(connection, names, before, limit))?;
-    if deleted.rows() > 0 {
-        // What a piece changes is all over the file: a report that finds the log full would write many of them back.
-        connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?;
-    }
-    Ok(deleted)
+    connection.immediate_transaction(|connection| queries::delete_older(connection, names, before, limit))
+}
+
+/// Writes what was changed from the log into the file. What is deleted is all over the file: a report that finds the log
+/// full would write many of its pages back.
+pub fn write_back(connection: &mut Connection) -> Result<(), Error> {
+    Ok(connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?)
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.

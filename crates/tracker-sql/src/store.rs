@@ -132,7 +132,12 @@ impl Store for SqlStore {
     ) -> Result<Deleted, StoreError> {
         // A file has one writer: the groups and this take turns. On a server no group waits for it.
         let turns = if self.is_file { &self.writers[0] } else { &self.readers };
-        Ok(turns.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?)
+        let deleted = turns.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
+        if deleted.rows() > 0 {
+            // In a turn of its own: a group waits for one of the two only.
+            turns.run(None, Connection::write_back).await?;
+        }
+        Ok(deleted)
     }
 
     async fn check(&self) -> Result<(), StoreError> {
