@@ -124,8 +124,10 @@ impl Store for Shared {
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
+        // As it is set when the commit begins: a test that sees the record may set it anew.
+        let late = Duration::from_millis(100) * self.answers_take.load(SeqCst).into();
         let committed = self.there()?.commit(lane, group).await;
-        tokio::time::sleep(Duration::from_millis(100) * self.answers_take.load(SeqCst).into()).await;
+        tokio::time::sleep(late).await;
         if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unknown("no answer".into())) }
     }
 
