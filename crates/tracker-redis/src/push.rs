@@ -133,8 +133,8 @@ impl Sealed {
         client.custom(command("EVAL"), arguments).await
     }
 
-    /// Pushes it if it is all new and nothing twice, as a transaction: Lua would copy each element twice. Whether it did; if not, nothing
-    /// was done, and the script finds out why.
+    /// Pushes it if it is all new and nothing twice, as a transaction: Lua would copy each element twice. Whether it did; if
+    /// not, nothing was done, and the script finds out why.
     ///
     /// It is what Redis' documentation calls check-and-set. The markers are watched before they are looked at: a push that
     /// hangs in a connection that was given up is not done after its repeat.
