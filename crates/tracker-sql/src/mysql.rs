@@ -19,7 +19,7 @@ pub mod queries;
 #[path = "replicated.rs"]
 mod replicated;
 
-pub use replicated::{close, commit, delete_older, find, is, is_any, listed, listed_on_host, write_back};
+pub use replicated::{close, commit, delete_older, find, fleet, is_any, listed, listed_on_host, write_back};
 
 pub type Connection = MysqlConnection;
 

@@ -14,8 +14,8 @@ use tracker_core::{
 use uuid::Uuid;
 
 use super::{
-    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, find, is,
-    is_about, is_any, listed, listed_on_host,
+    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, find,
+    fleet, is_about, is_any, listed, listed_on_host,
 };
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -42,7 +42,7 @@ pub fn check(connection: &mut Connection, owner: &str) -> Result<(), Error> {
 
 pub fn deployment(connection: &mut Connection, id: DeploymentId) -> Result<Option<DeploymentWithServers>, Error> {
     let Some(row) = find(connection, id.0)? else { return Ok(None) };
-    let servers = servers::table.filter(is(servers::deployment_id, id.0)).load::<ServerRow>(connection)?;
+    let servers = fleet(connection, id.0)?;
     Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
 }
 

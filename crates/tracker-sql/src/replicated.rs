@@ -1,7 +1,7 @@
 //! What is alike on the databases that several servers share. This file is compiled once for each, as `queries.rs` is.
 
 use diesel::connection::Connection as _;
-use diesel::dsl::{Eq, EqAny};
+use diesel::dsl::EqAny;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tracker_core::time::Timestamp;
@@ -50,14 +50,6 @@ pub fn listed_on_host(_: &mut Connection, _: &str, id: Uuid) -> QueryResult<Id> 
     Ok(Id(id))
 }
 
-/// Whether `column` has the id.
-pub fn is<C>(column: C, id: Uuid) -> Eq<C, Id>
-where
-    C: ExpressionMethods + Expression<SqlType = SqlUuid>,
-{
-    column.eq(Id(id))
-}
-
 /// Whether `column` has one of the ids.
 pub fn is_any<C>(column: C, ids: &[Uuid]) -> EqAny<C, Vec<Id>>
 where
@@ -69,6 +61,11 @@ where
 /// The record of a deployment.
 pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
     deployments::table.find(Id(id)).first(connection).optional()
+}
+
+/// The servers of a deployment.
+pub fn fleet(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+    servers::table.filter(servers::deployment_id.eq(Id(id))).load(connection)
 }
 
 pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {

@@ -1,7 +1,7 @@
 //! What only SQLite does its way.
 
 use diesel::connection::{Connection as _, SimpleConnection};
-use diesel::dsl::{Eq, EqAny, Or, exists};
+use diesel::dsl::{Eq, exists};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::time::Timestamp;
@@ -15,8 +15,11 @@ use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
 use crate::values::{Capitals, Id, Spelled};
 
+mod is_any;
 #[path = "queries.rs"]
 pub mod queries;
+
+use is_any::IsAny;
 
 pub type Connection = SqliteConnection;
 
@@ -107,21 +110,9 @@ fn spelled(id: Uuid, in_capitals: bool) -> Spelled {
     if in_capitals { Spelled::Capitals(Capitals(id)) } else { Spelled::Small(Id(id)) }
 }
 
-/// Whether `column` has the id. The old service kept an id in the letter case that the engine chose.
-pub fn is<C>(column: C, id: Uuid) -> Or<Eq<C, Id>, Eq<C, Capitals>>
-where
-    C: ExpressionMethods + Expression<SqlType = SqlUuid> + Copy,
-{
-    column.eq(Id(id)).or(column.eq(Capitals(id)))
-}
-
-/// Whether `column` has one of the ids.
-pub fn is_any<C>(column: C, ids: &[Uuid]) -> Or<EqAny<C, Vec<Id>>, EqAny<C, Vec<Capitals>>>
-where
-    C: ExpressionMethods + Expression<SqlType = SqlUuid> + Copy,
-{
-    let (small, capitals): (Vec<_>, Vec<_>) = ids.iter().map(|&id| (Id(id), Capitals(id))).unzip();
-    column.eq_any(small).or(column.eq_any(capitals))
+/// Whether `column` has one of the ids. The old service kept an id in the letter case that the engine chose.
+pub fn is_any<C: Expression<SqlType = SqlUuid>>(column: C, ids: &[Uuid]) -> IsAny<C> {
+    IsAny::new(column, ids)
 }
 
 /// Whether a row of `"Servers"` is about the host.
@@ -134,12 +125,22 @@ pub fn belongs_to(deployment: &str) -> Eq<logs::deployment_id, &str> {
     logs::deployment_id.eq(deployment)
 }
 
-/// The record of a deployment. Two look-ups in the index cost SQLite less than one of a list of two.
+/// The record of a deployment. Two look-ups in the index cost SQLite less than one of a list of two, which it makes a table
+/// of.
 pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
     let rows = deployments::table
         .filter(deployments::deployment_id.eq(Id(id)))
         .union_all(deployments::table.filter(deployments::deployment_id.eq(Capitals(id))));
     Ok(rows.load(connection)?.into_iter().next())
+}
+
+/// The servers of a deployment, likewise. An id without a letter has one spelling, and each of its servers comes once.
+pub fn fleet(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+    let in_capitals = servers::table.filter(servers::deployment_id.eq(Capitals(id)));
+    let rows = servers::table
+        .filter(servers::deployment_id.eq(Id(id)))
+        .union_all(in_capitals.filter(servers::deployment_id.ne(Id(id))));
+    rows.load(connection)
 }
 
 pub fn commit(connection: &mut Connection, owner: &str, group: &Group) -> Result<Decision, Error> {
@@ -186,8 +187,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
         records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().next().map(Server::from));
     }
     for id in group.fleets() {
-        let rows = servers::table.filter(is(servers::deployment_id, id.0)).load::<ServerRow>(connection)?;
-        records.servers.extend(rows.into_iter().map(Server::from));
+        records.servers.extend(fleet(connection, id.0)?.into_iter().map(Server::from));
     }
     Ok(records)
 }
@@ -269,6 +269,18 @@ mod tests {
             plan.load::<Step>(&mut connection).expect("a plan")
         });
         steps.map(|step| step.detail).collect()
+    }
+
+    #[test]
+    fn servers_are_looked_up_by_their_deployments() {
+        let ids = [Uuid::nil()];
+        let plans = plans(|connection| {
+            servers::table.filter(is_any(servers::deployment_id, &ids)).load::<ServerRow>(connection).expect("a list");
+            fleet(connection, ids[0]).expect("a list");
+        });
+        let searches = plans.iter().filter(|step| step.contains("SEARCH Servers USING INDEX Servers_of_deployment"));
+        assert_eq!(searches.count(), 3, "{plans:?}");
+        assert!(!plans.iter().any(|step| step.starts_with("SCAN Servers")), "{plans:?}");
     }
 
     #[test]
