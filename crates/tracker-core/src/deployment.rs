@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::invalid::Invalid;
-use crate::json::Object;
+use crate::json::{Object, ObjectWriter, WriteJson};
 use crate::members::{
     Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, Reporter, differs, replace,
 };
@@ -145,6 +145,28 @@ pub struct DeploymentWithServers {
     pub deployment: Deployment,
     /// Its servers, by hostname.
     pub servers: Vec<Server>,
+}
+
+impl WriteJson for DeploymentWithServers {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let Deployment { id, members, created_at, updated_at } = &self.deployment;
+        let mut object = ObjectWriter::begin(out);
+        object.id("deployment_id", id.0);
+        object.text_if_given("engine", members.engine.as_ref());
+        object.text_if_given("engine_version", members.engine_version.as_ref());
+        object.text_if_given("host", members.host.as_ref());
+        object.text_if_given("user", members.user.as_ref());
+        object.text_if_given("environment", members.environment.as_ref());
+        object.text_if_given("package", members.package.as_ref());
+        object.text_if_given("package_url", members.package_url.as_ref());
+        object.text_if_given("version", members.version.as_ref());
+        object.text_if_given("arguments", members.arguments.as_ref());
+        object.outcome(members.result, members.elapsed_seconds);
+        object.time("createdAt", created_at);
+        object.time("updatedAt", updated_at);
+        self.servers.write_json(object.member("servers"));
+        object.end();
+    }
 }
 
 /// What an engine says of a deployment at its start or finish.

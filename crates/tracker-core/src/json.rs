@@ -1,5 +1,5 @@
 //! JSON at the edge: what no store or output could take is refused first, then come objects whose values stay as they
-//! were written.
+//! were written. And records as they are answered.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,6 +11,11 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::invalid::{Invalid, InvalidCode};
+
+mod write;
+
+pub(crate) use write::ObjectWriter;
+pub use write::{WriteJson, write, write_text};
 
 /// How deep arrays and objects may nest, as serde_json limits its own recursion.
 pub const MAX_DEPTH: usize = 127;

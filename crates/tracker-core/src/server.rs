@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::invalid::Invalid;
-use crate::json::Object;
+use crate::json::{Object, ObjectWriter, WriteJson, write_text};
 use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, differs, replace};
 use crate::time::{self, Timestamp};
 
@@ -35,6 +35,12 @@ impl Hostname {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl WriteJson for Hostname {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        write_text(out, &self.0);
     }
 }
 
@@ -113,6 +119,20 @@ impl Server {
     /// What identifies it.
     pub fn key(&self) -> ServerKey {
         ServerKey { deployment_id: self.deployment_id, hostname: self.hostname.clone() }
+    }
+}
+
+impl WriteJson for Server {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let Self { hostname, deployment_id, members, created_at, updated_at } = self;
+        let mut object = ObjectWriter::begin(out);
+        object.text("hostname", hostname.as_str());
+        object.id("deployment_id", deployment_id.0);
+        object.text_if_given("ip_address", members.ip_address.as_ref());
+        object.outcome(members.result, members.elapsed_seconds);
+        object.time("createdAt", created_at);
+        object.time("updatedAt", updated_at);
+        object.end();
     }
 }
 

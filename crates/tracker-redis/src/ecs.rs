@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Timelike};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tracker_core::json::write;
 use tracker_core::{Deployment, DeploymentMembers, DeploymentResult, Event, LogBatch, LogMessage, time};
 
 use crate::config::RedisConfig;
-use crate::encode::{Elements, Encoder, Phase, announcement, write};
+use crate::encode::{Elements, Encoder, Phase, announcement};
 
 /// The version of the schema: <https://www.elastic.co/docs/reference/ecs>.
 const VERSION: &str = "9.3.0";

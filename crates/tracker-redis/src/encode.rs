@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
 use tracker_core::{Deployment, DeploymentId, Event, EventKind, LogBatch, LogMessage};
 
 use crate::config::{Format, RedisConfig};
@@ -76,22 +75,6 @@ pub(crate) fn announcement(phase: Phase, id: DeploymentId) -> impl fmt::Display 
     fmt::from_fn(move |formatter| {
         write!(formatter, "Deployment Tracker recording deployment {phase} for deployment {id}")
     })
-}
-
-/// Writes `text` as a JSON string. Most has nothing to escape: to see that first costs much less than to look at each
-/// character for itself.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().fold(false, |is_special, byte| is_special | (byte < 0x20) | (byte == b'"') | (byte == b'\\')) {
-        return write(out, text);
-    }
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-}
-
-pub(crate) fn write<V: Serialize + ?Sized>(out: &mut Vec<u8>, value: &V) {
-    serde_json::to_writer(out, value).expect("texts, numbers and JSON go into memory without fail");
 }
 
 #[cfg(test)]

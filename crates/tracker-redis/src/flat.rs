@@ -4,11 +4,12 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tracker_core::json::{write, write_text};
 use tracker_core::{Deployment, Event, LogBatch, LogMessage, time};
 use uuid::Uuid;
 
 use crate::config::{Format, RedisConfig};
-use crate::encode::{Elements, Encoder, Phase, announcement, write, write_text};
+use crate::encode::{Elements, Encoder, Phase, announcement};
 
 /// Writes `logstash` or `original`.
 #[derive(Debug)]

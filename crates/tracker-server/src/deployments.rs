@@ -1,7 +1,7 @@
 //! `/v1/deployments`.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{ContentType, LOCATION};
 use actix_web::web::{Data, Path};
 use tracker_core::{DeploymentId, DeploymentReport, DeploymentWithServers, Newest, Tracker, is_log_message};
 
@@ -10,7 +10,7 @@ use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema,
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
-use crate::paging::{Paging, PagingParameters};
+use crate::paging::{Paging, PagingParameters, json};
 
 fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiError {
     move |error| ApiError::from_tracker(error, format_args!("deployment {id}"))
@@ -81,7 +81,8 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
 )]
 pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let id = DeploymentId::parse(&id)?;
-    Ok(HttpResponse::Ok().json(tracker.deployment(id).await.map_err(named(id))?))
+    let deployment = tracker.deployment(id).await.map_err(named(id))?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json(&deployment)))
 }
 
 /// Deployments with their servers, newest first

@@ -5,6 +5,7 @@ use actix_web::web::{Data, Path};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use tracker_core::json::{WriteJson, write};
 use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, Tracker, time};
 
 use crate::body::Body;
@@ -71,6 +72,12 @@ pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> R
 struct Kept {
     deployment_id: LogDeploymentId,
     message: LogMessage,
+}
+
+impl WriteJson for Kept {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        write(out, self);
+    }
 }
 
 impl Serialize for Kept {

@@ -9,8 +9,8 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
-use serde::Serialize;
 use tracker_core::Page;
+use tracker_core::json::WriteJson;
 use utoipa::IntoParams;
 
 use crate::cursor::Cursor;
@@ -129,7 +129,7 @@ impl Paging {
         place: impl Fn(&T) -> K + 'static,
     ) -> Result<HttpResponse, ApiError>
     where
-        T: Serialize + 'static,
+        T: WriteJson + 'static,
         K: Cursor + 'static,
         F: Future<Output = Result<Vec<T>, ApiError>>,
     {
@@ -149,8 +149,9 @@ impl Paging {
         if let Some(link) = self.link(end) {
             response.insert_header((LINK, link));
         }
+        response.content_type(ContentType::json());
         if is_all {
-            return Ok(response.json(first));
+            return Ok(response.body(json(first.as_slice())));
         }
         let begin = piece(&first, b'[', false);
         let after = first.last().map(&place);
@@ -167,14 +168,20 @@ impl Paging {
                 Ok::<_, ApiError>(Some((piece(&rows, b',', is_end), (after, rest - limit))))
             }
         });
-        response.content_type(ContentType::json());
         Ok(response.streaming(stream::once(async { Ok(begin) }).chain(pieces)))
     }
 }
 
+/// What a record or a list is answered as.
+pub fn json(value: &(impl WriteJson + ?Sized)) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1024);
+    value.write_json(&mut bytes);
+    bytes
+}
+
 /// A piece of an array: `rows` behind a first byte, and the end of the array if this is it.
-fn piece(rows: &[impl Serialize], first: u8, is_end: bool) -> Bytes {
-    let mut bytes = serde_json::to_vec(rows).expect("records are JSON");
+fn piece(rows: &[impl WriteJson], first: u8, is_end: bool) -> Bytes {
+    let mut bytes = json(rows);
     bytes[0] = first;
     if rows.is_empty() {
         bytes.remove(0);
