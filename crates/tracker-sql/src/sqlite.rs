@@ -134,12 +134,13 @@ pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<Deploym
     Ok(rows.load(connection)?.into_iter().next())
 }
 
-/// The servers of a deployment, likewise. An id without a letter has one spelling, and each of its servers comes once.
+/// The servers of a deployment, likewise. An id without a letter has one spelling, and each of its servers comes once. Where
+/// a server is there in both spellings the last one counts.
 pub fn fleet(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
     let in_capitals = servers::table.filter(servers::deployment_id.eq(Capitals(id)));
-    let rows = servers::table
-        .filter(servers::deployment_id.eq(Id(id)))
-        .union_all(in_capitals.filter(servers::deployment_id.ne(Id(id))));
+    let rows = in_capitals
+        .filter(servers::deployment_id.ne(Id(id)))
+        .union_all(servers::table.filter(servers::deployment_id.eq(Id(id))));
     rows.load(connection)
 }
 

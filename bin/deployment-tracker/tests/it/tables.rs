@@ -216,13 +216,23 @@ fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
             VALUES ('{id}', '{engine}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00')"#
         );
         diesel::sql_query(row).execute(&mut connection).expect("written");
+        let row = format!(
+            r#"INSERT INTO "Servers" (hostname, deployment_id, ip_address, "createdAt", "updatedAt")
+            VALUES ('h', '{id}', '{engine}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00')"#
+        );
+        diesel::sql_query(row).execute(&mut connection).expect("written");
     }
     let server = serve_in(folder, json!({}), &[]);
     let path = "/v1/deployments/bbbbbbbb-0000-4000-8000-000000000001";
-    assert_eq!(server.put(path, &json!({ "result": "success" })).status, 204);
+    let finish = json!({ "result": "success", "assert_empty_server_result": true });
+    assert_eq!(server.put(path, &finish).status, 204);
     assert_eq!(server.read(path)["engine"], json!("small"));
-    let query = r#"SELECT engine || coalesce(result, '') AS line FROM "Deployments" WHERE deployment_id LIKE 'bbbbbbbb%' ORDER BY 1"#;
-    assert_eq!(sqlite(&file, query), ["capital", "smallsuccess"]);
+    for (table, column) in [("Deployments", "engine"), ("Servers", "ip_address")] {
+        let query = format!(
+            r#"SELECT {column} || coalesce(result, '') AS line FROM "{table}" WHERE deployment_id LIKE 'bbbbbbbb%' ORDER BY 1"#
+        );
+        assert_eq!(sqlite(&file, &query), ["capital", "smallsuccess"], "{table}");
+    }
 }
 
 #[test]
