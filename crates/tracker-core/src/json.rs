@@ -14,8 +14,7 @@ use crate::invalid::{Invalid, InvalidCode};
 
 mod write;
 
-pub(crate) use write::ObjectWriter;
-pub use write::{WriteJson, write, write_text};
+pub use write::{ObjectWriter, WriteJson, write, write_text};
 
 /// How deep arrays and objects may nest, as serde_json limits its own recursion.
 pub const MAX_DEPTH: usize = 127;

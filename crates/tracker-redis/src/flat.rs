@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tracker_core::json::{write, write_text};
+use tracker_core::json::{ObjectWriter, write};
 use tracker_core::{Deployment, Event, LogBatch, LogMessage, time};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ pub(crate) struct Flat {
     format: Format,
     /// The members that are the same in every element. Nothing else may write them.
     constants: Map<String, Value>,
-    /// The end of every element: the constants, with a comma before each, and the closing brace.
+    /// The end of every element: the constants, with a comma before each.
     end: Vec<u8>,
 }
 
@@ -32,6 +32,7 @@ impl Flat {
         let mut end = Vec::new();
         write(&mut end, &constants);
         end[0] = b',';
+        end.pop();
         Self { format: config.format, constants, end }
     }
 }
@@ -66,11 +67,11 @@ impl Encoder for Flat {
         if members.elapsed_seconds.is_some() || nulls {
             element.value("elapsed_seconds", &members.elapsed_seconds);
         }
-        element.text("createdAt", &time::rfc3339(&deployment.created_at));
-        element.text("updatedAt", &time::rfc3339(&deployment.updated_at));
+        element.time("createdAt", &deployment.created_at);
+        element.time("updatedAt", &deployment.updated_at);
         element.text("message", &announcement(phase, id).to_string());
         if self.format == Format::Logstash {
-            element.text("@timestamp", &time::rfc3339(&event.at));
+            element.time("@timestamp", &event.at);
             element.id("event_id", event.id);
             element.reporter(event);
         }
@@ -99,7 +100,7 @@ impl Encoder for Flat {
         element.text("deployment_id", logs.deployment_id.as_str());
         if is_logstash {
             if !has_timestamp {
-                element.text("@timestamp", &time::rfc3339(&message.received_at));
+                element.time("@timestamp", &message.received_at);
             }
             element.id("event_id", message.event_id);
             element.reporter(event);
@@ -113,57 +114,50 @@ fn is_time(value: &RawValue) -> bool {
     serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
 }
 
-/// An element that is being written.
+/// An element that is being written: an object without the members that the constants have.
 struct Element<'a> {
     encoder: &'a Flat,
-    elements: &'a mut Elements,
-    start: usize,
+    object: ObjectWriter<'a>,
+    ends: &'a mut Vec<usize>,
 }
 
 impl<'a> Element<'a> {
-    fn begin(encoder: &'a Flat, elements: &'a mut Elements) -> Self {
-        let start = elements.bytes.len();
-        Self { encoder, elements, start }
+    fn begin(encoder: &'a Flat, Elements { bytes, ends }: &'a mut Elements) -> Self {
+        Self { encoder, object: ObjectWriter::begin(bytes), ends }
     }
 
-    /// The place for a member, unless the constants have one of its name.
-    fn place(&mut self, name: &str) -> Option<&mut Vec<u8>> {
-        let out = &mut self.elements.bytes;
-        if self.encoder.constants.contains_key(name) {
-            return None;
-        }
-        out.push(b',');
-        Some(out)
-    }
-
-    /// A member whose name is ours: nothing in it is to be escaped.
-    fn member(&mut self, name: &'static str, write_value: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(out) = self.place(name) {
-            out.push(b'"');
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            write_value(out);
-        }
+    fn has_place(&self, name: &str) -> bool {
+        !self.encoder.constants.contains_key(name)
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
-        self.member(name, |out| write_text(out, text));
+        if self.has_place(name) {
+            self.object.text(name, text);
+        }
     }
 
     fn id(&mut self, name: &'static str, id: Uuid) {
-        self.text(name, id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+        if self.has_place(name) {
+            self.object.id(name, id);
+        }
+    }
+
+    fn time(&mut self, name: &'static str, time: &time::Timestamp) {
+        if self.has_place(name) {
+            self.object.time(name, time);
+        }
     }
 
     fn value(&mut self, name: &'static str, value: &impl Serialize) {
-        self.member(name, |out| write(out, value));
+        if self.has_place(name) {
+            write(self.object.member(name), value);
+        }
     }
 
     /// A member as it came.
     fn foreign(&mut self, name: &str, value: &RawValue) {
-        if let Some(out) = self.place(name) {
-            write_text(out, name);
-            out.push(b':');
-            out.extend_from_slice(value.get().as_bytes());
+        if self.has_place(name) {
+            self.object.foreign(name).extend_from_slice(value.get().as_bytes());
         }
     }
 
@@ -173,12 +167,9 @@ impl<'a> Element<'a> {
         }
     }
 
-    fn end(self) {
-        let Elements { bytes, ends } = self.elements;
-        bytes.extend_from_slice(&self.encoder.end);
-        // Every member has brought a comma, the first one in the place of the brace.
-        bytes[self.start] = b'{';
-        ends.push(bytes.len());
+    fn end(mut self) {
+        self.object.written(&self.encoder.end);
+        self.ends.push(self.object.end());
     }
 }
 

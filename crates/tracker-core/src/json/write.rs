@@ -51,20 +51,22 @@ fn write_plain(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// An object that is being written. The names are ours: nothing in them is to be escaped.
-pub(crate) struct ObjectWriter<'a> {
+/// An object that is being written, member by member.
+#[derive(Debug)]
+pub struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
 }
 
 impl<'a> ObjectWriter<'a> {
-    pub(crate) fn begin(out: &'a mut Vec<u8>) -> Self {
+    /// Begins an object at the end of `out`. Every object needs a member.
+    pub fn begin(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         Self { out, start }
     }
 
-    /// The place for the value of a member.
-    pub(crate) fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
+    /// The place for the value of a member whose name has nothing to escape.
+    pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
         self.out.reserve(name.len() + 4);
         self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(name.as_bytes());
@@ -72,26 +74,46 @@ impl<'a> ObjectWriter<'a> {
         self.out
     }
 
-    pub(crate) fn text(&mut self, name: &'static str, text: &str) {
+    /// The place for the value of a member of any name.
+    pub fn foreign(&mut self, name: &str) -> &mut Vec<u8> {
+        self.out.push(b',');
+        write_text(self.out, name);
+        self.out.push(b':');
+        self.out
+    }
+
+    /// Members as they were written before, each behind a comma.
+    pub fn written(&mut self, members: &[u8]) {
+        self.out.extend_from_slice(members);
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &'static str, text: &str) {
         write_text(self.member(name), text);
+    }
+
+    /// A UUID, in small letters with hyphens.
+    pub fn id(&mut self, name: &'static str, id: Uuid) {
+        self.plain(name, id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+
+    /// A time in RFC 3339.
+    pub fn time(&mut self, name: &'static str, time: &Timestamp) {
+        self.plain(name, &rfc3339(time));
+    }
+
+    /// Ends the object, and says where.
+    pub fn end(self) -> usize {
+        // Every member has brought a comma, the first one in the place of the brace.
+        self.out[self.start] = b'{';
+        self.out.push(b'}');
+        self.out.len()
     }
 
     pub(crate) fn text_if_given(&mut self, name: &'static str, text: Option<&String>) {
         if let Some(text) = text {
             self.text(name, text);
         }
-    }
-
-    pub(crate) fn plain(&mut self, name: &'static str, text: &str) {
-        write_plain(self.member(name), text);
-    }
-
-    pub(crate) fn id(&mut self, name: &'static str, id: Uuid) {
-        self.plain(name, id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
-    }
-
-    pub(crate) fn time(&mut self, name: &'static str, time: &Timestamp) {
-        self.plain(name, &rfc3339(time));
     }
 
     pub(crate) fn outcome(&mut self, result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) {
@@ -103,10 +125,8 @@ impl<'a> ObjectWriter<'a> {
         }
     }
 
-    pub(crate) fn end(self) {
-        // Every member has brought a comma, the first one in the place of the brace.
-        self.out[self.start] = b'{';
-        self.out.push(b'}');
+    fn plain(&mut self, name: &'static str, text: &str) {
+        write_plain(self.member(name), text);
     }
 }
 
