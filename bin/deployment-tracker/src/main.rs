@@ -15,8 +15,10 @@ mod token;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::rt::System;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
@@ -81,9 +83,15 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         return print(&loaded).context("cannot print the configuration");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let served = runtime.block_on(serve(loaded, arguments.config));
-    // A lookup of a name can hang, and cannot be ended.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let runtime = Arc::new(runtime);
+    // With it, answers that come together wake a worker of the server once.
+    let system = System::with_tokio_rt(|| runtime.clone());
+    let served = system.block_on(serve(loaded, arguments.config));
+    drop(system);
+    if let Some(runtime) = Arc::into_inner(runtime) {
+        // A lookup of a name can hang, and cannot be ended.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
     served
 }
 
