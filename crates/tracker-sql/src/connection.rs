@@ -281,6 +281,16 @@ impl Connection {
         on_each!(self, write_back())
     }
 
+    /// Lets all that is read read the same, until [`Self::end_snapshot`], where that costs less than reading without.
+    pub fn begin_snapshot(&mut self) -> Result<(), Error> {
+        on_each!(self, begin_snapshot())
+    }
+
+    /// Lets what is read be what is committed again.
+    pub fn end_snapshot(&mut self) -> Result<(), Error> {
+        on_each!(self, end_snapshot())
+    }
+
     pub fn owed(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
         on_each!(self, queries::owed(owner, output, limit))
     }

@@ -19,7 +19,9 @@ pub mod queries;
 #[path = "replicated.rs"]
 mod replicated;
 
-pub use replicated::{close, commit, delete_older, find, fleet, is_any, listed, listed_on_host, write_back};
+pub use replicated::{
+    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, write_back,
+};
 
 pub type Connection = MysqlConnection;
 

@@ -38,6 +38,17 @@ pub fn write_back(_: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// To begin one would be a round trip more.
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn begin_snapshot(_: &mut Connection) -> Result<(), Error> {
+    Ok(())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
+pub fn end_snapshot(_: &mut Connection) -> Result<(), Error> {
+    Ok(())
+}
+
 /// An id as it stands in the list of deployments.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
 pub fn listed(_: &mut Connection, id: Uuid) -> QueryResult<Id> {

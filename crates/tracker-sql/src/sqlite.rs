@@ -1,6 +1,6 @@
 //! What only SQLite does its way.
 
-use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::connection::{AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager};
 use diesel::dsl::{Eq, exists};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -162,6 +162,15 @@ pub fn delete_older(
     limit: u32,
 ) -> Result<Deleted, Error> {
     connection.immediate_transaction(|connection| queries::delete_older(connection, names, before, limit))
+}
+
+/// Locks the file once for all that is read until the end.
+pub fn begin_snapshot(connection: &mut Connection) -> Result<(), Error> {
+    Ok(AnsiTransactionManager::begin_transaction(connection)?)
+}
+
+pub fn end_snapshot(connection: &mut Connection) -> Result<(), Error> {
+    Ok(AnsiTransactionManager::commit_transaction(connection)?)
 }
 
 /// Writes what was changed from the log into the file. What is deleted is all over the file: a report that finds the log

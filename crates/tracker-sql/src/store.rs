@@ -59,8 +59,8 @@ impl SqlStore {
             connector.connect()?;
         }
         Ok(Self {
-            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, &connector)).collect(),
-            readers: Workers::start("sql-reader", readers, max_queries.max(1), &connector),
+            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
+            readers: Workers::start("sql-reader", readers, max_queries.max(1), is_file, &connector),
             owner,
             is_file,
         })

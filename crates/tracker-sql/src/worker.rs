@@ -3,16 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 use tracker_core::Threads;
 
 use crate::connection::{Connection, Connector};
 use crate::error::Error;
 
-type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+/// For how long jobs share a snapshot: while one is there, SQLite cannot begin its write-ahead log anew, which grows.
+const SNAPSHOT: Duration = Duration::from_micros(200);
+
+struct Job {
+    sent: Instant,
+    run: Box<dyn FnOnce(&mut Worker) + Send>,
+}
 
 /// A group of threads with a common queue. The threads end when it is dropped.
 #[derive(Debug)]
@@ -32,23 +38,16 @@ struct Load {
 }
 
 impl Workers {
-    /// Starts `threads` threads, for which `max_waiting` jobs may wait.
-    pub fn start(name: &str, threads: usize, max_waiting: usize, connector: &Connector) -> Self {
+    /// Starts `threads` threads, for which `max_waiting` jobs may wait. Jobs that only read may share snapshots.
+    pub fn start(name: &str, threads: usize, max_waiting: usize, is_sharing: bool, connector: &Connector) -> Self {
         let (jobs, queue) = bounded::<Job>(max_waiting);
         let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
         for _ in 0..threads {
             let (queue, load) = (queue.clone(), load.clone());
-            let mut worker = Worker { connector: connector.clone(), connection: None };
+            let worker = Worker { connector: connector.clone(), connection: None, snapshot: None };
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || {
-                    for job in queue {
-                        load.waiting.fetch_sub(1, Ordering::Relaxed);
-                        load.busy.fetch_add(1, Ordering::Relaxed);
-                        job(&mut worker);
-                        load.busy.fetch_sub(1, Ordering::Relaxed);
-                    }
-                })
+                .spawn(move || worker.work(&queue, &load, is_sharing))
                 .expect("the system has room for a few threads at start");
         }
         Self { jobs, load }
@@ -77,7 +76,7 @@ impl Workers {
         job: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |worker| {
+        let run = Box::new(move |worker: &mut Worker| {
             // Whoever asked has given up before it was begun.
             if reply.is_closed() {
                 return;
@@ -87,7 +86,7 @@ impl Workers {
         });
         // Before it is sent, or a thread could take it off first.
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        self.jobs.try_send(job).map_err(|error| {
+        self.jobs.try_send(Job { sent: Instant::now(), run }).map_err(|error| {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             self.load.refused.fetch_add(1, Ordering::Relaxed);
             match error {
@@ -110,16 +109,54 @@ impl Workers {
 struct Worker {
     connector: Connector,
     connection: Option<Connection>,
+    /// Since when the connection has a snapshot that jobs share.
+    snapshot: Option<Instant>,
 }
 
 impl Worker {
+    fn work(mut self, queue: &Receiver<Job>, load: &Load, is_sharing: bool) {
+        loop {
+            let next = queue.try_recv().or_else(|_| {
+                self.end_snapshot();
+                queue.recv()
+            });
+            let Ok(Job { sent, run }) = next else { return };
+            load.waiting.fetch_sub(1, Ordering::Relaxed);
+            load.busy.fetch_add(1, Ordering::Relaxed);
+            // What was committed before a job was sent must be in its snapshot.
+            if self.snapshot.is_some_and(|begun| sent > begun || begun.elapsed() > SNAPSHOT) {
+                self.end_snapshot();
+            }
+            if is_sharing && self.snapshot.is_none() && !queue.is_empty() {
+                self.begin_snapshot();
+            }
+            run(&mut self);
+            load.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the jobs that wait read one state of the database, which takes its locks once. Without it each takes them.
+    fn begin_snapshot(&mut self) {
+        let begun = Instant::now();
+        let is_begun = self.connection.as_mut().is_some_and(|connection| connection.begin_snapshot().is_ok());
+        self.snapshot = is_begun.then_some(begun);
+    }
+
+    fn end_snapshot(&mut self) {
+        if self.snapshot.take().is_some()
+            && self.connection.as_mut().is_some_and(|connection| connection.end_snapshot().is_err())
+        {
+            self.connection = None;
+        }
+    }
+
     /// Does `job`, on a new connection if there is none. A connection that an error may come from is dropped; if it was
     /// an old one, whose other side may have gone since, and nothing was done, the job is begun again on a new one.
     fn run<T>(&mut self, job: impl Fn(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
         let was_open = self.connection.is_some();
         match job(self.connection()?) {
             Err(error) if error.spoils_connection() => {
-                self.connection = None;
+                (self.connection, self.snapshot) = (None, None);
                 if !was_open || !error.is_repeatable() {
                     return Err(error);
                 }

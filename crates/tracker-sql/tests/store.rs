@@ -2,7 +2,10 @@
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
-    use tracker_core::{Store as _, testing};
+    use std::sync::Arc;
+
+    use tracker_core::testing::{deployment_report, new_id};
+    use tracker_core::{Change, Group, Store as _, testing};
     use tracker_sql::{DatabaseUrl, SqlStore};
 
     fn open(folder: &tempfile::TempDir) -> SqlStore {
@@ -26,6 +29,30 @@ mod sqlite {
         assert!(
             SqlStore::open(DatabaseUrl::parse(&nowhere.display().to_string()).expect("a path"), "", 1_024).is_err()
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn queries_that_share_a_snapshot_show_what_was_committed_before_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(open(&folder));
+        let others: Vec<_> = (0..64)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    loop {
+                        store.deployment(new_id()).await.expect("a database");
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..300 {
+            let report = deployment_report(new_id(), "{}");
+            let id = report.id;
+            let group = Arc::new(Group::new(vec![Change::StartDeployment(report)], Arc::new([])));
+            store.commit(0, group).await.expect("a database");
+            assert!(store.deployment(id).await.expect("a database").is_some());
+        }
+        others.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test(flavor = "multi_thread")]
