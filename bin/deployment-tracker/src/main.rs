@@ -88,10 +88,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let system = System::with_tokio_rt(|| runtime.clone());
     let served = system.block_on(serve(loaded, arguments.config));
     drop(system);
-    if let Some(runtime) = Arc::into_inner(runtime) {
-        // A lookup of a name can hang, and cannot be ended.
-        runtime.shutdown_timeout(Duration::from_secs(1));
-    }
+    let runtime = Arc::into_inner(runtime).expect("only the system shared it");
+    // A lookup of a name can hang, and cannot be ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 

@@ -41,7 +41,7 @@ pub struct Settings {
 /// requests in flight are answered, or after [`Settings::shutdown_timeout`]. The tracker is left running.
 ///
 /// It needs a tokio runtime that runs the tracker, too. Where that is inside an [`actix_web::rt::System`], a worker is woken
-/// once for answers that come together; otherwise for each of them, which makes log posts about 5 % slower.
+/// once for answers that come together; otherwise for each of them, which makes log posts up to 8 % slower.
 ///
 /// # Errors
 /// When a listener cannot be used, or needs TLS that the settings do not have.

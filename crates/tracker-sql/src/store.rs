@@ -23,7 +23,8 @@ const WRITES: usize = 1_024;
 /// The records and the outbox in an SQL database.
 ///
 /// Each writing connection commits one group at a time; on SQLite there is one, with the write-ahead log and
-/// `synchronous = FULL`. Queries have connections of their own. A connection that fails is made anew for the next call,
+/// `synchronous = FULL`. Queries have connections of their own, and show everything that was committed before they were
+/// asked; those that wait together may share a snapshot. A connection that fails is made anew for the next call,
 /// so that the store recovers by itself.
 #[derive(Debug)]
 pub struct SqlStore {

@@ -124,7 +124,7 @@ impl Worker {
             load.waiting.fetch_sub(1, Ordering::Relaxed);
             load.busy.fetch_add(1, Ordering::Relaxed);
             // What was committed before a job was sent must be in its snapshot.
-            if self.snapshot.is_some_and(|begun| sent > begun || begun.elapsed() > SNAPSHOT) {
+            if self.snapshot.is_some_and(|begun| sent >= begun || begun.elapsed() > SNAPSHOT) {
                 self.end_snapshot();
             }
             if is_sharing && self.snapshot.is_none() && !queue.is_empty() {
@@ -138,8 +138,12 @@ impl Worker {
     /// Lets the jobs that wait read one state of the database, which takes its locks once. Without it each takes them.
     fn begin_snapshot(&mut self) {
         let begun = Instant::now();
-        let is_begun = self.connection.as_mut().is_some_and(|connection| connection.begin_snapshot().is_ok());
-        self.snapshot = is_begun.then_some(begun);
+        match self.connection.as_mut().map(Connection::begin_snapshot) {
+            Some(Ok(())) => self.snapshot = Some(begun),
+            // The job connects anew, and has the error if there still is one.
+            Some(Err(_)) => self.connection = None,
+            None => {}
+        }
     }
 
     fn end_snapshot(&mut self) {

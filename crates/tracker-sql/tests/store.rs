@@ -52,7 +52,10 @@ mod sqlite {
             store.commit(0, group).await.expect("a database");
             assert!(store.deployment(id).await.expect("a database").is_some());
         }
-        others.iter().for_each(tokio::task::JoinHandle::abort);
+        for other in others {
+            other.abort();
+            assert!(other.await.is_err_and(|error| error.is_cancelled()), "a query failed");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
