@@ -65,7 +65,7 @@ fn write_text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
 
 fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
     let mut line = members(record);
-    line.insert("@timestamp".into(), time::rfc3339(&time::now()).into());
+    line.insert("@timestamp".into(), time::rfc3339(&time::now()).as_str().into());
     line.insert("level".into(), record.level().as_str().to_lowercase().into());
     line.insert("target".into(), record.target().into());
     line.insert("message".into(), record.args().to_string().into());

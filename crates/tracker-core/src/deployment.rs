@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::invalid::Invalid;
 use crate::json::{Object, ObjectWriter, WriteJson};
 use crate::members::{
-    Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, Reporter, differs, replace,
+    Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, Reporter, Text, differs, replace,
 };
 use crate::server::Server;
 use crate::time::{self, Timestamp};
@@ -17,23 +17,23 @@ use crate::time::{self, Timestamp};
 #[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
 pub struct DeploymentMembers {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine: Option<String>,
+    pub engine: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine_version: Option<String>,
+    pub engine_version: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
+    pub user: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
+    pub environment: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub package: Option<String>,
+    pub package: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub package_url: Option<String>,
+    pub package_url: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<String>,
+    pub arguments: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<DeploymentResult>,
     /// Whole seconds, 0 to 2,147,483,647.
@@ -70,7 +70,7 @@ impl DeploymentMembers {
             &self.version,
             &self.arguments,
         ];
-        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        size_of::<Self>() + texts.into_iter().flatten().map(Text::len).sum::<usize>()
     }
 
     fn read(object: &Object) -> Result<Self, Invalid> {

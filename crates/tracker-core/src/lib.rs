@@ -65,7 +65,7 @@ pub use group::{Change, Decision, Group, Outcome, Owed, Records, Settled};
 pub use health::{Health, HealthTest};
 pub use invalid::{Invalid, InvalidCode};
 pub use log::{LogBatch, LogDeploymentId, LogMessage};
-pub use members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter};
+pub use members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
 pub use memory::MemoryStore;
 pub use output::{Delivery, Output, OutputError, chain};
 pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};

@@ -47,7 +47,7 @@ impl Tables {
     }
 
     fn fleet(&self, id: DeploymentId) -> impl Iterator<Item = &Server> {
-        let first = ServerKey { deployment_id: id, hostname: Hostname::stored(String::new()) };
+        let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
         self.servers.range(first..).map(|(_, server)| server).take_while(move |server| server.deployment_id == id)
     }
 }

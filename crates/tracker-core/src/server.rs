@@ -5,20 +5,21 @@ use serde_json::value::RawValue;
 
 use crate::invalid::Invalid;
 use crate::json::{Object, ObjectWriter, WriteJson, write_text};
-use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, differs, replace};
+use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, Text, differs, replace};
 use crate::time::{self, Timestamp};
 
 /// The name of a server: 1 to 2,048 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Hostname(String);
+pub struct Hostname(Text);
 
 impl Hostname {
     /// Takes `text` as a hostname; nothing is asked of its form but that it is not empty.
     ///
     /// # Errors
     /// [`Invalid`] when it is empty, longer than 2,048 characters, or has a NUL.
-    pub fn new(text: String) -> Result<Self, Invalid> {
+    pub fn new(text: impl Into<Text>) -> Result<Self, Invalid> {
+        let text = text.into();
         match text.chars().count() {
             _ if text.contains('\0') => Err(Invalid::member("hostname", "must not have a NUL")),
             0 => Err(Invalid::member("hostname", "must not be empty")),
@@ -28,8 +29,8 @@ impl Hostname {
     }
 
     /// A hostname as a store holds it, the empty one of old records included.
-    pub fn stored(text: String) -> Self {
-        Self(text)
+    pub fn stored(text: impl Into<Text>) -> Self {
+        Self(text.into())
     }
 
     /// The name.
@@ -59,7 +60,7 @@ pub struct ServerKey {
 #[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
 pub struct ServerMembers {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip_address: Option<String>,
+    pub ip_address: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<DeploymentResult>,
     /// Whole seconds, 0 to 2,147,483,647.
@@ -70,7 +71,7 @@ pub struct ServerMembers {
 impl ServerMembers {
     /// About how many bytes they take.
     pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.ip_address.as_ref().map_or(0, String::len)
+        size_of::<Self>() + self.ip_address.as_ref().map_or(0, Text::len)
     }
 
     /// Whether the finish on this server was reported.

@@ -116,8 +116,8 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     let members = DeploymentMembers {
         engine: Some(hostile.into()),
         environment: Some(hostile.into()),
-        package: Some(String::new()),
-        arguments: Some("a".repeat(65_536)),
+        package: Some("".into()),
+        arguments: Some("a".repeat(65_536).into()),
         ..Default::default()
     };
     output.deliver(&[Arc::new(Batch::new(vec![started(members)]))], &[]).await.expect("any text is delivered");
@@ -280,7 +280,7 @@ async fn servers_are_recorded(store: &dyn Store) {
     let fill = commit(store, vec![start(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
     assert_eq!(fill.outcomes, [Outcome::Recorded]);
     assert!(fill.batches.is_empty(), "a start after the finish is not told");
-    let recorded = store.servers(Hostname::stored("late".into()), all()).await.expect("a query");
+    let recorded = store.servers(Hostname::stored("late"), all()).await.expect("a query");
     assert_eq!(
         recorded[0].members,
         server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).members
@@ -310,14 +310,14 @@ async fn servers_are_recorded(store: &dyn Store) {
 
     let together = (0..3).map(|_| Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#))).collect();
     commit(store, together).await;
-    let history = store.servers(Hostname::stored("a".into()), all()).await.expect("a query");
+    let history = store.servers(Hostname::stored("a"), all()).await.expect("a query");
     let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
     assert_eq!(order.len(), 4);
     assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
     let place = |server: &Server| Newest { created_at: server.created_at, deployment_id: server.deployment_id };
-    let read = read_on(|page| store.servers(Hostname::stored("a".into()), page), place).await;
+    let read = read_on(|page| store.servers(Hostname::stored("a"), page), place).await;
     assert_eq!(read, history);
-    assert_eq!(store.servers(Hostname::stored("nobody".into()), all()).await.expect("a query"), []);
+    assert_eq!(store.servers(Hostname::stored("nobody"), all()).await.expect("a query"), []);
 }
 
 async fn hostnames_are_told_apart(store: &dyn Store) {
@@ -446,7 +446,7 @@ async fn what_is_old_is_deleted_and_nothing_younger(store: &dyn Store) {
     };
     let kept = [whole(finished).await, whole(joined).await, whole(logged).await];
     let hosted = async |hostname: &str| {
-        let servers = store.servers(Hostname::stored(hostname.into()), all()).await.expect("a query");
+        let servers = store.servers(Hostname::stored(hostname), all()).await.expect("a query");
         servers.into_iter().map(|server| server.deployment_id).collect::<Vec<_>>()
     };
 

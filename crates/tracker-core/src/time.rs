@@ -3,6 +3,8 @@
 use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::Serializer;
 
+use crate::members::Text;
+
 /// A point in time in UTC. Everything that this crate makes is cut to whole milliseconds, so that what is answered
 /// before storage equals what is read back.
 pub type Timestamp = DateTime<Utc>;
@@ -13,13 +15,13 @@ pub fn now() -> Timestamp {
 }
 
 /// `time` in RFC 3339 with milliseconds and `Z`, as in `2015-07-07T17:34:12.075Z`.
-pub fn rfc3339(time: &Timestamp) -> String {
+pub fn rfc3339(time: &Timestamp) -> Text {
     let (year, millis) = (time.year().cast_unsigned(), time.nanosecond() / 1_000_000);
     // Years before and after these, and leap seconds, have other forms.
     if year > 9_999 || millis > 999 {
-        return time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        return time.to_rfc3339_opts(SecondsFormat::Millis, true).into();
     }
-    let mut text = b"0000-00-00T00:00:00.000Z".to_vec();
+    let mut text = *b"0000-00-00T00:00:00.000Z";
     let mut put = |end: usize, digits: usize, mut number: u32| {
         for place in text[end - digits..end].iter_mut().rev() {
             *place += (number % 10) as u8;
@@ -33,7 +35,7 @@ pub fn rfc3339(time: &Timestamp) -> String {
     put(16, 2, time.minute());
     put(19, 2, time.second());
     put(23, 3, millis);
-    String::from_utf8(text).expect("digits are UTF-8")
+    Text::from_utf8(text).expect("digits are UTF-8")
 }
 
 /// For `#[serde(serialize_with)]`: [`rfc3339`].

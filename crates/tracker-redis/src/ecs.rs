@@ -102,7 +102,7 @@ impl Encoder for Ecs {
             rest.remove(at);
             Some(value)
         };
-        let timestamp = take("@timestamp", timestamp).unwrap_or_else(|| time::rfc3339(&message.received_at));
+        let timestamp = take("@timestamp", timestamp).unwrap_or_else(|| time::rfc3339(&message.received_at).into());
         let text = take("message", string);
         let level = take("severity", scalar).or_else(|| take("level", scalar));
         let (host, user) = (take("host", string), take("user", string));

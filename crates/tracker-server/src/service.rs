@@ -69,7 +69,7 @@ fn test_report(test: &HealthTest, outputs: &[OutputStatus]) -> Value {
             report["backlog"] = json!({"messages": messages, "bytes": bytes, "oldest_at": oldest_at});
         }
         if let Some(since) = output.failing_since {
-            report["failing_since"] = time::rfc3339(&since).into();
+            report["failing_since"] = time::rfc3339(&since).as_str().into();
         }
         if let Some((at, error)) = &output.last_error {
             report["last_error"] = json!({"at": time::rfc3339(at), "error": error});

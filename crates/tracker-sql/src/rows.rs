@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde_json::value::RawValue;
 use tracker_core::{
     Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
-    ServerMembers, time,
+    ServerMembers, Text, time,
 };
 
 use crate::schema::{deployments, logs, outbox, servers};
@@ -19,41 +19,39 @@ mod size;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub use size::Size;
 
-type Text<'a> = Cow<'a, str>;
-
 #[derive(Debug, Insertable, Queryable, AsChangeset)]
 #[diesel(table_name = deployments, primary_key(deployment_id))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct DeploymentRow<'a> {
     pub deployment_id: Id,
-    engine: Option<Text<'a>>,
-    engine_version: Option<Text<'a>>,
-    host: Option<Text<'a>>,
-    user: Option<Text<'a>>,
-    environment: Option<Text<'a>>,
-    package: Option<Text<'a>>,
-    package_url: Option<Text<'a>>,
-    version: Option<Text<'a>>,
-    arguments: Option<Text<'a>>,
-    result: Option<Text<'a>>,
+    engine: Option<Cow<'a, Text>>,
+    engine_version: Option<Cow<'a, Text>>,
+    host: Option<Cow<'a, Text>>,
+    user: Option<Cow<'a, Text>>,
+    environment: Option<Cow<'a, Text>>,
+    package: Option<Cow<'a, Text>>,
+    package_url: Option<Cow<'a, Text>>,
+    version: Option<Cow<'a, Text>>,
+    arguments: Option<Cow<'a, Text>>,
+    result: Option<Cow<'a, Text>>,
     elapsed_seconds: Option<i32>,
     created_at: Time,
     updated_at: Time,
 }
 
-fn borrowed(text: &Option<String>) -> Option<Text<'_>> {
-    text.as_deref().map(Cow::Borrowed)
+fn borrowed(text: &Option<Text>) -> Option<Cow<'_, Text>> {
+    text.as_ref().map(Cow::Borrowed)
 }
 
-fn owned(text: Option<Text<'_>>) -> Option<String> {
+fn owned(text: Option<Cow<'_, Text>>) -> Option<Text> {
     text.map(Cow::into_owned)
 }
 
-fn result_text(result: Option<DeploymentResult>) -> Option<Text<'static>> {
-    result.map(|result| Cow::Borrowed(result.as_str()))
+fn result_text(result: Option<DeploymentResult>) -> Option<Cow<'static, Text>> {
+    result.map(|result| Cow::Owned(Text::const_new(result.as_str())))
 }
 
-fn result_value(text: Option<Text<'_>>) -> Option<DeploymentResult> {
+fn result_value(text: Option<Cow<'_, Text>>) -> Option<DeploymentResult> {
     text.and_then(|text| DeploymentResult::parse(&text))
 }
 
@@ -105,10 +103,10 @@ impl From<DeploymentRow<'_>> for Deployment {
 #[diesel(table_name = servers, primary_key(hostname, deployment_id))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct ServerRow<'a> {
-    hostname: Text<'a>,
+    hostname: Text,
     deployment_id: Id,
-    ip_address: Option<Text<'a>>,
-    result: Option<Text<'a>>,
+    ip_address: Option<Cow<'a, Text>>,
+    result: Option<Cow<'a, Text>>,
     elapsed_seconds: Option<i32>,
     created_at: Time,
     updated_at: Time,
@@ -131,7 +129,7 @@ impl<'a> From<&'a Server> for ServerRow<'a> {
 impl From<ServerRow<'_>> for Server {
     fn from(row: ServerRow) -> Self {
         Self {
-            hostname: Hostname::stored(row.hostname.into_owned()),
+            hostname: Hostname::stored(row.hostname),
             deployment_id: DeploymentId(row.deployment_id.0),
             members: ServerMembers {
                 ip_address: owned(row.ip_address),
@@ -147,10 +145,10 @@ impl From<ServerRow<'_>> for Server {
 #[derive(Debug, Insertable, Queryable)]
 #[diesel(table_name = logs)]
 pub struct LogRow<'a> {
-    deployment_id: Text<'a>,
+    deployment_id: Cow<'a, str>,
     event_id: Id,
     received_at: Time,
-    message: Text<'a>,
+    message: Cow<'a, str>,
 }
 
 impl<'a> LogRow<'a> {

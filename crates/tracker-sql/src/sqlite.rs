@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn lists_come_in_the_order_of_an_index() {
         let place = Newest { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
-        let host = Hostname::stored("h".into());
+        let host = Hostname::stored("h");
         for page in [Page { offset: 9, ..Page::first(5) }, Page { after: Some(place), ..Page::first(5) }] {
             let plans = plans(|connection| {
                 queries::deployments(connection, &page).expect("a list");

@@ -85,7 +85,7 @@ mod sqlite {
 
     fn written(time: &DateTime<Utc>) -> String {
         // RFC 3339 with other separators: writing it by a format costs five times as much.
-        let mut text = time::rfc3339(time);
+        let mut text = time::rfc3339(time).into_string();
         text.replace_range(10..11, " ");
         text.replace_range(text.len() - 1.., " +00:00");
         text

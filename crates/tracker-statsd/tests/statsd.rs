@@ -210,9 +210,9 @@ proptest! {
         let mut statsd = Statsd::start();
         let output = statsd.output(&prefix, names);
         let members = DeploymentMembers {
-            engine: Some(engine.clone()),
-            environment: Some(environment.clone()),
-            package: Some(package.clone()),
+            engine: Some(engine.as_str().into()),
+            environment: Some(environment.as_str().into()),
+            package: Some(package.as_str().into()),
             elapsed_seconds: Some(elapsed),
             ..Default::default()
         };
@@ -221,7 +221,7 @@ proptest! {
         let finish = Event { kind: EventKind::DeploymentFinished(deployment.clone()), ..Event::clone(&start) };
         let now = time::now();
         let server = Server {
-            hostname: Hostname::stored(hostname.clone()),
+            hostname: Hostname::stored(hostname.as_str()),
             deployment_id: new_id(),
             members: ServerMembers { elapsed_seconds: Some(elapsed), ..Default::default() },
             created_at: now,

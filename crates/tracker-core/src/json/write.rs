@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::members::DeploymentResult;
+use crate::members::{DeploymentResult, Text};
 use crate::time::{Timestamp, rfc3339};
 
 /// What can be written as JSON, the same that its `Serialize` writes.
@@ -110,7 +110,7 @@ impl<'a> ObjectWriter<'a> {
         self.out.len()
     }
 
-    pub(crate) fn text_if_given(&mut self, name: &'static str, text: Option<&String>) {
+    pub(crate) fn text_if_given(&mut self, name: &'static str, text: Option<&Text>) {
         if let Some(text) = text {
             self.text(name, text);
         }
@@ -142,8 +142,8 @@ mod properties {
         Deployment, DeploymentId, DeploymentMembers, DeploymentWithServers, Hostname, Server, ServerMembers, time,
     };
 
-    fn text() -> impl Strategy<Value = Option<String>> {
-        option::of(prop_oneof![any::<String>(), "[ -~]{0,20}", "[\"\\\\\u{0}-\u{1f}\u{7f}a]{0,4}"])
+    fn text() -> impl Strategy<Value = Option<Text>> {
+        option::of(prop_oneof![any::<String>(), "[ -~]{0,20}", "[\"\\\\\u{0}-\u{1f}\u{7f}a]{0,4}"].prop_map(Text::from))
     }
 
     proptest! {

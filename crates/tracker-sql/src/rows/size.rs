@@ -1,5 +1,7 @@
 //! How large rows are, so that a statement does not get too large.
 
+use std::borrow::Cow;
+
 use super::{DeploymentRow, LogRow, OutboxRow, ServerRow, Text};
 
 /// About how many bytes a row takes in a statement.
@@ -7,8 +9,8 @@ pub trait Size {
     fn size(&self) -> usize;
 }
 
-fn size_of_texts(texts: &[&Option<Text<'_>>]) -> usize {
-    texts.iter().filter_map(|text| text.as_deref()).map(str::len).sum()
+fn size_of_texts(texts: &[&Option<Cow<'_, Text>>]) -> usize {
+    texts.iter().copied().flatten().map(|text| text.len()).sum()
 }
 
 impl Size for DeploymentRow<'_> {
