@@ -11,11 +11,11 @@ use diesel::sql_types::{Bool, Text};
 use crate::error::Error;
 use crate::postgres::{Connection, connect};
 
-/// Each index and what it is on.
+/// Each index and what it is on. Newest last: what comes in is appended, and leaves full pages. Lists read them backward.
 const INDEXES: [(&str, &str); 4] = [
-    ("Deployments_newest", r#""Deployments" ("createdAt" DESC, "deployment_id" DESC)"#),
+    ("Deployments_newest", r#""Deployments" ("createdAt", "deployment_id")"#),
     ("Servers_of_deployment", r#""Servers" ("deployment_id")"#),
-    ("Servers_newest", r#""Servers" ("hostname", "createdAt" DESC, "deployment_id" DESC)"#),
+    ("Servers_newest", r#""Servers" ("hostname", "createdAt", "deployment_id")"#),
     ("Servers_hostnames", r#""Servers" ("hostname" COLLATE "C")"#),
 ];
 

@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
 );
 
 -- The service before this one reads the schema with SQLite 3.8, which knows no indexes on expressions.
-CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt" DESC, "deployment_id" DESC);
+-- Newest last: what comes in is appended, and leaves full pages. Lists read them backward.
+CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt", "deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
-CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt" DESC, "deployment_id" DESC);
+CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt", "deployment_id");
