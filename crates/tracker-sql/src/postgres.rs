@@ -110,9 +110,17 @@ pub fn connect(url: &str) -> Result<Connection, Error> {
     PgConnection::establish(&url).map_err(Error::Connect)
 }
 
-/// Bounds what a connection that serves reports may wait for.
+/// How a connection goes about reports and queries. They wait so long and no longer. And each goes by an index: of tables
+/// that are small, or not analyzed yet, PostgreSQL would rather read all there is, and since a prepared statement keeps its
+/// plan it would go on so while they grow, until it analyzes them a minute later. What must read all is small, and not
+/// worth compiling.
+const SETTINGS: &str = "
+    SET statement_timeout = 5000; SET lock_timeout = 3000; SET TIME ZONE 'UTC';
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";
+
+/// Bounds what a connection that serves reports may wait for, and read.
 pub fn bound(connection: &mut Connection) -> Result<(), Error> {
-    Ok(connection.batch_execute("SET statement_timeout = 5000; SET lock_timeout = 3000; SET TIME ZONE 'UTC'")?)
+    Ok(connection.batch_execute(SETTINGS)?)
 }
 
 pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
@@ -165,4 +173,62 @@ fn locked(connection: &mut Connection, keys: &[ServerKey]) -> Result<Vec<ServerR
            ORDER BY s.hostname, s.deployment_id FOR UPDATE OF s"#,
     );
     Ok(query.bind::<Array<Text>, _>(hostnames).bind::<Array<SqlUuid>, _>(ids).load(connection)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use diesel::sql_types::BigInt;
+    use test_servers::{Database as _, Postgres};
+    use tracker_core::testing::{deployment_report, new_id, server_report};
+    use tracker_core::{Batch, Change, Group, Owed};
+
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Scans {
+        #[diesel(sql_type = BigInt)]
+        of_tables: i64,
+        #[diesel(sql_type = BigInt)]
+        of_indexes: i64,
+    }
+
+    #[test]
+    fn a_commit_goes_by_indexes_however_small_the_tables_are() {
+        let postgres = Postgres::shared();
+        let mut connection = connect(&postgres.new_database()).expect("a connection");
+        migrate(&mut connection).expect("tables");
+        bound(&mut connection).expect("settings");
+        let live = |connection: &mut Connection, id| {
+            let batch = Arc::new(Batch::new(Vec::new()));
+            let changes = vec![
+                Change::StartDeployment(deployment_report(id, "{}")),
+                Change::StartServer(server_report(id, r#"{"hostname": "h"}"#)),
+                Change::Owe(Owed { output: "o".into(), batch: batch.clone() }),
+            ];
+            commit(connection, "r", &Group::new(changes, Arc::new([]))).expect("a commit");
+            let changes = vec![
+                Change::FinishDeployment(deployment_report(id, r#"{"result": "success"}"#)),
+                Change::FinishServer(server_report(id, r#"{"hostname": "h", "result": "success"}"#)),
+                Change::Settle { output: "o".into(), batches: vec![batch.id] },
+            ];
+            commit(connection, "r", &Group::new(changes, Arc::new([]))).expect("a commit");
+        };
+        live(&mut connection, new_id());
+        connection.batch_execute("ANALYZE").expect("an analysis");
+        let scans = |connection: &mut Connection| {
+            let scans = diesel::sql_query(
+                r#"SELECT sum(seq_scan)::bigint AS of_tables, sum(idx_scan)::bigint AS of_indexes
+                   FROM pg_stat_xact_user_tables WHERE relname IN ('Deployments', 'Servers', 'Outbox')"#,
+            );
+            scans.get_result::<Scans>(connection).expect("statistics")
+        };
+        connection.begin_test_transaction().expect("a transaction");
+        let before = scans(&mut connection);
+        live(&mut connection, new_id());
+        let after = scans(&mut connection);
+        let (of_tables, of_indexes) = (after.of_tables - before.of_tables, after.of_indexes - before.of_indexes);
+        assert!(of_tables == 0 && of_indexes >= 5, "{of_tables} scans of tables, {of_indexes} of indexes");
+    }
 }
