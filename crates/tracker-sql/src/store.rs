@@ -50,9 +50,11 @@ impl SqlStore {
     /// # Panics
     /// When the system has no room for a few threads.
     pub fn open(url: DatabaseUrl, replica: &str, max_queries: usize) -> Result<Self, Error> {
+        // Of writers two, so that one that waits for a lock does not hold up all: with more, groups are smaller, and each costs
+        // the server about as much.
         let (writers, readers, owner) = match url {
             DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
-            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (4, 4, replica.into()),
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (2, 4, replica.into()),
         };
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
         let connector = Connector::new(url);
