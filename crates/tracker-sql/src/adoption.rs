@@ -11,7 +11,8 @@ use diesel::sql_types::{Bool, Text};
 use crate::error::Error;
 use crate::postgres::{Connection, connect};
 
-/// Each index and what it is on. Newest last: what comes in is appended, and leaves full pages. Lists read them backward.
+/// Each index and what it is on. The newest stand last, to be appended, of a host or of all: pages that are appended to become
+/// full. Lists read them backward.
 const INDEXES: [(&str, &str); 4] = [
     ("Deployments_newest", r#""Deployments" ("createdAt", "deployment_id")"#),
     ("Servers_of_deployment", r#""Servers" ("deployment_id")"#),

@@ -248,7 +248,10 @@ pub fn backlog(connection: &mut Connection, owner: &str, output: &str) -> Result
 
 /// Removes batches from the outbox; how many of them were still there and one's own.
 pub fn settle(connection: &mut Connection, owner: &str, output: &str, batches: &[Uuid]) -> Result<usize, Error> {
+    let (Some(first), Some(last)) = (batches.iter().min(), batches.iter().max()) else { return Ok(0) };
     let ids: Vec<_> = batches.iter().copied().map(Id).collect();
     let mine = outbox::output.eq(output).and(outbox::owner.eq(owner));
-    Ok(diesel::delete(outbox::table).filter(mine.and(outbox::batch_id.eq_any(ids))).execute(connection)?)
+    // A database that takes the outbox for empty, as it mostly is, would read all of it for a list of ids; but not for a range.
+    let among = outbox::batch_id.between(Id(*first), Id(*last)).and(outbox::batch_id.eq_any(ids));
+    Ok(diesel::delete(outbox::table).filter(mine.and(among)).execute(connection)?)
 }

@@ -125,7 +125,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     if !fleets.is_empty() {
         let rows = servers::table
             .filter(servers::deployment_id.eq_any(fleets))
-            .order((servers::hostname, servers::deployment_id))
+            .order((servers::deployment_id, servers::hostname))
             .for_update()
             .load::<ServerRow>(connection)?;
         records.servers.extend(rows.into_iter().map(Server::from));
@@ -163,7 +163,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             .execute(connection)?;
     }
     let mut new_servers: Vec<_> = decision.new_servers.iter().collect();
-    new_servers.sort_unstable_by_key(|server| (&server.hostname, server.deployment_id));
+    new_servers.sort_unstable_by_key(|server| (server.deployment_id, &server.hostname));
     let rows: Vec<_> = new_servers.into_iter().map(ServerRow::from).collect();
     for rows in parts(connection, &rows)? {
         diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;

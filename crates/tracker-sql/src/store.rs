@@ -50,8 +50,8 @@ impl SqlStore {
     /// # Panics
     /// When the system has no room for a few threads.
     pub fn open(url: DatabaseUrl, replica: &str, max_queries: usize) -> Result<Self, Error> {
-        // Of writers two, so that one that waits for a lock does not hold up all: with more, groups are smaller, and each costs
-        // the server about as much.
+        // On a server two writers, so that one that waits for a lock does not hold up all. More make smaller groups, and each
+        // group costs the server about as much.
         let (writers, readers, owner) = match url {
             DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
             DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (2, 4, replica.into()),

@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
 );
 
 -- The service before this one reads the schema with SQLite 3.8, which knows no indexes on expressions.
--- Newest last: what comes in is appended, and leaves full pages. Lists read them backward.
+-- The newest stand last, to be appended, of a host or of all: pages that are appended to become full. Lists read them backward.
 CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt", "deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt", "deployment_id");
