@@ -47,8 +47,8 @@ impl fmt::Display for DeploymentId {
     }
 }
 
-/// A text in a report or a record. Up to 24 bytes, as most are, it has its place in itself, so that to read, copy or drop a
-/// record asks the allocator for little.
+/// A text in a report or a record. Up to 24 bytes, as most are, are kept inline, so that reading, copying and dropping a record
+/// allocates little. `"dev".into()` makes one.
 pub type Text = CompactString;
 
 /// Who sent a report: the name under which the service knows the engine, not what the engine says of itself.
