@@ -45,8 +45,8 @@ struct Inner {
     couriers: Arc<Couriers>,
     figures: Arc<Figures>,
     deleted: retention::Total,
-    /// When the store was asked last whether it takes reports, and what it said.
-    readiness: Mutex<Option<(Instant, bool)>>,
+    /// When the last test of the store had ended, and what came out.
+    store_test: Mutex<Option<(Instant, HealthTest)>>,
     tasks: Mutex<Tasks>,
 }
 
@@ -177,7 +177,7 @@ impl TrackerBuilder {
             couriers,
             figures,
             deleted,
-            readiness: Mutex::default(),
+            store_test: Mutex::default(),
             tasks: Mutex::new(tasks),
         }))
     }
@@ -320,7 +320,8 @@ impl Tracker {
     }
 
     /// Tests the store and every output, all at the same time, for [`health::TEST_DEADLINE`] at the most. An output
-    /// that can be reached fails nevertheless while it takes no deliveries.
+    /// that can be reached fails nevertheless while it takes no deliveries. Of those who ask at the same time, one has the
+    /// store tested for all.
     pub async fn health(&self) -> Health {
         let (generated_at, begun) = (time::now(), Instant::now());
         let mut running = JoinSet::new();
@@ -328,7 +329,7 @@ impl Tracker {
             let output = output.clone();
             running.spawn(async move { health::test(output.name(), output.check()).await });
         }
-        let mut tests = vec![health::test("db", self.0.store.check()).await];
+        let mut tests = vec![self.test_store(Duration::ZERO).await];
         tests.extend(running.join_all().await);
         tests[1..].sort_by(|a: &HealthTest, b| a.name.cmp(&b.name));
         let outputs = self.outputs();
@@ -386,21 +387,29 @@ impl Tracker {
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
         self.0.couriers.check_room(self.0.outbox_limits)?;
-        let mut known = self.0.readiness.lock().await;
-        let is_ready = match *known {
-            Some((at, is_ready)) if at.elapsed() < READY_FOR => is_ready,
-            _ => {
-                let error = health::test("db", self.0.store.check()).await.error;
-                if let Some(error) = &error
-                    && known.is_none_or(|(_, was_ready)| was_ready)
-                {
-                    log::warn!("the database is not available: {error}");
-                }
-                *known = Some((Instant::now(), error.is_none()));
-                error.is_none()
-            }
-        };
-        if is_ready { Ok(()) } else { Err(Unavailable::Store.into()) }
+        match self.test_store(READY_FOR).await.error {
+            None => Ok(()),
+            Some(_) => Err(Unavailable::Store.into()),
+        }
+    }
+
+    /// Tests the store, unless a test ended since it was asked for, or not longer before than `max_age`. One test at a time:
+    /// it waits in line with the reports.
+    async fn test_store(&self, max_age: Duration) -> HealthTest {
+        let asked = Instant::now();
+        let mut last = self.0.store_test.lock().await;
+        if let Some((ended, test)) = last.as_ref()
+            && *ended + max_age >= asked
+        {
+            return test.clone();
+        }
+        let test = health::test("db", self.0.store.check()).await;
+        let was_fine = last.as_ref().is_none_or(|(_, test)| test.error.is_none());
+        if let Some(error) = test.error.as_ref().filter(|_| was_fine) {
+            log::warn!("the database is not available: {error}");
+        }
+        *last = Some((Instant::now(), test.clone()));
+        test
     }
 
     /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered

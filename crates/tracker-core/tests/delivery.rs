@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::time::Timestamp;
 use tracker_core::{
@@ -109,6 +110,8 @@ struct Shared {
     loses_answers: Arc<AtomicU8>,
     /// How long the answer to a reading of the outbox is on its way, in milliseconds.
     owed_takes: Arc<AtomicU8>,
+    /// How often it was tested.
+    tests: Arc<AtomicU8>,
 }
 
 impl Shared {
@@ -179,6 +182,8 @@ impl Store for Shared {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        self.tests.fetch_add(1, SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
         self.there()?.check().await
     }
 }
@@ -423,6 +428,24 @@ async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
     assert!(messages.iter().all(|messages| *messages <= 14_000), "{messages:?}");
     list.set(WORKS);
     eventually("everything arrives", async || list.count() == 80_000).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_ask_for_health_at_the_same_time_share_a_test_of_the_store() {
+    let store = Shared::default();
+    let tracker = start(&store, &List::default());
+    let ask = |how_many: usize| {
+        (0..how_many).map(|_| tracker.clone()).map(|tracker| async move { tracker.health().await.passed() })
+    };
+    let asked: JoinSet<_> = ask(50).collect();
+    assert_eq!(asked.join_all().await, [true; 50]);
+    assert_eq!(store.tests.load(SeqCst), 1);
+    // Who asks later is told how it is now.
+    store.is_away.store(1, SeqCst);
+    assert!(!tracker.health().await.passed());
+    tracker.ready().await.expect_err("it was away a moment ago");
+    assert_eq!(store.tests.load(SeqCst), 2);
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
