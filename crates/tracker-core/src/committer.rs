@@ -234,6 +234,10 @@ impl Writer {
     /// couriers must find it in the outbox, it is handed to them.
     fn committed(&mut self, decision: &Decision, replies: Vec<Reply>, is_in_outbox_only: bool) {
         self.complaint.works();
+        if is_in_outbox_only {
+            // A repeat owes nothing: what it repeats may have come through since the couriers looked last.
+            self.couriers.look_into_outbox();
+        }
         self.couriers.dispatch(decision, is_in_outbox_only);
         for (outcome, reply) in decision.outcomes.iter().zip(replies) {
             // The one who asked may have hung up.

@@ -108,6 +108,8 @@ struct Shared {
     answers_take: Arc<AtomicU8>,
     /// Commits are made, and their answers lost.
     loses_answers: Arc<AtomicU8>,
+    /// How long after its answer was lost a commit is made, in tenths of a second.
+    comes_through_late: Arc<AtomicU8>,
     /// How long the answer to a reading of the outbox is on its way, in milliseconds.
     owed_takes: Arc<AtomicU8>,
     /// How often it was tested.
@@ -129,6 +131,15 @@ impl Store for Shared {
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
         // As it is set when the commit begins: a test that sees the record may set it anew.
         let late = Duration::from_millis(100) * self.answers_take.load(SeqCst).into();
+        let after = Duration::from_millis(100) * self.comes_through_late.load(SeqCst).into();
+        if !after.is_zero() {
+            let memory = self.memory.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                memory.commit(lane, group).await
+            });
+            return Err(StoreError::Unknown("no answer".into()));
+        }
         let committed = self.there()?.commit(lane, group).await;
         tokio::time::sleep(late).await;
         if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unknown("no answer".into())) }
@@ -405,6 +416,24 @@ async fn a_commit_whose_answer_was_lost_is_delivered_before_what_comes_after_it(
     tracker.finish_deployment(deployment_report(id, r#"{"result":"success"}"#)).await.expect("recorded");
     let expected = vec![format!("start {id}"), r#"{"message":"m"}"#.to_owned(), format!("finish {id}")];
     arrives_once_in_order(&store, &list, &[first, expected]).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_comes_through_after_its_answer_was_lost_is_delivered_before_what_comes_after_its_repeat() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let id = new_id();
+    let report = || deployment_report(id, "{}");
+    // By then the courier has looked into the outbox, and found nothing.
+    store.comes_through_late.store(20, SeqCst);
+    tracker.start_deployment(report()).await.expect_err("nobody knows");
+    store.comes_through_late.store(0, SeqCst);
+    eventually("it is committed", async || store.memory.deployment(id).await.is_ok_and(|found| found.is_some())).await;
+    tracker.start_deployment(report()).await.expect("a repeat is recognised");
+    tracker.append_logs(logs(id, r#"{"message":"m"}"#)).await.expect("taken");
+    let expected = vec![format!("start {id}"), r#"{"message":"m"}"#.to_owned()];
+    arrives_once_in_order(&store, &list, &[expected]).await;
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
