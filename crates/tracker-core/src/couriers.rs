@@ -142,7 +142,9 @@ impl Couriers {
             let (reply, answer) = oneshot::channel();
             let direct = Direct { event: event.clone(), announce: answers.is_empty(), reply };
             let bytes = event.size();
-            way.queue.try_send(Parcel::Direct(direct), bytes).map_err(|_| Unavailable::Busy)?;
+            // Only as long as no output has it, nothing was done.
+            let refusal = if answers.is_empty() { Unavailable::Busy } else { Unavailable::TimedOut };
+            way.queue.try_send(Parcel::Direct(direct), bytes).map_err(|_| refusal)?;
             answers.push(answer);
         }
         if answers.is_empty() {

@@ -25,6 +25,8 @@ const HANGS: u8 = 3;
 
 #[derive(Debug, Default)]
 struct State {
+    /// Its name, unless it is called `list`.
+    name: Option<&'static str>,
     mode: AtomicU8,
     lines: Mutex<Vec<String>>,
     markers: Mutex<HashSet<uuid::Uuid>>,
@@ -51,7 +53,7 @@ impl List {
 #[async_trait]
 impl Output for List {
     fn name(&self) -> &'static str {
-        "list"
+        self.0.name.unwrap_or("list")
     }
 
     fn delivery(&self) -> Delivery {
@@ -334,6 +336,35 @@ async fn logs_that_nobody_takes_are_not_acknowledged() {
 
     let nowhere = Tracker::builder(MemoryStore::new()).keep_logs(false).start();
     assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::Unavailable(Unavailable::Nowhere)));
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_one_output_has_are_not_said_to_be_refused() {
+    let (store, list) = (Shared::default(), List::default());
+    let stuck = List(Arc::new(State { name: Some("stuck"), ..State::default() }));
+    let builder = Tracker::builder(store).output(list.clone()).output(stuck.clone());
+    let tracker = builder.commit_deadline(Duration::from_secs(1)).start();
+    tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("taken");
+    eventually("all is well", async || {
+        list.count() == 1 && stuck.count() == 1 && tracker.outputs().iter().all(|output| !output.is_behind)
+    })
+    .await;
+    stuck.set(HANGS);
+    let mut posts = JoinSet::new();
+    // More together than may wait for one output.
+    for post in 0..10_000 {
+        let (tracker, logs) = (tracker.clone(), logs(new_id(), r#"{"message":"m"}"#));
+        posts.spawn(async move { tracker.append_logs(logs).await });
+        if post % 1_000 == 0 {
+            eventually("the other output has them all", async || list.count() == post + 2).await;
+        }
+    }
+    for answer in posts.join_all().await {
+        assert!(matches!(answer, Err(TrackerError::Unavailable(Unavailable::TimedOut))), "{answer:?}");
+    }
+    assert_eq!(list.count(), 10_001);
+    stuck.set(WORKS);
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
