@@ -1,6 +1,6 @@
 //! Group commit: changes that wait together are decided and committed as one. The rules for reports are here.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::deployment::{Deployment, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
 use crate::members::{DeploymentId, Merge, Reporter};
 use crate::output::Output;
-use crate::server::{Server, ServerKey, ServerReport};
+use crate::server::{Hostname, Server, ServerKey, ServerReport};
 use crate::time::{self, Timestamp};
 
 /// One thing to be committed.
@@ -119,13 +119,13 @@ pub struct Records {
 pub struct Decision {
     /// What became of each change, in order.
     pub outcomes: Vec<Outcome>,
-    /// New deployments.
+    /// New deployments, in ascending order.
     pub new_deployments: Vec<Deployment>,
-    /// Deployments that exist and have changed.
+    /// Deployments that exist and have changed, in ascending order.
     pub changed_deployments: Vec<Deployment>,
-    /// New servers.
+    /// New servers, in ascending order of their keys.
     pub new_servers: Vec<Server>,
-    /// Servers that exist and have changed.
+    /// Servers that exist and have changed, in ascending order of their keys.
     pub changed_servers: Vec<Server>,
     /// Log messages to keep: each an [`EventKind::Logged`].
     pub logs: Vec<Arc<Event>>,
@@ -210,8 +210,8 @@ struct Entry<T> {
 /// The records that a group touches, and what has happened to them so far.
 struct Ledger {
     now: Timestamp,
-    deployments: HashMap<DeploymentId, Entry<Deployment>>,
-    servers: HashMap<ServerKey, Entry<Server>>,
+    deployments: BTreeMap<DeploymentId, Entry<Deployment>>,
+    servers: BTreeMap<ServerKey, Entry<Server>>,
     logs: Vec<Arc<Event>>,
     owed: Vec<Owed>,
     settled: Vec<Settled>,
@@ -286,11 +286,9 @@ impl Ledger {
     fn assert_results(&mut self, report: &DeploymentReport) -> bool {
         let mut any = false;
         if asserts(report) {
-            let fleet = self
-                .servers
-                .values_mut()
-                .filter(|entry| entry.record.deployment_id == report.id && entry.record.members.result.is_none());
-            for entry in fleet {
+            let first = ServerKey { deployment_id: report.id, hostname: Hostname::stored("") };
+            let fleet = self.servers.range_mut(first..).take_while(|(key, _)| key.deployment_id == report.id);
+            for entry in fleet.map(|(_, entry)| entry).filter(|entry| entry.record.members.result.is_none()) {
                 entry.record.members.result = report.members.result;
                 entry.record.updated_at = self.now;
                 entry.is_changed = true;

@@ -8,8 +8,8 @@ use diesel::connection::Connection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
-    Backlog, Batch, Deleted, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId, LogMessage,
-    MAX_TEXT, Newest, OWED_BYTES, Owed, OwedBatch, Page, Server, time::Timestamp,
+    Backlog, Batch, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId,
+    LogMessage, MAX_TEXT, Newest, OWED_BYTES, Outcome, Owed, OwedBatch, Page, Server, Settled, time::Timestamp,
 };
 use uuid::Uuid;
 
@@ -246,12 +246,18 @@ pub fn backlog(connection: &mut Connection, owner: &str, output: &str) -> Result
     })
 }
 
-/// Removes batches from the outbox; how many of them were still there and one's own.
-pub fn settle(connection: &mut Connection, owner: &str, output: &str, batches: &[Uuid]) -> Result<usize, Error> {
-    let (Some(first), Some(last)) = (batches.iter().min(), batches.iter().max()) else { return Ok(0) };
-    let ids: Vec<_> = batches.iter().copied().map(Id).collect();
-    let mine = outbox::output.eq(output).and(outbox::owner.eq(owner));
-    // A database that takes the outbox for empty, as it mostly is, would read all of it for a list of ids; but not for a range.
-    let among = outbox::batch_id.between(Id(*first), Id(*last)).and(outbox::batch_id.eq_any(ids));
-    Ok(diesel::delete(outbox::table).filter(mine.and(among)).execute(connection)?)
+/// Removes what is owed no more from the outbox. Where a batch was not there, or not one's own, the change is unchanged.
+pub fn settle(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
+    for Settled { output, batches, outcome } in &decision.settled {
+        let (Some(first), Some(last)) = (batches.iter().min(), batches.iter().max()) else { continue };
+        let ids: Vec<_> = batches.iter().copied().map(Id).collect();
+        let mine = outbox::output.eq(output).and(outbox::owner.eq(owner));
+        // A database that takes the outbox for empty, as it mostly is, would read all of it for a list of ids; but not for a
+        // range.
+        let among = outbox::batch_id.between(Id(*first), Id(*last)).and(outbox::batch_id.eq_any(ids));
+        if diesel::delete(outbox::table).filter(mine.and(among)).execute(connection)? < batches.len() {
+            decision.outcomes[*outcome] = Outcome::Unchanged;
+        }
+    }
+    Ok(())
 }

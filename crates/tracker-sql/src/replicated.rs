@@ -5,9 +5,7 @@ use diesel::dsl::EqAny;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tracker_core::time::Timestamp;
-use tracker_core::{
-    Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Outcome, Records, Server, Settled,
-};
+use tracker_core::{Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
 use uuid::Uuid;
 
 use super::{Connection, admit, excluded, key, locked, queries};
@@ -134,8 +132,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
 }
 
 fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
-    let mut rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
-    rows.sort_unstable_by_key(|row| row.deployment_id.0);
+    let rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
     for rows in parts(connection, &rows)? {
         diesel::insert_into(deployments::table).values(rows).execute(connection).map_err(or_race)?;
     }
@@ -162,9 +159,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             ))
             .execute(connection)?;
     }
-    let mut new_servers: Vec<_> = decision.new_servers.iter().collect();
-    new_servers.sort_unstable_by_key(|server| (server.deployment_id, &server.hostname));
-    let rows: Vec<_> = new_servers.into_iter().map(ServerRow::from).collect();
+    let rows: Vec<_> = decision.new_servers.iter().map(ServerRow::from).collect();
     for rows in parts(connection, &rows)? {
         diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;
     }
@@ -200,12 +195,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             .do_nothing()
             .execute(connection)?;
     }
-    for Settled { output, batches, outcome } in &decision.settled {
-        if queries::settle(connection, owner, output, batches)? < batches.len() {
-            decision.outcomes[*outcome] = Outcome::Unchanged;
-        }
-    }
-    Ok(())
+    queries::settle(connection, owner, decision)
 }
 
 /// Parts of `rows` that each fit into a statement.

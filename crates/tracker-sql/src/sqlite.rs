@@ -5,9 +5,7 @@ use diesel::dsl::{Eq, exists};
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::time::Timestamp;
-use tracker_core::{
-    Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Outcome, Records, Server, Settled,
-};
+use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -236,12 +234,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
         let row = OutboxRow::new(owed, owner).map_err(Error::Content)?;
         diesel::insert_into(outbox::table).values(row).on_conflict_do_nothing().execute(connection)?;
     }
-    for Settled { output, batches, outcome } in &decision.settled {
-        if queries::settle(connection, owner, output, batches)? < batches.len() {
-            decision.outcomes[*outcome] = Outcome::Unchanged;
-        }
-    }
-    Ok(())
+    queries::settle(connection, owner, decision)
 }
 
 #[cfg(test)]
