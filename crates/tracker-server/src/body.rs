@@ -89,24 +89,27 @@ async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Resu
     if body.bytes.len() > limit { Err(too_large(limit)) } else { Ok(body) }
 }
 
-/// Inflates `body` up to the limit, and not a byte further.
+/// Inflates `body` up to the limit, and not a byte further. A thread does, to the end, even when the future is dropped
+/// because the client has hung up.
 async fn inflate(body: Body, encoding: Encoding, door: &Door) -> Result<Body, ApiError> {
     let limit = door.limits.body_bytes;
-    let mut whole = share(&door.room, limit)?;
-    let _place = door.inflating.acquire().await;
+    let whole = share(&door.room, limit)?;
+    let place = door.inflating.clone().acquire_owned().await;
     let inflated = block(move || {
+        // The thread's until it has ended.
+        let (_place, Body { bytes, share: _share }) = (place, body);
         let mut inflated = Vec::new();
         let most = limit as u64 + 1;
         match encoding {
-            Encoding::Gzip => MultiGzDecoder::new(body.bytes.as_slice()).take(most).read_to_end(&mut inflated),
-            Encoding::Deflate => ZlibDecoder::new(body.bytes.as_slice()).take(most).read_to_end(&mut inflated),
+            Encoding::Gzip => MultiGzDecoder::new(bytes.as_slice()).take(most).read_to_end(&mut inflated),
+            Encoding::Deflate => ZlibDecoder::new(bytes.as_slice()).take(most).read_to_end(&mut inflated),
             Encoding::Brotli => {
-                brotli::Decompressor::new(body.bytes.as_slice(), BROTLI_BUFFER).take(most).read_to_end(&mut inflated)
+                brotli::Decompressor::new(bytes.as_slice(), BROTLI_BUFFER).take(most).read_to_end(&mut inflated)
             }
         }
-        .map(|_| inflated)
+        .map(|_| (inflated, whole))
     });
-    let bytes = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
+    let (bytes, mut whole) = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
     if bytes.len() > limit {
         return Err(too_large(limit));
     }
@@ -164,4 +167,36 @@ fn unreadable() -> ApiError {
         "unreadable_body",
         "the body is cut short or does not match its content encoding; send it whole",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+    use crate::door::Access;
+    use crate::limits::Limits;
+
+    #[actix_web::test]
+    async fn what_is_inflated_for_nobody_keeps_its_place() {
+        let limits = Limits { body_bytes: 64 << 20, buffered_bytes: 100 << 20, ..Limits::default() };
+        let door = Door::new(&limits, &Access::open());
+        let free = || (door.inflating.available_permits(), door.room.available_permits());
+        let before = free();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&vec![b' '; limits.body_bytes]).expect("it fits into memory");
+        let bytes = gzip.finish().expect("it fits into memory");
+        let taken = limits.body_bytes + bytes.len();
+        let body = Body { share: share(&door.room, bytes.len()).expect("there is room"), bytes };
+        let abandoned = tokio::time::timeout(Duration::from_millis(1), inflate(body, Encoding::Gzip, &door)).await;
+        abandoned.expect_err("64 MiB take longer");
+        assert_eq!(free(), (before.0 - 1, before.1 - taken));
+        // It ends, and leaves.
+        for (semaphore, all) in [(&door.inflating, before.0), (&door.room, before.1)] {
+            drop(semaphore.acquire_many(u32::try_from(all).expect("as many as there were")).await);
+        }
+    }
 }

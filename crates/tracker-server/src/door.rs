@@ -47,7 +47,7 @@ pub(crate) struct Door {
     pub(crate) room: Arc<Semaphore>,
     access: Access,
     /// Bodies that may still be inflated at the same time: brotli takes up to 16 MB beside what comes out.
-    pub(crate) inflating: Semaphore,
+    pub(crate) inflating: Arc<Semaphore>,
     /// Requests that may still be begun.
     places: Semaphore,
 }
@@ -57,7 +57,7 @@ impl Door {
         Self {
             limits: limits.clone(),
             room: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
-            inflating: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
+            inflating: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
             access: access.clone(),
             places: Semaphore::new(limits.in_flight_requests),
         }
