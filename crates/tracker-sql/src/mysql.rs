@@ -139,10 +139,12 @@ pub fn connect(url: &str) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Makes what a connection does independent of the server's settings, and bounds what it may wait for.
+/// Makes what a connection does independent of the server's settings, and bounds what it may wait for. Errors come in English,
+/// since [`Error`] knows some by their text.
 pub fn bound(connection: &mut Connection) -> Result<(), Error> {
     Ok(connection.batch_execute(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00',
+             SESSION lc_messages = 'en_US',
              SESSION max_sort_length = 8192, SESSION innodb_lock_wait_timeout = 3, SESSION lock_wait_timeout = 3;
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
          SET SESSION /*M! max_statement_time = 5 */ /*!50708 max_execution_time = 5000 */",
@@ -228,4 +230,22 @@ pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Res
         log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
     }
     queries::backlog(connection, owner, output)
+}
+
+#[cfg(test)]
+mod tests {
+    use test_servers::{Database as _, Mariadb};
+
+    use super::*;
+
+    #[test]
+    fn errors_come_in_a_language_that_is_known() {
+        let mut connection = connect(&Mariadb::shared().new_database()).expect("a connection");
+        let mut message = |language: &str| {
+            connection.batch_execute(&format!("SET lc_messages = '{language}'")).expect("a language");
+            bound(&mut connection).expect("settings");
+            connection.batch_execute("SELECT * FROM nothing").expect_err("no such table").to_string()
+        };
+        assert_eq!(message("de_DE"), message("en_US"));
+    }
 }

@@ -1,7 +1,9 @@
 //! What only PostgreSQL does its way.
 
+use std::sync::Once;
+
 use diesel::connection::{Connection as _, SimpleConnection};
-use diesel::dsl::Eq;
+use diesel::dsl::{Eq, sql};
 use diesel::pg::sql_types::Array;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -118,10 +120,28 @@ const BY_INDEX: &str = "
     SELECT set_config(name, 'off', false) FROM pg_settings
     WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'jit')";
 
-/// Bounds what a connection that serves reports may wait for, and has it go by indexes.
+/// Bounds what a connection that serves reports may wait for, and has it go by indexes and speak English.
 pub fn bound(connection: &mut Connection) -> Result<(), Error> {
     connection.batch_execute("SET statement_timeout = 5000; SET lock_timeout = 3000; SET TIME ZONE 'UTC'")?;
-    Ok(connection.batch_execute(BY_INDEX)?)
+    connection.batch_execute(BY_INDEX)?;
+    speak_english(connection)
+}
+
+/// Has errors come in English: diesel passes on no codes, so that [`Error`] knows most by their text. Not every user may
+/// choose the language.
+fn speak_english(connection: &mut Connection) -> Result<(), Error> {
+    static WARNING: Once = Once::new();
+    let language: String = diesel::select(sql::<Text>("current_setting('lc_messages')")).get_result(connection)?;
+    let is_english = ["", "C", "en"].contains(&language.split(['_', '.']).next().unwrap_or_default());
+    if !is_english && connection.batch_execute("SET lc_messages = 'C'").is_err() {
+        WARNING.call_once(|| {
+            log::warn!(
+                "PostgreSQL reports errors in `{language}`, of which not all can be told apart: a report that it does not take \
+                 may hold up others; as a superuser, run ALTER DATABASE name SET lc_messages = 'C'"
+            );
+        });
+    }
+    Ok(())
 }
 
 pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
@@ -217,6 +237,19 @@ mod tests {
         }
         let read = "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint AS read FROM pg_stat_xact_user_tables";
         diesel::sql_query(read).get_result::<Row>(connection).expect("statistics").read
+    }
+
+    #[test]
+    fn errors_come_in_a_language_that_is_known() {
+        let mut connection = connect(&Postgres::shared().new_database()).expect("a connection");
+        connection.batch_execute("SET lc_messages = 'POSIX'").expect("a language");
+        bound(&mut connection).expect("settings");
+        let language = diesel::select(sql::<Text>("current_setting('lc_messages')"));
+        assert_eq!(language.get_result::<String>(&mut connection).expect("a setting"), "C");
+        // Who may not choose it works nevertheless.
+        connection.batch_execute("SET lc_messages = 'POSIX'; CREATE ROLE plain; SET ROLE plain").expect("a role");
+        bound(&mut connection).expect("settings");
+        connection.batch_execute("RESET ROLE; DROP ROLE plain").expect("no role");
     }
 
     #[test]
