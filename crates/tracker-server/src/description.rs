@@ -271,15 +271,6 @@ pub struct KeptLogMessage {
     others: HashMap<String, serde_json::Value>,
 }
 
-/// What was tested, or why it was not.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub enum Unhealthy {
-    Failed(Health),
-    Untested(Error),
-}
-
 /// What was tested, and how that went.
 #[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "a shape, for the description only")]

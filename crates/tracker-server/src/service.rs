@@ -9,7 +9,7 @@ use actix_web::web::{Data, Path};
 use serde_json::{Map, Value, json};
 use tracker_core::{Backlog, HealthTest, OutputStatus, Tracker, time};
 
-use crate::description::{Document, Health, Unavailable, Unhealthy};
+use crate::description::{Document, Error, Health};
 use crate::error::ApiError;
 
 /// The configuration as given, without secrets.
@@ -36,7 +36,7 @@ pub async fn config(given: Data<Given>) -> HttpResponse {
     get, path = "/healthcheck", tag = "service",
     responses(
         (status = 200, description = "Every test passed", body = Health),
-        (status = 503, description = "A test failed, or too many requests are worked on", body = Unhealthy),
+        (status = 503, description = "A test failed", body = Health),
     )
 )]
 pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
@@ -87,7 +87,16 @@ pub async fn livez() -> HttpResponse {
 /// Whether a report can be made durable now
 ///
 /// The database takes it, and the outbox has room. An output that is away does not matter as long as it has.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, description = "It can"), Unavailable))]
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    responses(
+        (status = 200, description = "It can"),
+        (
+            status = 503, description = "It cannot", body = Error,
+            headers(("Retry-After" = u32, description = "After how many seconds to try again")),
+        ),
+    )
+)]
 pub async fn readyz(tracker: Data<Tracker>) -> Result<HttpResponse, ApiError> {
     match tracker.ready().await {
         Ok(()) => Ok(ok()),
