@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Data, block};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
@@ -127,16 +127,25 @@ fn share(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Ap
 fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     let unsupported =
         |message: &str| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-    let Ok(Some(mime)) = request.mime_type() else {
+    let mut types = request.headers().get_all(CONTENT_TYPE);
+    let Some(kind) = types.next() else {
         return unsupported("the content type is missing; send the header `Content-Type: application/json`");
     };
-    if mime.essence_str() != "application/json" {
+    if types.next().is_some() {
+        return unsupported("there is more than one content type; send one header `Content-Type: application/json`");
+    }
+    // White space may stand around each `;`, and a value in quotes: RFC 9110, sections 5.6.6 and 8.3.1.
+    let mut parts = kind.to_str().unwrap_or_default().split(';').map(str::trim);
+    if !parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
         return unsupported("the content type is not JSON; send the header `Content-Type: application/json`");
     }
-    match mime.get_param("charset") {
-        Some(charset) if charset != "utf-8" => unsupported("the charset is not utf-8; send JSON in UTF-8"),
-        _ => Ok(()),
-    }
+    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+            charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    if parts.all(is_utf8) { Ok(()) } else { unsupported("the charset is not utf-8; send JSON in UTF-8") }
 }
 
 fn encoding(request: &HttpRequest) -> Result<Option<Encoding>, ApiError> {

@@ -47,17 +47,23 @@ fn only_json_in_utf_8_is_taken() {
                 "application/x-www-form-urlencoded",
                 "application/json; charset=iso-8859-1",
                 "application/json;charset=utf-16",
+                "application/json; charset=utf-8; charset=latin1",
+                "application/jsonx",
                 "nonsense",
                 "",
             ] {
                 server.send(method, path, &[("Content-Type", kind)], body.as_bytes()).is_error(415, None);
             }
+            let twice = [JSON, ("Content-Type", "text/plain")];
+            server.send(method, path, &twice, body.as_bytes()).is_error(415, None);
         }
         assert_eq!(server.get(&format!("/v1/deployments/{id}")).status, 404, "nothing was recorded");
         for (method, path, body, status) in &routes {
             for kind in [
                 "application/json",
                 "application/json; charset=utf-8",
+                "application/json ; charset = utf-8",
+                "Application/JSON;charset=\"UTF-8\";v=1;",
                 "application/json;charset=UTF-8",
                 "Application/JSON; charset=\"utf-8\"",
             ] {
