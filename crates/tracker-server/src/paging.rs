@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
+use actix_web::http::Version;
 use actix_web::http::header::{ContentType, HOST, LINK};
 use actix_web::http::uri::Authority;
 use actix_web::web::Bytes;
@@ -19,7 +20,7 @@ use crate::servers::SEGMENT;
 
 const DEFAULT_LIMIT: u32 = 25;
 const MAX_LIMIT: u32 = 1_000;
-/// How many records are in memory at a time for one request.
+/// How many records are in memory at a time for one request, unless that is of HTTP/1.0, which knows no answers in pieces.
 const AT_ONCE: u32 = 50;
 
 /// The part of a list that is asked for.
@@ -43,6 +44,8 @@ pub struct PagingParameters {
 pub struct Paging {
     limit: u32,
     start: Start,
+    /// How many records are read at a time.
+    at_once: u32,
     /// The address of the list, without a query.
     address: String,
     /// The other members of the query, each with a leading `&`.
@@ -82,7 +85,14 @@ impl Paging {
         };
         let limit = limit.map_or(DEFAULT_LIMIT, |limit| u32::try_from(limit).unwrap_or(MAX_LIMIT));
         let scheme = if request.app_config().secure() { "https" } else { "http" };
-        Ok(Self { limit, start, address: format!("{scheme}://{}{}", host(request), request.uri().path()), others })
+        let at_once = if request.version() < Version::HTTP_11 { MAX_LIMIT } else { AT_ONCE };
+        Ok(Self {
+            limit,
+            start,
+            at_once,
+            address: format!("{scheme}://{}{}", host(request), request.uri().path()),
+            others,
+        })
     }
 
     pub(crate) fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
@@ -133,10 +143,10 @@ impl Paging {
         K: Cursor + 'static,
         F: Future<Output = Result<Vec<T>, ApiError>>,
     {
-        let page = self.page()?;
-        let rest = page.limit.saturating_sub(AT_ONCE);
-        let first = fetch(Page { limit: page.limit.min(AT_ONCE), ..page.clone() }).await?;
-        let is_all = rest == 0 || first.len() < AT_ONCE as usize;
+        let (page, at_once) = (self.page()?, self.at_once);
+        let rest = page.limit.saturating_sub(at_once);
+        let first = fetch(Page { limit: page.limit.min(at_once), ..page.clone() }).await?;
+        let is_all = rest == 0 || first.len() < at_once as usize;
         let end = match self.start {
             // The link is written before the rest is read.
             Start::Before(_) if !is_all => {
@@ -161,7 +171,7 @@ impl Paging {
             async move {
                 let Some(after) = after else { return Ok(None) };
                 let (fetch, place) = list.as_ref();
-                let limit = rest.min(AT_ONCE);
+                let limit = rest.min(at_once);
                 let rows = fetch(Page { limit, after: Some(after), offset: 0 }).await?;
                 let is_end = limit == rest || rows.len() < limit as usize;
                 let after = rows.last().filter(|_| !is_end).map(place);

@@ -1,6 +1,8 @@
 //! Pages and the links between them.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
@@ -119,6 +121,15 @@ fn a_cursor_passes_over_old_ids_in_any_letter_case() {
     }
 }
 
+/// The answer to a GET by HTTP/1.0.
+fn old_get(server: &Server, target: &str) -> String {
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    write!(socket, "GET {target} HTTP/1.0\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
 #[test]
 fn a_long_list_comes_in_pieces_and_is_whole() {
     on_each_store(|config| {
@@ -164,6 +175,11 @@ fn a_long_list_comes_in_pieces_and_is_whole() {
             assert_eq!(versions.len(), limit.min(230), "each once");
             let head = server.send("HEAD", &format!("/v1/deployments?limit={limit}"), &[], b"");
             assert_eq!((head.status, head.text()), (200, ""));
+            // HTTP/1.0 knows no pieces.
+            let old = old_get(&server, &format!("/v1/deployments?limit={limit}"));
+            let (head, body) = old.split_once("\r\n\r\n").expect("a head");
+            assert!(head.contains(&format!("content-length: {}", body.len())) && !head.contains("chunked"), "{head}");
+            assert_eq!(serde_json::from_str::<Value>(body).expect("JSON"), list.json());
         }
     });
 }
