@@ -10,6 +10,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError};
 use arc_swap::ArcSwapOption;
+use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::auth::{Token, Tokens, needed};
@@ -74,6 +75,11 @@ impl Door {
         }
         if let Some(tokens) = self.access.0.load().as_ref() {
             request.extensions_mut().insert(tokens.admit(headers, needs)?);
+        }
+        let path_as_sent = request.uri().path();
+        if path_as_sent.contains('%') && percent_decode_str(path_as_sent).decode_utf8().is_err() {
+            let message = "the path is not UTF-8; percent-encode each byte of the UTF-8 text";
+            return Err(ApiError::bad_request("unreadable_path", message));
         }
         // Whoever looks after the service must see it when it is full.
         if ["/healthcheck", "/metrics"].contains(&path) {
