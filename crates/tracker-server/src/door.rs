@@ -18,6 +18,7 @@ use crate::connections::{Answer, Connection, Working};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::requests::Counting;
+use crate::unread::Unread;
 
 /// Who is let in. Clones are the same: what is changed in one holds for all, from the next request on.
 #[derive(Debug, Clone, Default)]
@@ -98,18 +99,23 @@ fn path_of(request: &ServiceRequest) -> &str {
 
 /// Lets a request in or refuses it, counts it, and writes one line of it at debug.
 pub(crate) async fn pass<B: MessageBody>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer<EitherBody<B>>>, actix_web::Error> {
     let begun = log::log_enabled!(log::Level::Debug).then(Instant::now);
     let counting = Counting::begin(&request);
     let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
     let working = Working::on(request.conn_data::<Arc<Connection>>().cloned());
+    let unread = Unread::of(&mut request);
     let admitted = door.admit(&request);
     let response = match &admitted {
         Ok(_) => next.call(request).await?.map_into_left_body(),
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
+    let status = response.status();
+    if let Some(unread) = unread.filter(|_| status.is_client_error() || status.is_server_error()) {
+        unread.discard().await;
+    }
     counting.end(&response);
     if let Some(begun) = begun {
         log_access(&response, begun);

@@ -46,6 +46,7 @@ mod server;
 mod servers;
 mod service;
 mod tls;
+mod unread;
 
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
 pub use door::Access;

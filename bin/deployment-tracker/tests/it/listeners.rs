@@ -107,6 +107,33 @@ fn https_is_http_2_or_1_1_as_the_client_likes() {
 }
 
 #[test]
+fn what_is_refused_before_its_body_is_read_is_answered() {
+    let certificates = Certificates::new();
+    let tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
+    let tokens = json!([{ "name": "jenkins", "secret": "right", "scopes": ["write"] }]);
+    let server = serve(json!({ "tls": tls, "auth": { "tokens": tokens } }));
+    let large = server.folder.path().join("large.json");
+    fs::write(&large, vec![b' '; 5 << 20]).expect("a file");
+    let (ca, large) = (path(certificates.path("ca.pem")), format!("@{}", path(large)));
+    let report = format!("/v1/deployments/{}", new_id());
+    for (secret, place, kind, body, status) in [
+        ("wrong", report.as_str(), "application/json", "{}", 401),
+        ("wrong", &report, "application/json", &large, 401),
+        ("right", "/v1/nowhere", "application/json", "{}", 404),
+        ("right", &report, "application/json", &large, 413),
+        ("right", &report, "text/plain", &large, 415),
+    ] {
+        let address = format!("https://localhost:{}{place}", server.port);
+        let (token, kind) = (format!("Authorization: Bearer {secret}"), format!("Content-Type: {kind}"));
+        let options =
+            ["--http2", "--cacert", &ca, "--header", &token, "--header", &kind, "--data-binary", body, &address];
+        for _ in 0..10 {
+            assert_eq!(got(&options), format!("2 {status}"), "{place} {secret}");
+        }
+    }
+}
+
+#[test]
 fn a_client_needs_a_certificate_where_one_is_asked_for() {
     let (certificates, stranger) = (Certificates::new(), Certificates::new());
     let tls = |optional: bool| {
