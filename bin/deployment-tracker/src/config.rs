@@ -216,7 +216,9 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
 
 /// What the text of an environment variable means for `key`.
 fn variable_value(known: &Keys, key: &str, text: String) -> Result<Value, Wrong> {
-    known.value(key, text).map_err(|error| {
+    // As the old service's README spells it.
+    let spelled = key.replace("additional_fileds", "additional_fields");
+    known.value(&spelled, text).map_err(|error| {
         let problem =
             format_args!("is not the JSON that it must be (in the environment variable {}): {error}", variable(key));
         Wrong::new(key, problem)
@@ -232,7 +234,8 @@ fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, Wrong> {
     let environment = environment.map_err(|_| Wrong::new("NODE_ENV", "is not UTF-8"))?;
     let notes = old_config::translate(&mut ours, environment.as_deref())?;
     let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
-    if !config.listen.is_empty() && (given.get("host").is_some() || given.get("port").is_some()) {
+    let is_given = |key: &str| given.get(key).is_some_and(|value| !value.is_null());
+    if !config.listen.is_empty() && (is_given("host") || is_given("port")) {
         return Err(Wrong::new("listen", "stands beside `host` or `port`; give either"));
     }
     config.check()?;

@@ -37,6 +37,7 @@ pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, 
         clients::statsd(statsd, &mut notes)?;
     }
     if let Some(Value::Object(database)) = top.get_mut("database") {
+        database.retain(|_, value| !value.is_null());
         let blocks = take_blocks(database, &mut notes);
         if !blocks.is_empty() {
             if !database.contains_key("url") {
@@ -81,7 +82,6 @@ fn take_blocks(database: &mut Section, notes: &mut Notes) -> Section {
     }
     let (blocks, mut rest): (Section, Section) =
         std::mem::take(database).into_iter().partition(|(key, value)| is_block(&(key, value)));
-    rest.retain(|_, value| !value.is_null());
     keep(&mut rest, "database.", notes, |key| ours.get(key).is_some());
     if rest.contains_key("url") {
         notes.ignored.extend(blocks.keys().map(|name| format!("`database.{name}`: `database.url` is given")));

@@ -160,6 +160,14 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
+fn null_is_as_if_it_were_not_there() {
+    let file = r#"{"port":null,"host":null,"listen":["unix:x"],"redis":null,"retention":{"deployments":null},
+        "database":{"url":"d","logs":null,"development":null}}"#;
+    let without = r#"{"listen":["unix:x"],"database":{"url":"d"}}"#;
+    assert_eq!(checked(&[("config.json", file)], &[], &[]), checked(&[("config.json", without)], &[], &[]));
+}
+
+#[test]
 fn a_list_or_section_in_the_environment_is_json() {
     let fields = [
         ("DEPLOYMENT_TRACKER_REDIS", r#"{"host":"h","additional_fields":{"a":1}}"#),
@@ -171,6 +179,9 @@ fn a_list_or_section_in_the_environment_is_json() {
     let redis = &checked(&[], &[], &fields)["redis"];
     assert_eq!(redis["additional_fields"], json!({ "a": 1, "b": { "c": [2] }, "d": "blue" }));
     assert_eq!((&redis["host"], &redis["username"]), (&json!("h"), &json!("[1]")));
+
+    let misspelt = ("DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FILEDS", r#"{"a":1}"#);
+    assert_eq!(checked(&[], &[], &[misspelt])["redis"]["additional_fields"], json!({ "a": 1 }));
 
     for value in ["team=hunter2", r#"{"team":"hunter2""#, r#""hunter2""#] {
         let variable = "DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS";
