@@ -43,7 +43,7 @@ impl Default for StatsdConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Names {
-    /// One dot between parts; every dot within a part is escaped.
+    /// One dot between parts; every dot within a part is escaped, and a part is cut after 250 bytes.
     #[default]
     Clean,
     /// As deployment-tracker 0.1 named them: two dots after a package, and only the first dot within a part escaped.

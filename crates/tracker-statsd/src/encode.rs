@@ -6,7 +6,7 @@ use tracker_core::{DeploymentMembers, Event, EventKind, Server};
 
 use crate::config::Names;
 
-/// The longest part of a name, in bytes; what is longer is cut. Graphite makes a part a file name, which may have 255.
+/// The longest part of a clean name, in bytes; what is longer is cut. Graphite makes a part a file name, which may have 255.
 const MAX_PART: usize = 250;
 
 /// A metric, its name without the prefix.
@@ -101,10 +101,9 @@ impl Names {
 
 /// `text` as one part of a name; `None` when there is nothing to name.
 fn part(names: Names, text: Option<&str>) -> Option<String> {
-    let mut part = escape(text.filter(|text| !text.is_empty())?);
-    part.truncate(part.floor_char_boundary(MAX_PART));
+    let part = escape(text.filter(|text| !text.is_empty())?);
     Some(match names {
-        Names::Clean => part.replace('.', "_"),
+        Names::Clean => part[..part.floor_char_boundary(MAX_PART)].replace('.', "_"),
         Names::Original => part.replacen('.', "_", 1),
     })
 }
@@ -246,6 +245,8 @@ mod tests {
     fn a_long_part_is_cut_between_characters() {
         let long = part(Names::Clean, Some(&"ö.".repeat(1_000)));
         assert_eq!(long, Some("ö_".repeat(83)), "at most {MAX_PART} bytes");
+        let original = part(Names::Original, Some(&"ö".repeat(2_048)));
+        assert_eq!(original, Some("ö".repeat(2_048)), "as it was");
     }
 
     #[test]
@@ -291,11 +292,13 @@ mod properties {
                 let part = part(names, Some(&text));
                 prop_assert_eq!(part.is_some(), !text.is_empty());
                 let part = part.unwrap_or_default();
-                prop_assert!(part.len() <= MAX_PART && !part.contains(ends_a_name), "{:?}", part);
-                prop_assert!(names == Names::Original || !part.contains('.'), "{:?}", part);
+                prop_assert!(!part.contains(ends_a_name), "{:?}", part);
+                let is_clean = part.len() <= MAX_PART && !part.contains('.');
+                prop_assert!(names == Names::Original || is_clean, "{:?}", part);
                 // Each character that was harmless is still there, in its place, as far as there is room.
                 let stands = part.chars().zip(text.chars()).all(|(ours, given)| ours == given || ours == '_');
-                prop_assert!(stands && (part.chars().count() == text.chars().count() || text.len() > MAX_PART));
+                let may_be_cut = names == Names::Clean && text.len() > MAX_PART;
+                prop_assert!(stands && (part.chars().count() == text.chars().count() || may_be_cut));
             }
         }
 

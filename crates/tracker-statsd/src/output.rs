@@ -26,7 +26,7 @@ const REFUSAL_WITHIN: Duration = Duration::from_millis(50);
 
 /// Counts events in StatsD, best effort.
 ///
-/// Metrics are packed into packets of at most 1,432 bytes. A part of a name that is longer than 250 bytes is cut.
+/// Metrics are packed into packets of at most 1,432 bytes. A name that is longer has one of its own.
 pub struct StatsdOutput {
     destination: Destination,
     prefix: String,
