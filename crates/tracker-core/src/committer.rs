@@ -31,8 +31,8 @@ pub enum Unavailable {
     /// Too many wait already: nothing was done.
     #[error("too many reports wait for the database")]
     Busy,
-    /// The store did not answer in time; the change may still be made.
-    #[error("the database did not answer in time")]
+    /// Neither the store nor an output answered in time; the change may still be made.
+    #[error("the report could not be made durable in time")]
     TimedOut,
     /// The store cannot be reached.
     #[error("the database is not available")]
