@@ -204,6 +204,10 @@ impl Writer {
                 // Others see what is committed before its answer is here: after a while it may be delivered already.
                 let is_late = took > LATE;
                 let is_doubtful = self.doubtful_until.is_some_and(|until| Instant::now() < until);
+                if is_doubtful && group.changes().iter().any(Change::is_report) {
+                    // A repeat owes nothing: what it repeats may have come through since the couriers looked last.
+                    self.couriers.look_into_outbox();
+                }
                 self.committed(&decision, replies, is_late || is_doubtful);
             }
             // One change spoils the group: alone, each shows which.
@@ -234,10 +238,6 @@ impl Writer {
     /// couriers must find it in the outbox, it is handed to them.
     fn committed(&mut self, decision: &Decision, replies: Vec<Reply>, is_in_outbox_only: bool) {
         self.complaint.works();
-        if is_in_outbox_only {
-            // A repeat owes nothing: what it repeats may have come through since the couriers looked last.
-            self.couriers.look_into_outbox();
-        }
         self.couriers.dispatch(decision, is_in_outbox_only);
         for (outcome, reply) in decision.outcomes.iter().zip(replies) {
             // The one who asked may have hung up.

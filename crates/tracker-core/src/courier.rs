@@ -217,7 +217,8 @@ impl Courier {
                 Some(Ok(owed)) if owed.is_empty() && !has_missed_some => return self.works(),
                 Some(Ok(owed)) if owed.is_empty() => is_nearly_done = !is_nearly_done,
                 Some(Ok(owed)) => {
-                    is_nearly_done &= !has_missed_some;
+                    // What comes in while it is owed keeps the outbox from ever being found empty.
+                    is_nearly_done = if is_nearly_done { !has_missed_some } else { owed.len() < OWED };
                     self.works();
                     pause = PAUSES.0;
                     self.delivered.extend(owed.iter().map(|owed| owed.batch.id));

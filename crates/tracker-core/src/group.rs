@@ -37,6 +37,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is what an engine reported, and no courier's own.
+    pub(crate) fn is_report(&self) -> bool {
+        !matches!(self, Self::Owe(_) | Self::Settle { .. })
+    }
+
     /// How many messages it makes.
     pub(crate) fn messages(&self) -> usize {
         match self {

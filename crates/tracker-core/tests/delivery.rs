@@ -116,6 +116,8 @@ struct Shared {
     owed_takes: Arc<AtomicU8>,
     /// How often it was tested.
     tests: Arc<AtomicU8>,
+    /// Tests do not end.
+    holds_tests: Arc<AtomicU8>,
 }
 
 impl Shared {
@@ -196,7 +198,9 @@ impl Store for Shared {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.tests.fetch_add(1, SeqCst);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        while self.holds_tests.load(SeqCst) == 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.there()?.check().await
     }
 }
@@ -363,7 +367,7 @@ async fn logs_that_one_output_has_are_not_said_to_be_refused() {
     for answer in posts.join_all().await {
         assert!(matches!(answer, Err(TrackerError::Unavailable(Unavailable::TimedOut))), "{answer:?}");
     }
-    assert_eq!(list.count(), 10_001);
+    eventually("the other output has them all", async || list.count() == 10_001).await;
     stuck.set(WORKS);
     tracker.shutdown(Duration::from_secs(5)).await;
 }
@@ -469,6 +473,31 @@ async fn a_commit_that_comes_through_after_its_answer_was_lost_is_delivered_befo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_take_the_short_way_again_soon_after_a_commit_whose_answer_was_lost() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, &[first]).await;
+    let stream = tokio::spawn({
+        let tracker = tracker.clone();
+        async move {
+            loop {
+                tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("taken");
+            }
+        }
+    });
+    let id = new_id();
+    store.loses_answers.store(1, SeqCst);
+    tracker.start_deployment(deployment_report(id, "{}")).await.expect_err("nobody knows");
+    store.loses_answers.store(0, SeqCst);
+    let line = format!("start {id}");
+    eventually("it is delivered", async || list.lines().contains(&line)).await;
+    eventually("the courier has caught up", async || !tracker.outputs()[0].is_behind).await;
+    stream.abort();
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
     let (store, list) = (Shared::default(), List::default());
     list.set(FAILS);
@@ -497,17 +526,24 @@ async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
 async fn those_who_ask_for_health_at_the_same_time_share_a_test_of_the_store() {
     let store = Shared::default();
     let tracker = start(&store, &List::default());
-    let ask = |how_many: usize| {
-        (0..how_many).map(|_| tracker.clone()).map(|tracker| async move { tracker.health().await.passed() })
-    };
-    let asked: JoinSet<_> = ask(50).collect();
-    assert_eq!(asked.join_all().await, [true; 50]);
+    store.holds_tests.store(1, SeqCst);
+    let asked = Arc::new(AtomicU8::new(0));
+    let asking: JoinSet<_> = (0..50)
+        .map(|_| (tracker.clone(), asked.clone()))
+        .map(|(tracker, asked)| async move {
+            asked.fetch_add(1, SeqCst);
+            tracker.health().await.passed()
+        })
+        .collect();
+    eventually("all have asked", async || asked.load(SeqCst) == 50).await;
+    store.holds_tests.store(0, SeqCst);
+    assert_eq!(asking.join_all().await, [true; 50]);
     assert_eq!(store.tests.load(SeqCst), 1);
     // Who asks later is told how it is now.
     store.is_away.store(1, SeqCst);
     assert!(!tracker.health().await.passed());
-    tracker.ready().await.expect_err("it was away a moment ago");
     assert_eq!(store.tests.load(SeqCst), 2);
+    tracker.ready().await.expect_err("it was away a moment ago");
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
