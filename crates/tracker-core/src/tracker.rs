@@ -1,6 +1,7 @@
 //! The use cases.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -35,6 +36,8 @@ const READY_FOR: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Tracker(Arc<Inner>);
 
+type Tested = Result<(), Arc<StoreError>>;
+
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
@@ -46,7 +49,9 @@ struct Inner {
     figures: Arc<Figures>,
     deleted: retention::Total,
     /// When the last test of the store had ended, and what came out.
-    store_test: Mutex<Option<(Instant, HealthTest)>>,
+    store_test: Mutex<Option<(Instant, Tested)>>,
+    /// Whether the last who asked for it was told so.
+    is_store_fine: AtomicBool,
     tasks: Mutex<Tasks>,
 }
 
@@ -178,6 +183,7 @@ impl TrackerBuilder {
             figures,
             deleted,
             store_test: Mutex::default(),
+            is_store_fine: AtomicBool::new(true),
             tasks: Mutex::new(tasks),
         }))
     }
@@ -397,18 +403,22 @@ impl Tracker {
     /// it waits in line with the reports.
     async fn test_store(&self, max_age: Duration) -> HealthTest {
         let asked = Instant::now();
-        let mut last = self.0.store_test.lock().await;
-        if let Some((ended, test)) = last.as_ref()
-            && *ended + max_age >= asked
-        {
-            return test.clone();
-        }
-        let test = health::test("db", self.0.store.check()).await;
-        let was_fine = last.as_ref().is_none_or(|(_, test)| test.error.is_none());
+        let test = health::test("db", async {
+            let mut last = self.0.store_test.lock().await;
+            if let Some((ended, result)) = last.as_ref()
+                && *ended + max_age >= asked
+            {
+                return result.clone();
+            }
+            let result = self.0.store.check().await.map_err(Arc::new);
+            *last = Some((Instant::now(), result.clone()));
+            result
+        });
+        let test = test.await;
+        let was_fine = self.0.is_store_fine.swap(test.error.is_none(), Ordering::Relaxed);
         if let Some(error) = test.error.as_ref().filter(|_| was_fine) {
             log::warn!("the database is not available: {error}");
         }
-        *last = Some((Instant::now(), test.clone()));
         test
     }
 
