@@ -6,6 +6,7 @@ use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::dsl::{Eq, sql};
 use diesel::pg::sql_types::Array;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -132,14 +133,17 @@ pub fn bound(connection: &mut Connection) -> Result<(), Error> {
 fn speak_english(connection: &mut Connection) -> Result<(), Error> {
     static WARNING: Once = Once::new();
     let language: String = diesel::select(sql::<Text>("current_setting('lc_messages')")).get_result(connection)?;
-    let is_english = ["", "C", "en"].contains(&language.split(['_', '.']).next().unwrap_or_default());
-    if !is_english && connection.batch_execute("SET lc_messages = 'C'").is_err() {
-        WARNING.call_once(|| {
+    if language == "C" || language.starts_with("C.") || language.starts_with("en_") {
+        return Ok(());
+    }
+    match connection.batch_execute("SET lc_messages = 'C'") {
+        Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, _)) => WARNING.call_once(|| {
             log::warn!(
                 "PostgreSQL reports errors in `{language}`, of which not all can be told apart: a report that it does not take \
                  may hold up others; as a superuser, run ALTER DATABASE name SET lc_messages = 'C'"
             );
-        });
+        }),
+        set => set?,
     }
     Ok(())
 }
