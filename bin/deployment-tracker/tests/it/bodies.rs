@@ -67,7 +67,8 @@ fn only_json_in_utf_8_is_taken() {
                 "application/json;charset=UTF-8",
                 "Application/JSON; charset=\"utf-8\"",
             ] {
-                let answer = server.send(method, path, &[("content-type", kind)], body.as_bytes());
+                let twice = [("content-type", kind), JSON];
+                let answer = server.send(method, path, &twice[..1 + usize::from(kind.contains(';'))], body.as_bytes());
                 assert_eq!(answer.status, *status, "{method} {path} {kind}: {}", answer.text());
             }
         }

@@ -97,6 +97,7 @@ fn no_target_brings_a_500_or_leads_out_of_its_place() {
         (&[200], get(&format!("http://evil.example/v1/deployments/{id}"))),
         (&[200], get(&format!("/v1/deployments/{}", id.replace('0', "%30")))),
         (&[400], get("/v1/deployments/%fe/logs")),
+        (&[400], get("/v1/deployments/%%66e/logs")),
         (&[404], get("/v1/servers/a%0d%0aX-Injected:%20y")),
         (&[200], get("/v1/servers?x=%0d%0aX-Injected:%20y")),
         (&[200], get("/v1/deployments?%00=%00&%ff=%c0%af")),
