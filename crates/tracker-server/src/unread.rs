@@ -15,7 +15,7 @@ use actix_web::web::Bytes;
 use futures_util::Stream;
 
 /// For how long a body that nobody wants is taken in.
-const DISCARD_FOR: Duration = Duration::from_secs(1);
+const DISCARD_FOR: Duration = Duration::from_secs(5);
 
 /// What is not read yet of a body, shared between the handler and the door.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl Unread {
         Some(unread)
     }
 
-    /// Takes the rest of the body in, for a second at the most. An answer before the end of the body resets the stream, by RFC 9113,
+    /// Takes the rest of the body in, for five seconds at the most. An answer before the end of the body resets the stream, by RFC 9113,
     /// section 8.1, and clients such as curl then report a broken connection instead of the answer.
     pub(crate) async fn discard(mut self) {
         let rest = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {} };
