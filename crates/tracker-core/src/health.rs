@@ -1,10 +1,15 @@
 //! Whether every output and the store can be reached.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
 
 use crate::output::chain;
 use crate::standing::OutputStatus;
+use crate::store::{Store, StoreError};
 use crate::time::{self, Timestamp};
 
 /// How long one test may take.
@@ -52,4 +57,42 @@ pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Ou
         Err(_) => Some(format!("no answer within {} s", TEST_DEADLINE.as_secs())),
     };
     HealthTest { name: name.to_owned(), tested_at, duration: begun.elapsed(), error }
+}
+
+/// The test of the store: one at a time, since it waits in line with the reports, for all who ask meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTest {
+    last: Mutex<Option<Ended>>,
+    /// Whether the last who asked was told of a failure.
+    has_failed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Ended {
+    at: Instant,
+    result: Result<(), Arc<StoreError>>,
+}
+
+impl StoreTest {
+    /// Tests the store, unless a test ended since this was asked for, or not longer before than `max_age`.
+    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthTest {
+        let asked = Instant::now();
+        let test = test("db", async {
+            let mut last = self.last.lock().await;
+            if let Some(Ended { at, result }) = last.as_ref()
+                && *at + max_age >= asked
+            {
+                return result.clone();
+            }
+            let result = store.check().await.map_err(Arc::new);
+            *last = Some(Ended { at: Instant::now(), result: result.clone() });
+            result
+        });
+        let test = test.await;
+        let had_failed = self.has_failed.swap(test.error.is_some(), Ordering::Relaxed);
+        if let Some(error) = test.error.as_ref().filter(|_| !had_failed) {
+            log::warn!("the database is not available: {error}");
+        }
+        test
+    }
 }

@@ -1,7 +1,6 @@
 //! The use cases.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,7 +15,7 @@ use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::event::{Event, EventKind};
 use crate::figures::{Figures, ReportKind, ReportResult, Threads};
 use crate::group::{Change, Outcome};
-use crate::health::{self, Health, HealthTest};
+use crate::health::{self, Health, HealthTest, StoreTest};
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
 use crate::output::{Delivery, Output};
@@ -36,8 +35,6 @@ const READY_FOR: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Tracker(Arc<Inner>);
 
-type Tested = Result<(), Arc<StoreError>>;
-
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
@@ -48,10 +45,7 @@ struct Inner {
     couriers: Arc<Couriers>,
     figures: Arc<Figures>,
     deleted: retention::Total,
-    /// When the last test of the store had ended, and what came out.
-    store_test: Mutex<Option<(Instant, Tested)>>,
-    /// Whether the last who asked for it was told so.
-    is_store_fine: AtomicBool,
+    store_test: StoreTest,
     tasks: Mutex<Tasks>,
 }
 
@@ -182,8 +176,7 @@ impl TrackerBuilder {
             couriers,
             figures,
             deleted,
-            store_test: Mutex::default(),
-            is_store_fine: AtomicBool::new(true),
+            store_test: StoreTest::default(),
             tasks: Mutex::new(tasks),
         }))
     }
@@ -335,7 +328,7 @@ impl Tracker {
             let output = output.clone();
             running.spawn(async move { health::test(output.name(), output.check()).await });
         }
-        let mut tests = vec![self.test_store(Duration::ZERO).await];
+        let mut tests = vec![self.0.store_test.run(self.0.store.as_ref(), Duration::ZERO).await];
         tests.extend(running.join_all().await);
         tests[1..].sort_by(|a: &HealthTest, b| a.name.cmp(&b.name));
         let outputs = self.outputs();
@@ -393,33 +386,10 @@ impl Tracker {
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
         self.0.couriers.check_room(self.0.outbox_limits)?;
-        match self.test_store(READY_FOR).await.error {
+        match self.0.store_test.run(self.0.store.as_ref(), READY_FOR).await.error {
             None => Ok(()),
             Some(_) => Err(Unavailable::Store.into()),
         }
-    }
-
-    /// Tests the store, unless a test ended since it was asked for, or not longer before than `max_age`. One test at a time:
-    /// it waits in line with the reports.
-    async fn test_store(&self, max_age: Duration) -> HealthTest {
-        let asked = Instant::now();
-        let test = health::test("db", async {
-            let mut last = self.0.store_test.lock().await;
-            if let Some((ended, result)) = last.as_ref()
-                && *ended + max_age >= asked
-            {
-                return result.clone();
-            }
-            let result = self.0.store.check().await.map_err(Arc::new);
-            *last = Some((Instant::now(), result.clone()));
-            result
-        });
-        let test = test.await;
-        let was_fine = self.0.is_store_fine.swap(test.error.is_none(), Ordering::Relaxed);
-        if let Some(error) = test.error.as_ref().filter(|_| was_fine) {
-            log::warn!("the database is not available: {error}");
-        }
-        test
     }
 
     /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered
