@@ -1,0 +1,199 @@
+//! Outputs that fail, hang, and are many.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tracker_core::testing::{deployment_report, eventually, logs, new_id};
+use tracker_core::{LogDeploymentId, MemoryStore, OutboxLimits, Page, Tracker, TrackerError, Unavailable};
+
+use crate::support::{
+    FAILS, HANGS, LOSES_ANSWERS, List, Shared, State, WORKS, arrives_once_in_order, deploy, deploy_many, start,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_arrives_once_and_in_order() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let expected = deploy_many(&tracker, 300).await;
+    arrives_once_in_order(&store, &list, &expected).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_comes_and_goes_gets_everything_once_and_in_order() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let changing = {
+        let list = list.clone();
+        tokio::spawn(async move {
+            for mode in [FAILS, WORKS, LOSES_ANSWERS, WORKS].into_iter().cycle().take(40) {
+                list.set(mode);
+                tokio::time::sleep(Duration::from_millis(13)).await;
+            }
+        })
+    };
+    let mut expected = Vec::new();
+    while !changing.is_finished() {
+        expected.extend(deploy_many(&tracker, 50).await);
+    }
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &expected).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_hangs_delays_no_start_and_overflows_into_the_outbox() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    list.set(HANGS);
+    let mut expected = Vec::new();
+    for _ in 0..20 {
+        let starts: Vec<_> = (0..1_000)
+            .map(|_| {
+                let (tracker, id) = (tracker.clone(), new_id());
+                tokio::spawn(async move {
+                    tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
+                    vec![format!("start {id}")]
+                })
+            })
+            .collect();
+        for start in starts {
+            expected.push(start.await.expect("no panic"));
+        }
+    }
+    list.set(WORKS);
+    let total = expected.len();
+    eventually("everything arrives", async || list.count() >= total).await;
+    let arrived: HashSet<_> = list.lines().into_iter().collect();
+    assert_eq!((arrived.len(), list.count()), (total, total), "each once");
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_at_the_end_is_delivered_by_the_next_run() {
+    let (store, list) = (Shared::default(), List::default());
+    list.set(LOSES_ANSWERS);
+    let tracker = start(&store, &list);
+    let expected = deploy_many(&tracker, 20).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await, "an output that is away does not hold up the end");
+
+    list.set(WORKS);
+    let tracker = start(&store, &list);
+    arrives_once_in_order(&store, &list, &expected).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_nobody_takes_are_not_acknowledged() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    deploy(&tracker).await;
+    let message = || logs(new_id(), r#"{"message":"m"}"#);
+    store.is_away.store(1, SeqCst);
+    list.set(FAILS);
+    let refused = Err(TrackerError::Unavailable(Unavailable::Store));
+    assert_eq!(tracker.append_logs(message()).await, refused);
+    let start = tracker.start_deployment(deployment_report(new_id(), "{}")).await;
+    assert_eq!(start, refused, "neither is a start");
+    store.is_away.store(0, SeqCst);
+    assert_eq!(tracker.append_logs(message()).await, Ok(()));
+
+    let nowhere = Tracker::builder(MemoryStore::new()).keep_logs(false).start();
+    assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::Unavailable(Unavailable::Nowhere)));
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_one_output_has_are_not_said_to_be_refused() {
+    let (store, list) = (Shared::default(), List::default());
+    let stuck = List(Arc::new(State { name: Some("stuck"), ..State::default() }));
+    let builder = Tracker::builder(store).output(list.clone()).output(stuck.clone());
+    let tracker = builder.commit_deadline(Duration::from_secs(1)).start();
+    tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("taken");
+    eventually("all is well", async || {
+        list.count() == 1 && stuck.count() == 1 && tracker.outputs().iter().all(|output| !output.is_behind)
+    })
+    .await;
+    stuck.set(HANGS);
+    let mut posts = JoinSet::new();
+    // More together than may wait for one output.
+    for post in 0..10_000 {
+        let (tracker, logs) = (tracker.clone(), logs(new_id(), r#"{"message":"m"}"#));
+        posts.spawn(async move { tracker.append_logs(logs).await });
+        if post % 1_000 == 0 {
+            eventually("the other output has them all", async || list.count() == post + 2).await;
+        }
+    }
+    for answer in posts.join_all().await {
+        assert!(matches!(answer, Err(TrackerError::Unavailable(Unavailable::TimedOut))), "{answer:?}");
+    }
+    eventually("the other output has them all", async || list.count() == 10_001).await;
+    stuck.set(WORKS);
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_logs_are_both_kept_and_forwarded() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
+    list.set(FAILS);
+    let expected = deploy_many(&tracker, 10).await;
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &expected).await;
+    let id = expected[0][0].strip_prefix("start ").expect("a start");
+    let kept = tracker.logs(LogDeploymentId::new(id).expect("an id"), Page::first(25)).await;
+    let kept: Vec<_> = kept.expect("kept").iter().map(|message| message.object().get().to_owned()).collect();
+    assert_eq!(kept, expected[0][1..3]);
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
+    let (store, list) = (Shared::default(), List::default());
+    list.set(FAILS);
+    let limits = OutboxLimits { max_messages: 10, max_bytes: 1 << 20 };
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).outbox_limits(limits).start();
+    let first = new_id();
+    tracker.start_deployment(deployment_report(first, "{}")).await.expect("taken");
+    eventually("the output is known to be behind", async || tracker.outputs()[0].is_behind).await;
+    let mut taken = vec![vec![format!("start {first}")]];
+    let full = TrackerError::Unavailable(Unavailable::OutboxFull);
+    let refusal = loop {
+        let id = new_id();
+        match tracker.start_deployment(deployment_report(id, "{}")).await {
+            Ok(()) => taken.push(vec![format!("start {id}")]),
+            Err(refusal) => break refusal,
+        }
+        assert!(taken.len() <= 12, "the bound holds");
+    };
+    assert_eq!(refusal, full);
+    assert!(taken.len() >= 9, "and not before: {}", taken.len());
+    assert_eq!(tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await, Err(full.clone()));
+    assert_eq!(tracker.ready().await, Err(full));
+    eventually("the backlog is told", async || tracker.outputs()[0].backlog.messages == taken.len() as u64).await;
+    let status = tracker.outputs().remove(0);
+    assert!(status.failing_since.is_some() && status.last_error.is_some_and(|(_, error)| error.contains("it is away")));
+
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &taken).await;
+    eventually("there is room again", async || tracker.ready().await.is_ok()).await;
+    eventually("all is well", async || tracker.outputs()[0].failing_since.is_none()).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_during_the_last_reading_of_the_outbox_is_not_forgotten() {
+    for _ in 0..10 {
+        let (store, list) = (Shared::default(), List::default());
+        store.owed_takes.store(20, SeqCst);
+        let tracker = start(&store, &list);
+        let expected = deploy_many(&tracker, 3).await;
+        let begun = std::time::Instant::now();
+        arrives_once_in_order(&store, &list, &expected).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "at once, not when it is missed");
+        tracker.shutdown(Duration::from_secs(5)).await;
+    }
+}
