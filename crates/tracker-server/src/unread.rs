@@ -32,8 +32,8 @@ impl Unread {
         Some(unread)
     }
 
-    /// Takes the rest of the body in, for five seconds at the most. An answer before the end of the body resets the stream, by RFC 9113,
-    /// section 8.1, and clients such as curl then report a broken connection instead of the answer.
+    /// Takes the rest of the body in, for five seconds at the most. An answer before the end of the body resets the
+    /// stream, by RFC 9113, section 8.1, and clients such as curl then report a broken connection instead of the answer.
     pub(crate) async fn discard(mut self) {
         let rest = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {} };
         // Whoever sends more than that is told by the reset.
