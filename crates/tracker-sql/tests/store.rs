@@ -131,7 +131,14 @@ mod shared {
         assert_eq!(owed(&second).await, [(batch, true), (own, false)]);
         assert_eq!(owed(&first).await, [], "a replica that comes back leaves alone what was taken over");
 
-        commit(&second, Change::Settle { output: "sink".into(), batches: vec![batch, own] }).await;
+        let settle = async |store: &SqlStore, batches: Vec<Uuid>| {
+            let group = Group::new(vec![Change::Settle { output: "sink".into(), batches }], Arc::new([]));
+            store.commit(0, Arc::new(group)).await.expect("a database").outcomes
+        };
+        // Its marker must stay: the second may deliver it yet.
+        assert_eq!(settle(&first, vec![batch]).await, [Outcome::Unchanged]);
+        assert_eq!(messages(&second).await, 2);
+        assert_eq!(settle(&second, vec![batch, own]).await, [Outcome::Recorded]);
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
     }
 
