@@ -188,6 +188,11 @@ impl DeploymentReport {
         Self { id, members: DeploymentMembers::default(), assert_empty_server_result: false, reporter: None }
     }
 
+    /// The result that each server without one gets by this report, if it is a finish.
+    pub(crate) fn asserted_result(&self) -> Option<DeploymentResult> {
+        self.members.result.filter(|_| self.assert_empty_server_result)
+    }
+
     /// Reads the body of a report on the deployment `id`: a JSON object. Unknown members are ignored.
     ///
     /// # Errors

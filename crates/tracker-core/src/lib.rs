@@ -46,6 +46,7 @@ mod properties;
 mod queue;
 mod relay;
 mod retention;
+mod rules;
 mod server;
 mod standing;
 mod store;
