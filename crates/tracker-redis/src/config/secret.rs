@@ -1,0 +1,73 @@
+//! Names and passwords.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Number;
+
+/// A text that is not shown by `Debug`. It is serialized as it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!from))]
+#[serde(from = "Scalar")]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("[REDACTED]")
+    }
+}
+
+impl From<Scalar> for Secret {
+    fn from(scalar: Scalar) -> Self {
+        Self(scalar.into())
+    }
+}
+
+/// A text that may come as something else: whoever reads environment variables takes `123456` for a number.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a text is wanted here")]
+enum Scalar {
+    Text(String),
+    Number(Number),
+    Flag(bool),
+}
+
+impl From<Scalar> for String {
+    fn from(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Text(text) => text,
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Scalar>::deserialize(deserializer)?.map(String::from))
+}
+
+/// Who the service is. An empty environment variable is none.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+impl Credentials {
+    pub(super) fn new(username: Option<&str>, password: Option<&Secret>) -> Self {
+        let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        Self { username: given(username), password: given(password.map(Secret::reveal)) }
+    }
+}
