@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::wrapped;
 use crate::config::keys::{Key, Keys};
-use crate::config::variable;
+use crate::config::load::variable;
 
 const BEGIN: &str = "\
 # Configuration

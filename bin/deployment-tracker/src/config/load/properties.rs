@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::Map;
+use serde_json::{Map, json};
 use tempfile::TempDir;
 use tracker_server::redact;
 
