@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use fastrand::Rng;
 use serde_json::Value;
 
 use crate::stack::Stack;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Fault {
     ServerKilled,
     ServerTerminated,
@@ -28,25 +29,13 @@ use Fault::{
     RedisOutOfMemory, ServerKilled, ServerTerminated,
 };
 
-const ALL: [Fault; 10] = [
-    ServerKilled,
-    ServerTerminated,
-    RedisKilled,
-    RedisFrozen,
-    RedisConnectionsCut,
-    RedisOutOfMemory,
-    RedisForbidsPushes,
-    DatabaseStopped,
-    DatabaseFrozen,
-    DiskFull,
-];
-
 /// Breaks things for `duration`, one at a time but for the server, which ends in the midst of other faults, too, and is
 /// killed at least once. Only what is in `only` is broken, unless that is empty. At the end everything is whole. How
 /// often each thing was broken.
 pub fn inject(stack: &mut Stack, rng: &mut Rng, duration: Duration, only: &[Fault]) -> BTreeMap<Fault, u32> {
     let is_wanted = |fault: Fault| only.is_empty() || only.contains(&fault);
-    let possible: Vec<_> = ALL.into_iter().filter(|fault| is_wanted(*fault) && fault.is_possible(stack)).collect();
+    let possible: Vec<_> =
+        Fault::value_variants().iter().copied().filter(|fault| is_wanted(*fault) && fault.is_possible(stack)).collect();
     let begun = Instant::now();
     let mut injected = BTreeMap::new();
     let must_kill = |stack: &Stack| is_wanted(ServerKilled) && stack.kills == 0;
