@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracker_core::health::TEST_DEADLINE;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{Store, Tracker};
 
@@ -94,6 +95,20 @@ async fn those_who_ask_for_health_at_the_same_time_share_a_test_of_the_store() {
     assert!(!tracker.health().await.passed());
     assert_eq!(store.tests.load(SeqCst), 2);
     tracker.ready().await.expect_err("it was away a moment ago");
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_answer_holds_up_each_who_asks_for_health_no_longer_than_one() {
+    let store = Shared::default();
+    let tracker = start(&store, &List::default());
+    store.holds_tests.store(1, SeqCst);
+    let asking: JoinSet<_> =
+        (0..50).map(|_| tracker.clone()).map(|t| async move { t.health().await.passed() }).collect();
+    let answers = tokio::time::timeout(5 * TEST_DEADLINE, asking.join_all()).await.expect("each has its own deadline");
+    assert_eq!(answers, [false; 50]);
+    store.holds_tests.store(0, SeqCst);
+    assert!(tracker.health().await.passed());
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
