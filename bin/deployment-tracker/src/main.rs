@@ -123,7 +123,7 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
     })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
     let age = config.retention.deployments.as_ref();
-    let tracker = Tracker::builder(store)
+    let tracker = Tracker::builder(Arc::new(store))
         .keep_logs(config.keeps_logs())
         .outbox_limits(limits)
         .max_waiting(config.limits.queued_reports)

@@ -1,5 +1,7 @@
 //! The outputs that are built in: each is added if it is configured, and says where it is.
 
+use std::sync::Arc;
+
 use tracker_core::TrackerBuilder;
 
 use crate::config::{Config, Wrong};
@@ -13,7 +15,7 @@ pub fn redis(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Conf
         Some(redis) => {
             let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(Wrong::explained)?;
             places.push(format!("redis {}", output.location()));
-            tracker = tracker.output(output);
+            tracker = tracker.output(Arc::new(output));
         }
         None => places.push("redis off".to_owned()),
     }
@@ -27,7 +29,7 @@ pub fn statsd(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Con
         Some(statsd) => {
             let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(Wrong::explained)?;
             places.push(format!("statsd {}", output.location()));
-            tracker = tracker.output(output);
+            tracker = tracker.output(Arc::new(output));
         }
         None => places.push("statsd off".to_owned()),
     }

@@ -13,6 +13,7 @@ use crate::couriers::Couriers;
 use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
 use crate::figures::Figures;
 use crate::group::{Change, Decision, Group, Outcome};
+use crate::panics::caught;
 use crate::queue::{Queue, Queued, queue};
 use crate::store::{Store, StoreError};
 
@@ -193,7 +194,7 @@ impl Writer {
     async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
         let group = Arc::new(Group::new(changes, self.couriers.outputs()));
         let begun = Instant::now();
-        let committed = self.store.commit(self.number, group.clone()).await;
+        let committed = caught(self.store.commit(self.number, group.clone())).await;
         let took = begun.elapsed();
         let figures = &self.figures.commits;
         figures.changes.record(group.changes().len() as u64);

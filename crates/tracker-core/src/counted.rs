@@ -1,5 +1,6 @@
-//! An output whose deliveries are counted.
+//! An output whose deliveries are counted, and whose panics are errors.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use crate::event::{Batch, Event};
 use crate::figures::OutputFigures;
 use crate::output::{Delivery, Output, OutputError};
+use crate::panics::caught;
 
 /// The output that it was given, and what was counted of it.
 #[derive(Debug)]
@@ -49,12 +51,13 @@ impl Output for Counted {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        self.output.wants(event)
+        // What is not known to be unwanted is wanted.
+        catch_unwind(AssertUnwindSafe(|| self.output.wants(event))).unwrap_or(true)
     }
 
     async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
         let begun = Instant::now();
-        let delivered = self.output.deliver(batches, settled).await;
+        let delivered = caught(self.output.deliver(batches, settled)).await;
         self.figures.attempted(begun.elapsed(), delivered.is_ok());
         if delivered.is_ok() {
             batches.iter().for_each(|batch| self.figures.batches.record(self.wanted(batch)));
@@ -65,10 +68,17 @@ impl Output for Counted {
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        self.output.check().await
+        caught(self.output.check()).await
     }
 
     async fn close(&self) {
-        self.output.close().await;
+        let closed = caught(async {
+            self.output.close().await;
+            Ok(())
+        });
+        let closed: Result<(), OutputError> = closed.await;
+        if let Err(error) = closed {
+            log::warn!("output `{}`: {error}", self.name());
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::couriers::{Direct, Parcel, WAITING};
 use crate::event::Batch;
 use crate::group::{Change, Outcome, Owed};
 use crate::output::{Output, OutputError};
+use crate::panics::caught;
 use crate::queue::Queued;
 use crate::relay::Relays;
 use crate::standing::{OutputStatus, Standing};
@@ -339,7 +340,7 @@ async fn drain(
     committer: Arc<Committer>,
     settled: Vec<Uuid>,
 ) -> Result<Vec<OwedBatch>, Trouble> {
-    let owed = store.owed(output.name(), OWED).await.map_err(|error| Trouble::Store(error.into()))?;
+    let owed = caught(store.owed(output.name(), OWED)).await.map_err(|error| Trouble::Store(error.into()))?;
     if owed.is_empty() && settled.is_empty() {
         return Ok(owed);
     }

@@ -12,6 +12,7 @@ use crate::courier::Courier;
 use crate::event::{Batch, Event};
 use crate::group::{Decision, Owed};
 use crate::output::{Delivery, Output};
+use crate::panics::caught;
 use crate::queue::{Queue, queue};
 use crate::relay::{Relay, Relays};
 use crate::standing::{OutputStatus, Standing};
@@ -202,7 +203,7 @@ async fn take_stock(
     overflowed: Arc<AtomicBool>,
 ) {
     loop {
-        if let Ok(backlog) = store.take_stock(output.name()).await {
+        if let Ok(backlog) = caught(store.take_stock(output.name())).await {
             standing.counted(backlog);
             let age = backlog.oldest.and_then(|oldest| (time::now() - oldest).to_std().ok());
             if age.is_some_and(|age| age > LONG_AGO) {

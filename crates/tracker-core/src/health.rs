@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::output::chain;
+use crate::panics::caught;
 use crate::standing::OutputStatus;
 use crate::store::{Store, StoreError};
 use crate::time::{self, Timestamp};
 
+/// What the test of the store is called.
+pub(crate) const STORE: &str = "db";
 /// How long one test may take.
 pub const TEST_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -77,14 +80,14 @@ impl StoreTest {
     /// Tests the store, unless a test ended since this was asked for, or not longer before than `max_age`.
     pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthTest {
         let asked = Instant::now();
-        let test = test("db", async {
+        let test = test(STORE, async {
             let mut last = self.last.lock().await;
             if let Some(Ended { at, result }) = last.as_ref()
                 && *at + max_age >= asked
             {
                 return result.clone();
             }
-            let result = store.check().await.map_err(Arc::new);
+            let result = caught(store.check()).await.map_err(Arc::new);
             *last = Some(Ended { at: Instant::now(), result: result.clone() });
             result
         });

@@ -5,11 +5,13 @@
 //! `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or your own.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, Tracker};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let tracker = Tracker::builder(MemoryStore::new()).start();
+//! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
 //!
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! let mut report = DeploymentReport::new(id);
@@ -41,6 +43,7 @@ mod log;
 mod members;
 mod memory;
 mod output;
+mod panics;
 #[cfg(test)]
 mod properties;
 mod queue;

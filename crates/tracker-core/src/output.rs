@@ -25,7 +25,8 @@ pub enum Delivery {
 /// each other. `testing::output_suite` (feature `testing`) holds an implementation against what is said here.
 #[async_trait]
 pub trait Output: Debug + Send + Sync + 'static {
-    /// The output's name in the health report, the log and the outbox. It must not change between releases.
+    /// The output's name in the health report, the log and the outbox: its own among those of a tracker, not `db`, and the
+    /// same in every release.
     fn name(&self) -> &str;
 
     /// What the output promises.
@@ -39,7 +40,8 @@ pub trait Output: Debug + Send + Sync + 'static {
     /// For [`Delivery::AtLeastOnce`]: `Ok` means that the other side has every batch. After an error, or when the
     /// future is dropped, each batch may or may not have arrived, and the caller delivers it again with the same id:
     /// a batch that has arrived before must not arrive twice. `settled` are batches that will never come again; what
-    /// the output keeps in order to recognise them can go.
+    /// the output keeps in order to recognise them can go. An event that the other side will never take is the output's to log
+    /// and to pass over: an error is tried again without end, and everything newer waits.
     ///
     /// # Errors
     /// [`OutputError`] when the other side did not take the batches within the output's own deadline.

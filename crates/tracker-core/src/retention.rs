@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::complaint::Complaint;
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::members::DeploymentId;
+use crate::panics::caught;
 use crate::store::{Deleted, Newest, Page, Store, StoreError};
 use crate::time::{self, Timestamp};
 
@@ -56,7 +57,7 @@ impl Retention {
         let mut complaint = Complaint::about("deleting what is old");
         loop {
             let before = read(&self.total);
-            let pause = match self.search().await {
+            let pause = match caught(self.search()).await {
                 Ok(()) => {
                     complaint.works();
                     EVERY

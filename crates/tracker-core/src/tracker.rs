@@ -86,7 +86,7 @@ pub enum TrackerError {
 
 impl Tracker {
     /// A tracker on `store`, without outputs so far.
-    pub fn builder(store: impl Store) -> TrackerBuilder {
+    pub fn builder(store: Arc<dyn Store>) -> TrackerBuilder {
         TrackerBuilder::new(store)
     }
 
@@ -243,10 +243,11 @@ impl Tracker {
     /// What was counted since the start. Figures go on changing while they are read.
     ///
     /// ```
+    /// # use std::sync::Arc;
     /// # use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, ReportKind, ReportResult, Tracker};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let tracker = Tracker::builder(MemoryStore::new()).start();
+    /// # let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
     /// # let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
     /// tracker.start_deployment(DeploymentReport::new(id)).await?;
     /// assert_eq!(tracker.figures().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);

@@ -25,6 +25,7 @@ const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
 /// there is not pushed again. A marker goes when its batch is settled, at the latest after a week.
 #[derive(Debug)]
 pub struct RedisOutput {
+    name: String,
     address: String,
     whereabouts: String,
     key: String,
@@ -49,6 +50,7 @@ impl RedisOutput {
             tls.connector().map_err(|error| ConfigError::TlsFile(error.details().to_owned()))?;
         }
         Ok(Self {
+            name: "redis".to_owned(),
             address: config.address(),
             whereabouts: config.whereabouts(),
             keys: Keys::new(&config.key),
@@ -60,6 +62,13 @@ impl RedisOutput {
             checks: Link::new(&config),
             key: config.key,
         })
+    }
+
+    /// Gives it another [name](Output::name) than `redis`, where one tracker has several.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Where it pushes to, for people: `127.0.0.1:6379 key logstash`.
@@ -162,8 +171,8 @@ fn not_a_list(key: &str) -> String {
 
 #[async_trait]
 impl Output for RedisOutput {
-    fn name(&self) -> &'static str {
-        "redis"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn delivery(&self) -> Delivery {

@@ -3,12 +3,13 @@
 //! ```no_run
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
 //! use tracker_core::{MemoryStore, Tracker};
 //! use tracker_server::{Access, Limits, Listener, Settings, run};
 //!
-//! let tracker = Tracker::builder(MemoryStore::new()).start();
+//! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
 //! let settings = Settings {
 //!     limits: Limits::default(),
 //!     access: Access::open(),

@@ -1,6 +1,7 @@
 //! The API description against the routes that answer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ async fn serve() -> u16 {
         shutdown_timeout: Duration::from_secs(1),
         given: json!({"port": port}),
     };
-    let tracker = Tracker::builder(MemoryStore::new()).start();
+    let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
     tokio::spawn(run(vec![listener], settings, tracker, std::future::pending()));
     port
 }

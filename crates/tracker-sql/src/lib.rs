@@ -5,13 +5,16 @@
 //! # #[cfg(feature = "sqlite")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
 //! use tracker_core::{DeploymentId, DeploymentReport, Tracker};
 //! use tracker_sql::{DatabaseUrl, SqlStore};
 //!
 //! # let folder = std::env::temp_dir().join(format!("tracker-sql-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("data.sqlite3").display().to_string();
-//! let tracker = Tracker::builder(SqlStore::open(DatabaseUrl::parse(&path)?, "web01:8080", 1_024)?).start();
+//! let store = SqlStore::open(DatabaseUrl::parse(&path)?, "web01:8080", 1_024)?;
+//! let tracker = Tracker::builder(Arc::new(store)).start();
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;
 //! assert_eq!(tracker.deployment(id).await?.deployment.id, id);

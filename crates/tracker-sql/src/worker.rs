@@ -1,5 +1,6 @@
 //! Threads that own a connection each and do, one after the other, what is sent to them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -130,7 +131,10 @@ impl Worker {
             if is_sharing && self.snapshot.is_none() && !queue.is_empty() {
                 self.begin_snapshot();
             }
-            run(&mut self);
+            if catch_unwind(AssertUnwindSafe(|| run(&mut self))).is_err() {
+                // Whoever asked has no answer; what the connection was in the midst of is rolled back.
+                (self.connection, self.snapshot) = (None, None);
+            }
             load.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }

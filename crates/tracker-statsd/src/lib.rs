@@ -1,6 +1,7 @@
 //! The StatsD output of deployment-tracker: counters and timers over UDP, sent once and without waiting.
 //!
 //! ```
+//! use std::sync::Arc;
 //! use std::net::UdpSocket;
 //! use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, Tracker};
 //! use tracker_statsd::{StatsdConfig, StatsdOutput};
@@ -13,7 +14,7 @@
 //!     prefix: "deployment-tracker".into(),
 //!     ..StatsdConfig::default()
 //! };
-//! let tracker = Tracker::builder(MemoryStore::new()).output(StatsdOutput::new(config)?).start();
+//! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).output(Arc::new(StatsdOutput::new(config)?)).start();
 //!
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;

@@ -28,6 +28,7 @@ const REFUSAL_WITHIN: Duration = Duration::from_millis(50);
 ///
 /// Metrics are packed into packets of at most 1,432 bytes. A name that is longer has one of its own.
 pub struct StatsdOutput {
+    name: String,
     destination: Destination,
     prefix: String,
     suffix: String,
@@ -43,7 +44,14 @@ impl StatsdOutput {
         config.check()?;
         let (prefix, suffix) = (encode::prefix(&config.prefix), encode::suffix(&config.suffix));
         let destination = Destination::new(config.host, config.port, prefix.clone());
-        Ok(Self { destination, prefix, suffix, names: config.names })
+        Ok(Self { name: "statsd".to_owned(), destination, prefix, suffix, names: config.names })
+    }
+
+    /// Gives it another [name](Output::name) than `statsd`, where one tracker has several.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Where it sends to, for people: `127.0.0.1:8125 prefix deployment-tracker`.
@@ -65,8 +73,8 @@ impl fmt::Debug for StatsdOutput {
 
 #[async_trait]
 impl Output for StatsdOutput {
-    fn name(&self) -> &'static str {
-        "statsd"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn delivery(&self) -> Delivery {

@@ -1,5 +1,6 @@
 //! How a tracker is put together.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::committer::Committer;
 use crate::counted::Counted;
 use crate::couriers::Couriers;
 use crate::figures::Figures;
-use crate::health::StoreTest;
+use crate::health::{self, StoreTest};
 use crate::output::{Delivery, Output};
 use crate::retention::{self, Retention};
 use crate::store::Store;
@@ -43,9 +44,9 @@ pub struct TrackerBuilder {
 }
 
 impl TrackerBuilder {
-    pub(super) fn new(store: impl Store) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
-            store: Arc::new(store),
+            store,
             outputs: Vec::new(),
             keep_logs: None,
             commit_deadline: Duration::from_secs(5),
@@ -57,8 +58,8 @@ impl TrackerBuilder {
 
     /// Forwards to `output`, too.
     #[must_use]
-    pub fn output(mut self, output: impl Output) -> Self {
-        self.outputs.push(Arc::new(Counted::new(Arc::new(output))));
+    pub fn output(mut self, output: Arc<dyn Output>) -> Self {
+        self.outputs.push(Arc::new(Counted::new(output)));
         self
     }
 
@@ -102,8 +103,13 @@ impl TrackerBuilder {
     /// Starts the tracker. Its tasks run on the current tokio runtime until [`Tracker::shutdown`].
     ///
     /// # Panics
-    /// When there is no current tokio runtime.
+    /// When there is no current tokio runtime, and when an output's [name](Output::name) is empty, that of another output, or
+    /// `db`, which is the store's in the health report: what is owed to one would be taken for what is owed to the other.
     pub fn start(self) -> Tracker {
+        let mut names = HashSet::from(["", health::STORE]);
+        for output in &self.outputs {
+            assert!(names.insert(output.name()), "an output needs a name of its own, not `{}`", output.name());
+        }
         let durable = self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce);
         let (committer, lanes) = Committer::new(self.store.lanes(), self.max_waiting, self.commit_deadline);
         let mut tasks = Tasks::default();

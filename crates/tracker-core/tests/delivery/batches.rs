@@ -1,5 +1,6 @@
 //! How much an output is given at once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
     list.set(FAILS);
     // While a commit is on its way, the next group gathers.
     store.answers_take.store(1, SeqCst);
-    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
+    let tracker = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).keep_logs(true).start();
     let flood = format!("[{}]", vec![r#"{"message":"m"}"#; 4_000].join(","));
     let posts: Vec<_> = (0..20)
         .map(|_| {

@@ -10,7 +10,7 @@ use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{LogDeploymentId, MemoryStore, OutboxLimits, Page, Tracker, TrackerError, Unavailable};
 
 use crate::support::{
-    FAILS, HANGS, LOSES_ANSWERS, List, Shared, State, WORKS, arrives_once_in_order, deploy, deploy_many, start,
+    FAILS, HANGS, LOSES_ANSWERS, List, PANICS, Shared, State, WORKS, arrives_once_in_order, deploy, deploy_many, start,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +87,21 @@ async fn what_is_owed_at_the_end_is_delivered_by_the_next_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_panics_fails_and_gets_everything_afterwards() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let before = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, std::slice::from_ref(&before)).await;
+    list.set(PANICS);
+    let during = deploy(&tracker).await;
+    eventually("it counts as failing", async || tracker.outputs()[0].failing_since.is_some()).await;
+    assert!(!tracker.health().await.passed());
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &[before, during]).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_that_nobody_takes_are_not_acknowledged() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
@@ -101,7 +116,7 @@ async fn logs_that_nobody_takes_are_not_acknowledged() {
     store.is_away.store(0, SeqCst);
     assert_eq!(tracker.append_logs(message()).await, Ok(()));
 
-    let nowhere = Tracker::builder(MemoryStore::new()).keep_logs(false).start();
+    let nowhere = Tracker::builder(Arc::new(MemoryStore::new())).keep_logs(false).start();
     assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::Unavailable(Unavailable::Nowhere)));
     tracker.shutdown(Duration::from_secs(5)).await;
 }
@@ -110,7 +125,7 @@ async fn logs_that_nobody_takes_are_not_acknowledged() {
 async fn logs_that_one_output_has_are_not_said_to_be_refused() {
     let (store, list) = (Shared::default(), List::default());
     let stuck = List(Arc::new(State { name: Some("stuck"), ..State::default() }));
-    let builder = Tracker::builder(store).output(list.clone()).output(stuck.clone());
+    let builder = Tracker::builder(Arc::new(store)).output(Arc::new(list.clone())).output(Arc::new(stuck.clone()));
     let tracker = builder.commit_deadline(Duration::from_secs(1)).start();
     tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("taken");
     eventually("all is well", async || {
@@ -135,10 +150,22 @@ async fn logs_that_one_output_has_are_not_said_to_be_refused() {
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
+#[tokio::test]
+async fn an_output_needs_a_name_of_its_own() {
+    let named = |name| Arc::new(List(Arc::new(State { name: Some(name), ..State::default() })));
+    for names in [["a", "a"], ["a", ""], ["a", "db"]] {
+        let tracker = names
+            .into_iter()
+            .fold(Tracker::builder(Arc::new(MemoryStore::new())), |builder, name| builder.output(named(name)));
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tracker.start()));
+        refused.expect_err("it would be taken for another");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_logs_are_both_kept_and_forwarded() {
     let (store, list) = (Shared::default(), List::default());
-    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
+    let tracker = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).keep_logs(true).start();
     list.set(FAILS);
     let expected = deploy_many(&tracker, 10).await;
     list.set(WORKS);
@@ -155,7 +182,8 @@ async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
     let (store, list) = (Shared::default(), List::default());
     list.set(FAILS);
     let limits = OutboxLimits { max_messages: 10, max_bytes: 1 << 20 };
-    let tracker = Tracker::builder(store.clone()).output(list.clone()).outbox_limits(limits).start();
+    let tracker =
+        Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).outbox_limits(limits).start();
     let first = new_id();
     tracker.start_deployment(deployment_report(first, "{}")).await.expect("taken");
     eventually("the output is known to be behind", async || tracker.outputs()[0].is_behind).await;

@@ -113,6 +113,19 @@ async fn a_store_that_does_not_answer_holds_up_each_who_asks_for_health_no_longe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_panics_takes_reports_again_afterwards() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    store.panics.store(1, SeqCst);
+    tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("nobody knows");
+    assert!(!tracker.health().await.passed());
+    store.panics.store(0, SeqCst);
+    let after = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, &[after]).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_does_not_hold_up_logs() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
@@ -129,7 +142,10 @@ async fn a_store_that_is_away_does_not_hold_up_logs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_late_is_delivered_once() {
     let (store, list) = (Shared::default(), List::default());
-    let tracker = Tracker::builder(store.clone()).output(list.clone()).commit_deadline(Duration::from_secs(30)).start();
+    let tracker = Tracker::builder(Arc::new(store.clone()))
+        .output(Arc::new(list.clone()))
+        .commit_deadline(Duration::from_secs(30))
+        .start();
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
     let (early, id) = (new_id(), new_id());

@@ -21,6 +21,8 @@ pub const FAILS: u8 = 1;
 pub const LOSES_ANSWERS: u8 = 2;
 /// Neither takes nor answers.
 pub const HANGS: u8 = 3;
+/// Has a bug.
+pub const PANICS: u8 = 4;
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -44,6 +46,10 @@ impl List {
         self.0.lines.lock().expect("nobody panics with it").clone()
     }
 
+    fn panics_if_told(&self) {
+        assert_ne!(self.0.mode.load(SeqCst), PANICS, "a bug in an output");
+    }
+
     pub fn count(&self) -> usize {
         self.0.lines.lock().expect("nobody panics with it").len()
     }
@@ -60,10 +66,12 @@ impl Output for List {
     }
 
     fn wants(&self, _: &Event) -> bool {
+        self.panics_if_told();
         true
     }
 
     async fn deliver(&self, batches: &[Arc<Batch>], settled: &[uuid::Uuid]) -> Result<(), OutputError> {
+        self.panics_if_told();
         while self.0.mode.load(SeqCst) == HANGS {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -87,6 +95,7 @@ impl Output for List {
     }
 
     async fn check(&self) -> Result<(), OutputError> {
+        self.panics_if_told();
         Ok(())
     }
 }
@@ -105,6 +114,8 @@ pub fn lines_of(event: &Event) -> Vec<String> {
 pub struct Shared {
     pub memory: Arc<MemoryStore>,
     pub is_away: Arc<AtomicU8>,
+    /// It has a bug.
+    pub panics: Arc<AtomicU8>,
     /// How long the answer to a commit is on its way, in tenths of a second.
     pub answers_take: Arc<AtomicU8>,
     /// Commits are made, and their answers lost.
@@ -121,6 +132,7 @@ pub struct Shared {
 
 impl Shared {
     fn there(&self) -> Result<&MemoryStore, StoreError> {
+        assert_eq!(self.panics.load(SeqCst), 0, "a bug in a store");
         if self.is_away.load(SeqCst) == 0 { Ok(&self.memory) } else { Err(StoreError::Unavailable("away".into())) }
     }
 }
@@ -205,7 +217,7 @@ impl Store for Shared {
 }
 
 pub fn start(store: &Shared, list: &List) -> Tracker {
-    Tracker::builder(store.clone()).output(list.clone()).start()
+    Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).start()
 }
 
 /// Reports one deployment from start to finish with logs in between; what the list must hold of it, in order.

@@ -14,8 +14,8 @@ use serde_json::Value;
 use test_servers::{PATIENCE, Redis};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tracker_core::testing::{OutputHarness, eventually, logged, output_suite, started};
-use tracker_core::{Batch, DeploymentMembers, Output, chain};
+use tracker_core::testing::{OutputHarness, deployment_report, eventually, logged, new_id, output_suite, started};
+use tracker_core::{Batch, DeploymentMembers, MemoryStore, Output, Tracker, chain};
 use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
 
 use transaction::MANY;
@@ -381,4 +381,19 @@ async fn a_list_as_long_as_it_may_be_takes_repeats_and_nothing_new() {
     output.deliver(std::slice::from_ref(&large), &[]).await.expect("there is room again");
     output.deliver(&[large], &[]).await.expect("what is there needs no room");
     assert!(messages(&redis).into_iter().eq(3..5 + MANY));
+}
+
+#[tokio::test]
+async fn one_tracker_may_push_to_two_lists() {
+    let redis = Redis::start();
+    let other = RedisConfig { key: "other".into(), ..config(&redis) };
+    let tracker = Tracker::builder(Arc::new(MemoryStore::new()))
+        .output(Arc::new(output(config(&redis))))
+        .output(Arc::new(output(other).named("other")))
+        .start();
+    tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect("recorded");
+    for key in ["logstash", "other"] {
+        eventually("the list has it", async || redis.command(&["LLEN", key]) == 1).await;
+    }
+    tracker.shutdown(PATIENCE).await;
 }

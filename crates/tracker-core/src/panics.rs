@@ -1,0 +1,45 @@
+//! Panics in stores and outputs, which must not end a task of ours.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use thiserror::Error;
+
+use crate::output::OutputError;
+use crate::store::StoreError;
+
+/// Code that is not ours has panicked.
+#[derive(Debug, Error)]
+#[error("it panicked: {0}")]
+pub(crate) struct Panic(String);
+
+impl From<Panic> for OutputError {
+    fn from(panic: Panic) -> Self {
+        Self::message(panic.to_string())
+    }
+}
+
+impl From<Panic> for StoreError {
+    fn from(panic: Panic) -> Self {
+        Self::Unknown(panic.into())
+    }
+}
+
+/// What `work` comes to; a panic in it is an error.
+pub(crate) async fn caught<T, E: From<Panic>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let mut work = pin!(work);
+    let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(result)) => Poll::Ready(result),
+        Err(panic) => Poll::Ready(Err(Panic(message(panic.as_ref()).to_owned()).into())),
+    });
+    ended.await
+}
+
+fn message(panic: &dyn Any) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
