@@ -47,6 +47,9 @@ pub enum Unavailable {
     /// Neither an output nor the store takes log messages.
     #[error("no output and no store is there to take log messages")]
     Nowhere,
+    /// The tracker has been shut down: nothing was done.
+    #[error("the service is being stopped")]
+    Closed,
 }
 
 /// An answer that is on its way.
@@ -212,7 +215,7 @@ impl Writer {
                 self.committed(&decision, replies, is_late || is_doubtful);
             }
             // One change spoils the group: alone, each shows which.
-            Err(StoreError::Rejected(_)) if replies.len() > 1 => {
+            Err(StoreError::Rejected(_) | StoreError::NotYet(_)) if replies.len() > 1 => {
                 for (change, reply) in group.changes().iter().zip(replies) {
                     Box::pin(self.commit(vec![change.clone()], vec![reply])).await;
                 }
@@ -225,7 +228,7 @@ impl Writer {
                 }
                 self.complaint.failed(&error);
                 let unavailable = match error {
-                    StoreError::Unavailable(_) | StoreError::Unknown(_) => Unavailable::Store,
+                    StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::NotYet(_) => Unavailable::Store,
                     StoreError::Rejected(_) => Unavailable::Rejected,
                 };
                 for reply in replies {

@@ -35,6 +35,8 @@ const OWED: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+/// When a delivery takes long.
+const LONG: Duration = Duration::from_secs(5);
 /// How many delivered batches a courier remembers, more than can be on their way to it in memory.
 const REMEMBERED: usize = WAITING + OWED;
 
@@ -128,7 +130,7 @@ impl Courier {
             return true;
         }
         let batches: Vec<_> = loads.iter().map(|load| load.batch.clone()).collect();
-        match self.output.deliver(&batches, &self.settled).await {
+        match deliver(self.output.as_ref(), &self.standing, &batches, &self.settled).await {
             Ok(()) => {
                 self.works();
                 self.settled.clear();
@@ -211,7 +213,8 @@ impl Courier {
         while self.is_open {
             self.overflowed.store(false, Ordering::Release);
             let settled = std::mem::take(&mut self.settled);
-            let drained = drain(self.output.clone(), self.store.clone(), self.committer.clone(), settled);
+            let drained =
+                drain(self.output.clone(), self.store.clone(), self.committer.clone(), self.standing.clone(), settled);
             let drained = if is_nearly_done { Some(drained.await) } else { self.while_taking_in(drained).await };
             let has_missed_some = self.overflowed.load(Ordering::Acquire);
             match drained {
@@ -333,11 +336,31 @@ fn direct_loads(directs: &mut Vec<Direct>) -> Vec<Load> {
     let load = |batch: Arc<Batch>| Load { directs: rest.by_ref().take(batch.events.len()).collect(), batch };
     Batch::cut(events).into_iter().map(load).collect()
 }
+
+/// Delivers. A call that takes long counts as a failure until it ends: an output that never answers is seen, and what waits
+/// for it bounded.
+async fn deliver(
+    output: &dyn Output,
+    standing: &Standing,
+    batches: &[Arc<Batch>],
+    settled: &[Uuid],
+) -> Result<(), OutputError> {
+    let mut delivery = output.deliver(batches, settled);
+    if let Ok(delivered) = tokio::time::timeout(LONG, &mut delivery).await {
+        return delivered;
+    }
+    let error = OutputError::message(format!("a delivery takes longer than {} s", LONG.as_secs()));
+    log::warn!("output `{}`: {error}", output.name());
+    standing.failed(&error);
+    delivery.await
+}
+
 /// Delivers the oldest of what is owed and settles it; what that was, nothing when nothing is owed.
 async fn drain(
     output: Arc<dyn Output>,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
+    standing: Arc<Standing>,
     settled: Vec<Uuid>,
 ) -> Result<Vec<OwedBatch>, Trouble> {
     let owed = caught(store.owed(output.name(), OWED)).await.map_err(|error| Trouble::Store(error.into()))?;
@@ -345,7 +368,7 @@ async fn drain(
         return Ok(owed);
     }
     let batches: Vec<_> = owed.iter().map(|owed| owed.batch.clone()).collect();
-    output.deliver(&batches, &settled).await.map_err(Trouble::Output)?;
+    deliver(output.as_ref(), &standing, &batches, &settled).await.map_err(Trouble::Output)?;
     if owed.is_empty() {
         return Ok(owed);
     }

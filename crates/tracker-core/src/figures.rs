@@ -58,7 +58,7 @@ pub enum ReportResult {
     Unknown,
     /// [`Unavailable::Rejected`].
     Rejected,
-    /// [`Unavailable::Busy`].
+    /// [`Unavailable::Busy`], or [`Unavailable::Closed`].
     Busy,
     /// [`Unavailable::TimedOut`].
     TimedOut,
@@ -110,7 +110,7 @@ impl From<&Result<Outcome, Unavailable>> for ReportResult {
             Ok(Outcome::Conflict { .. }) => Self::Conflict,
             Ok(Outcome::Unknown) => Self::Unknown,
             Err(Unavailable::Rejected) => Self::Rejected,
-            Err(Unavailable::Busy) => Self::Busy,
+            Err(Unavailable::Busy | Unavailable::Closed) => Self::Busy,
             Err(Unavailable::TimedOut) => Self::TimedOut,
             Err(Unavailable::Store) => Self::Unavailable,
             Err(Unavailable::OutboxFull) => Self::OutboxFull,

@@ -16,7 +16,7 @@ pub struct OutputStatus {
     pub name: String,
     /// It does not get everything at once: the outbox fills, or is worked off.
     pub is_behind: bool,
-    /// What is owed to it, as of a second ago.
+    /// What is owed to it, counted a second ago; while it is behind, with all that has come since.
     pub backlog: Backlog,
     /// Since when deliveries fail, while they do.
     pub failing_since: Option<Timestamp>,
@@ -43,7 +43,13 @@ impl Standing {
     }
 
     pub(crate) fn status(&self) -> OutputStatus {
-        OutputStatus { is_behind: self.is_behind.load(Ordering::Relaxed), ..self.lock().clone() }
+        let is_behind = self.is_behind.load(Ordering::Relaxed);
+        let mut status = self.lock().clone();
+        status.is_behind = is_behind;
+        if is_behind {
+            status.backlog = self.grown(status.backlog);
+        }
+        status
     }
 
     pub(crate) fn set_behind(&self, is_behind: bool) {
@@ -61,7 +67,9 @@ impl Standing {
         self.lock().backlog = backlog;
     }
 
+    /// A delivery failed, and has not arrived. The output is behind from now on.
     pub(crate) fn failed(&self, error: &dyn Error) {
+        self.set_behind(true);
         let mut status = self.lock();
         let now = time::now();
         status.failing_since.get_or_insert(now);
@@ -77,9 +85,17 @@ impl Standing {
         if !self.is_behind.load(Ordering::Relaxed) {
             return true;
         }
-        let Backlog { messages, bytes, .. } = self.lock().backlog;
-        messages + self.added_messages.load(Ordering::Relaxed) < limits.max_messages
-            && bytes + self.added_bytes.load(Ordering::Relaxed) < limits.max_bytes
+        let Backlog { messages, bytes, .. } = self.grown(self.lock().backlog);
+        messages < limits.max_messages && bytes < limits.max_bytes
+    }
+
+    /// What was counted, with what was added since.
+    fn grown(&self, Backlog { messages, bytes, oldest }: Backlog) -> Backlog {
+        Backlog {
+            messages: messages + self.added_messages.load(Ordering::Relaxed),
+            bytes: bytes + self.added_bytes.load(Ordering::Relaxed),
+            oldest,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, OutputStatus> {

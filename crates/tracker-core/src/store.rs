@@ -201,7 +201,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Called at the end of a tracker, which asks for nothing more. By default it does nothing.
+    /// Called at the end of a tracker, which commits and deletes nothing more; queries may still come. By default it does nothing.
     async fn close(&self) {}
 }
 
@@ -217,4 +217,7 @@ pub enum StoreError {
     /// It will never take this; another change may go through.
     #[error("the database rejects a change")]
     Rejected(#[source] Box<dyn Error + Send + Sync>),
+    /// It does not take this yet; another change may go through.
+    #[error("the database does not take a change yet")]
+    NotYet(#[source] Box<dyn Error + Send + Sync>),
 }

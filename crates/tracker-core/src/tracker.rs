@@ -3,6 +3,7 @@
 mod builder;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -50,6 +51,7 @@ struct Inner {
     figures: Arc<Figures>,
     deleted: retention::Total,
     store_test: StoreTest,
+    is_closed: AtomicBool,
     tasks: Mutex<Tasks>,
 }
 
@@ -156,12 +158,12 @@ impl Tracker {
     }
 
     async fn commit(&self, id: DeploymentId, change: Change) -> Result<Outcome, Unavailable> {
-        self.0.couriers.check_room(self.0.outbox_limits)?;
+        self.check_room()?;
         self.0.committer.commit(&id, change).await
     }
 
     async fn send(&self, event: Arc<Event>) -> Result<Outcome, Unavailable> {
-        self.0.couriers.check_room(self.0.outbox_limits)?;
+        self.check_room()?;
         self.0.couriers.send(event).await.map(|()| Outcome::Recorded)
     }
 
@@ -280,18 +282,21 @@ impl Tracker {
     /// # Errors
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
-        self.0.couriers.check_room(self.0.outbox_limits)?;
+        self.check_room()?;
         match self.0.store_test.run(self.0.store.as_ref(), READY_FOR).await.error {
             None => Ok(()),
             Some(_) => Err(Unavailable::Store.into()),
         }
     }
 
-    /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered
-    /// by then is owed and delivered by the next run. Whether everything ended in time.
+    /// Takes no more reports, delivers what waits, and ends every task, within `deadline`. What could not be delivered by then
+    /// is owed and delivered by the next run. Whether everything ended in time; if not, every task is aborted, the store is
+    /// not closed, and who waits for an answer gets [`Unavailable::TimedOut`]. To be awaited: nothing ends when the last
+    /// tracker is dropped.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
+        self.0.is_closed.store(true, Ordering::Release);
+        let mut tasks = self.0.tasks.lock().await;
         let end = async {
-            let mut tasks = self.0.tasks.lock().await;
             tasks.retention.shutdown().await;
             self.0.couriers.close().await;
             while tasks.couriers.join_next().await.is_some() {}
@@ -302,7 +307,17 @@ impl Tracker {
             tasks.stock.shutdown().await;
             self.0.store.close().await;
         };
-        tokio::time::timeout(deadline, end).await.is_ok()
+        let in_time = tokio::time::timeout(deadline, end).await.is_ok();
+        *tasks = Tasks::default();
+        in_time
+    }
+
+    /// Refuses reports when it has been shut down, or as much is owed to an output as may be.
+    fn check_room(&self) -> Result<(), Unavailable> {
+        if self.0.is_closed.load(Ordering::Acquire) {
+            return Err(Unavailable::Closed);
+        }
+        self.0.couriers.check_room(self.0.outbox_limits)
     }
 }
 
@@ -318,7 +333,7 @@ fn answered<T>(answer: Result<T, StoreError>) -> Result<T, TrackerError> {
     answer.map_err(|error| {
         log::warn!("a query failed: {}", crate::output::chain(&error));
         match error {
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => Unavailable::Store.into(),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::NotYet(_) => Unavailable::Store.into(),
             StoreError::Rejected(_) => Unavailable::Rejected.into(),
         }
     })

@@ -37,6 +37,11 @@ pub enum Error {
     /// The answer to a commit was lost, or is that it failed: it may have been done.
     #[error("a commit failed")]
     Commit(#[source] QueryError),
+    /// A text fits into the columns that will be, and not into those of the service before this one.
+    #[error(
+        "columns are still as narrow as the service before this one made them; they become wider once this one may alter the tables"
+    )]
+    Narrow,
     /// A thread has ended in the middle of it.
     #[error("a thread of the database ended in the middle of a statement")]
     Abandoned,
@@ -92,12 +97,16 @@ impl From<Error> for StoreError {
         if matches!(error, Error::Commit(_) | Error::Abandoned) {
             return Self::Unknown(Box::new(error));
         }
+        if let Error::Query(QueryError::DatabaseError(_, about)) = &error
+            && about.message().starts_with("value too long")
+        {
+            return Self::NotYet(Box::new(Error::Narrow));
+        }
         let rejects = match &error {
             Error::Content(_) | Error::TooLarge { .. } | Error::Query(QueryError::SerializationError(_)) => true,
             Error::Query(QueryError::DatabaseError(kind, about)) => {
                 matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
                     || [
-                        "value too long",
                         "index row size",
                         "index row requires",
                         "invalid byte sequence",

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -130,6 +131,7 @@ impl TrackerBuilder {
             figures,
             deleted,
             store_test: StoreTest::default(),
+            is_closed: AtomicBool::new(false),
             tasks: Mutex::new(tasks),
         }))
     }

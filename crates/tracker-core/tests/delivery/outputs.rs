@@ -102,6 +102,27 @@ async fn an_output_that_panics_fails_and_gets_everything_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_takes_no_reports_and_ends_everything_in_time_or_not() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    list.set(HANGS);
+    let id = new_id();
+    tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
+    assert!(!tracker.shutdown(Duration::from_millis(300)).await, "the output does not answer");
+    let closed = TrackerError::Unavailable(Unavailable::Closed);
+    assert_eq!(tracker.start_deployment(deployment_report(new_id(), "{}")).await, Err(closed.clone()));
+    assert_eq!(tracker.ready().await, Err(closed));
+    list.set(WORKS);
+    // Nothing of it is at work any more.
+    let lines = list.count();
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+    assert_eq!(list.count(), lines);
+    let next = start(&store, &list);
+    arrives_once_in_order(&store, &list, &[vec![format!("start {id}")]]).await;
+    assert!(next.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_that_nobody_takes_are_not_acknowledged() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
@@ -209,6 +230,27 @@ async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
     arrives_once_in_order(&store, &list, &taken).await;
     eventually("there is room again", async || tracker.ready().await.is_ok()).await;
     eventually("all is well", async || tracker.outputs()[0].failing_since.is_none()).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_never_answers_is_seen_and_bounded() {
+    let (store, list) = (Shared::default(), List::default());
+    let builder = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone()));
+    let tracker = builder.outbox_limits(OutboxLimits { max_messages: 10, ..OutboxLimits::default() }).start();
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, &[first]).await;
+    list.set(HANGS);
+    let full = Err(TrackerError::Unavailable(Unavailable::OutboxFull));
+    eventually("no more is taken", async || tracker.start_deployment(deployment_report(new_id(), "{}")).await == full)
+        .await;
+    let status = tracker.outputs().remove(0);
+    assert!(status.is_behind && status.failing_since.is_some() && status.backlog.messages >= 10, "{status:?}");
+    assert!(!tracker.health().await.passed());
+    list.set(WORKS);
+    eventually("all has arrived", async || tracker.outputs()[0].backlog.messages == 0).await;
+    tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect("there is room again");
+    assert!(tracker.health().await.passed());
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
