@@ -38,7 +38,7 @@ fn filled(config: Value) -> (Server, Vec<String>) {
 }
 
 /// Reads a list part by part, by the links: the parts.
-fn follow(server: &Server, first: &str) -> Vec<Vec<Value>> {
+pub fn follow(server: &Server, first: &str) -> Vec<Vec<Value>> {
     let (mut path, mut parts) = (first.to_owned(), Vec::new());
     loop {
         let answer = server.get(&path);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use test_servers::Server;
 
+use crate::paging::follow;
 use crate::support::{Stack, full_start, is_time, new_id, on_each_store, serve, with};
 
 /// The record of `hostname` in the deployment, without its times.
@@ -115,7 +116,7 @@ fn a_finish_can_give_its_result_to_servers_without_one() {
 fn any_hostname_can_be_read_back_from_its_location() {
     on_each_store(|config| {
         let server = serve(config);
-        let longest = "ö".repeat(2_048);
+        let longest = "\u{1F600}".repeat(2_048);
         let names = ["a b/ö", "100%", "a%2Fb", "..", "x?y#z", "a+b&c=d", "😀", " ", "\"'<>", &longest];
         for hostname in names {
             let id = new_id();
@@ -131,6 +132,8 @@ fn any_hostname_can_be_read_back_from_its_location() {
         let mut sorted = names;
         sorted.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!(all, json!(sorted));
+        let pages = follow(&server, "/v1/servers?before=&limit=1");
+        assert_eq!(json!(pages.into_iter().flatten().collect::<Vec<_>>()), all);
         server.get("/v1/servers/nobody").is_error(404, None);
     });
 }
