@@ -93,7 +93,11 @@ impl Sentinel {
         signal(self.child.id(), "STOP");
     }
 
-    fn command(&self, words: &[&str]) -> std::io::Result<Value> {
+    /// The answer to a command.
+    ///
+    /// # Errors
+    /// When there is none, or it is an error.
+    pub fn command(&self, words: &[&str]) -> std::io::Result<Value> {
         redis::ask(self.clear_port, Some(Sentinels::PASSWORD), words)
     }
 }

@@ -77,6 +77,10 @@ pub use standing::OutputStatus;
 pub use store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
 pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
 
+/// What an `Output` or a `Store` of your own needs.
+pub use async_trait::async_trait;
+pub use uuid::Uuid;
+
 /// Keeps the example in the README compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -31,8 +31,8 @@ pub struct RedisConfig {
     /// The Unix socket of the Redis server, instead of `host` and `port`.
     #[cfg_attr(feature = "schema", schemars(example = &"/run/redis/redis-server.sock"))]
     pub path: Option<PathBuf>,
-    /// Sentinels, instead of `host` and `port`. All of them are asked for the master at once, and again after anything
-    /// that went wrong.
+    /// Sentinels, instead of `host` and `port`. All of them are asked for the master at once, again after a second, and
+    /// after anything that went wrong.
     pub sentinels: Vec<Sentinel>,
     /// What the Sentinels call the master, as in `sentinel monitor <master-name>`; `sentinels` needs it.
     #[cfg_attr(feature = "schema", schemars(example = &"mymaster"))]

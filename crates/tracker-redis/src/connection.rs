@@ -3,10 +3,11 @@
 //! fred can reconnect by itself. It is not asked to: a connection that hangs, because Redis is frozen or the network
 //! gone, is noticed by it late or never; commands wait in its buffers and are sent later; and it does not tell a caller
 //! why there is no connection. Here every failure ends the connection and is told, and the next push begins a new one.
-//! So it is after a failover, too: the new connection goes to whom the Sentinels or the cluster name then.
+//! So it is after a failover, too: the new connection goes to whom the Sentinels or the cluster name then. The Sentinels are
+//! asked again after a second.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
@@ -19,6 +20,9 @@ use crate::config::{Credentials, RedisConfig};
 use crate::tls::Tls;
 use crate::way::Way;
 
+/// How long a master that Sentinels named is taken for the master. Nobody tells a master that a failover is about to replace
+/// it: for ten seconds it goes on to take what will be lost.
+const NAMED_FOR: Duration = Duration::from_secs(1);
 /// How long Redis may take to say goodbye.
 const QUIT_WITHIN: Duration = Duration::from_millis(500);
 
@@ -32,6 +36,7 @@ pub(crate) struct Link {
 
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    opened: Instant,
     /// Drives the connection; it ends when the connection does.
     task: ConnectHandle,
 }
@@ -72,7 +77,7 @@ impl Link {
     /// The connection, a new one if need be, as soon as nobody else uses it.
     pub(crate) async fn lease(&self) -> Result<Lease<'_>, Error> {
         let mut idle = self.idle.lock().await;
-        let connection = match idle.take().filter(|connection| !connection.task.is_finished()) {
+        let connection = match idle.take().filter(|connection| self.is_good(connection)) {
             Some(connection) => connection,
             None => match tokio::time::timeout(self.connect_timeout, self.open()).await {
                 Ok(connection) => connection?,
@@ -80,6 +85,11 @@ impl Link {
             },
         };
         Ok(Lease { connection, idle })
+    }
+
+    fn is_good(&self, connection: &Connection) -> bool {
+        let is_out_of_date = self.way.is_named() && connection.opened.elapsed() > NAMED_FOR;
+        !is_out_of_date && !connection.task.is_finished()
     }
 
     async fn open(&self) -> Result<Connection, Error> {
@@ -154,7 +164,7 @@ impl Dialer {
         let client = builder.build()?;
         let mut opened = client.reconnect_rx();
         let task = client.connect();
-        let mut connection = Connection { client, task };
+        let mut connection = Connection { client, opened: Instant::now(), task };
         tokio::select! {
             ended = &mut connection.task => match ended? {
                 Err(error) => Err(error),

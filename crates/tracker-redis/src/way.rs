@@ -50,6 +50,11 @@ impl Way {
         Self { guides, credentials: config.credentials(), database: config.db, server_name }
     }
 
+    /// Whether it leads to whom Sentinels name, who may name another at any time.
+    pub(crate) fn is_named(&self) -> bool {
+        matches!(self.guides, Guides::Sentinels { .. })
+    }
+
     /// Connects to the server that takes pushes. All guides are followed at once to where they point, and the first who
     /// is right wins: one that is away, frozen or behind the times holds nothing up.
     pub(crate) async fn go(&self, dialer: &Dialer) -> Result<Connection, Error> {

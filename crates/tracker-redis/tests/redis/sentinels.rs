@@ -43,6 +43,21 @@ async fn when_the_master_is_killed_the_new_one_has_each_element_once() {
     assert!(numbers(master.elements()).into_iter().eq(0..acknowledged));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_to_be_replaced_is_left_before_it_knows() {
+    let sentinels = Sentinels::start(None);
+    let reports = Reports::start(Arc::new(output(way_in(&sentinels))));
+    let old = &sentinels.servers[0];
+    tokio::task::block_in_place(|| {
+        old.wait_for(100);
+        sentinels.sentinels[0].command(&["SENTINEL", "FAILOVER", "main"]).expect("a failover");
+        let new = sentinels.new_master();
+        new.wait_for(new.elements().len() + 100);
+    });
+    assert_eq!(old.command(&["ROLE"])[0], "master", "it was not told yet");
+    reports.end().await;
+}
+
 #[tokio::test]
 async fn sentinels_that_are_away_or_frozen_hold_nothing_up_and_what_is_wrong_is_said() {
     let sentinels = Sentinels::start(None);
