@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ use crate::queue::{Queue, queue};
 use crate::relay::{Relay, Relays};
 use crate::standing::{OutputStatus, Standing};
 use crate::store::Store;
-use crate::time;
+use crate::time::{self, Timestamp};
 use crate::tracker::{OutboxLimits, Tasks};
 
 /// How many parcels may wait in memory for an output.
@@ -202,11 +202,17 @@ async fn take_stock(
     standing: Arc<Standing>,
     overflowed: Arc<AtomicBool>,
 ) {
+    // The oldest, and since when it has been that: other clocks may not be in step with this one.
+    let mut oldest: Option<(Timestamp, Instant)> = None;
     loop {
         if let Ok(backlog) = caught(store.take_stock(output.name())).await {
             standing.counted(backlog);
-            let age = backlog.oldest.and_then(|oldest| (time::now() - oldest).to_std().ok());
-            if age.is_some_and(|age| age > LONG_AGO) {
+            let known = oldest.filter(|(at, _)| backlog.oldest == Some(*at));
+            oldest = known.or(backlog.oldest.map(|at| (at, Instant::now())));
+            let is_old = |(at, since): (Timestamp, Instant)| {
+                (time::now() - at).to_std().is_ok_and(|age| age > LONG_AGO) || since.elapsed() > LONG_AGO
+            };
+            if oldest.is_some_and(is_old) {
                 overflowed.store(true, Ordering::Release);
             }
         }

@@ -295,8 +295,8 @@ impl Connection {
         on_each!(self, queries::owed(owner, output, limit))
     }
 
-    pub fn take_stock(&mut self, owner: &str, output: &str) -> Result<Backlog, Error> {
-        on_each!(self, take_stock(owner, output))
+    pub fn take_stock(&mut self, owner: &str, output: &str, may_take_over: bool) -> Result<Backlog, Error> {
+        on_each!(self, take_stock(owner, output, may_take_over))
     }
 }
 

@@ -32,6 +32,7 @@ compile_error!("tracker-sql needs a database: turn on the feature `sqlite`, `pos
 
 #[cfg(feature = "postgres")]
 mod adoption;
+mod attendance;
 mod connection;
 mod error;
 #[cfg(feature = "mysql")]

@@ -7,12 +7,11 @@ use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, ServerKey};
+use tracker_core::ServerKey;
 
 use crate::error::Error;
 use crate::rows::ServerRow;
-use crate::schema::{logs, outbox, servers};
-use crate::values::Id;
+use crate::schema::{logs, servers};
 
 #[path = "queries.rs"]
 pub mod queries;
@@ -20,7 +19,8 @@ pub mod queries;
 mod replicated;
 
 pub use replicated::{
-    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, write_back,
+    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, take_stock,
+    write_back,
 };
 
 pub type Connection = MysqlConnection;
@@ -41,20 +41,29 @@ pub const BACKLOG: &str = "
     FROM Outbox WHERE output = ? AND owner = ?";
 
 /// Forgets replicas that are long gone.
-const FORGET: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
+pub const FORGET: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
 
 /// Says that a replica is there.
-const SEEN: &str = "
+pub const SEEN: &str = "
     INSERT INTO Replicas (replica, seenAt) VALUES (?, utc_timestamp(3))
     ON DUPLICATE KEY UPDATE seenAt = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, utc_timestamp(3), seenAt)";
 
-/// What has been owed for long by replicas that were not seen for long.
-const LEFT_BEHIND: &str = "
-    SELECT batch_id FROM Outbox o
-    WHERE output = ? AND owner <> ? AND createdAt < utc_timestamp(3) - INTERVAL 15 SECOND
-        AND NOT EXISTS (
-            SELECT 1 FROM Replicas r WHERE r.replica = o.owner AND r.seenAt > utc_timestamp(3) - INTERVAL 15 SECOND)
-    ORDER BY batch_id LIMIT 5000";
+/// Counts those who owe and are unknown as seen now.
+pub const UNKNOWN: &str = "
+    INSERT IGNORE INTO Replicas (replica, seenAt)
+    SELECT DISTINCT owner, utc_timestamp(3) FROM Outbox o
+    WHERE output = ? AND owner <> ? AND NOT EXISTS (SELECT 1 FROM Replicas r WHERE r.replica = o.owner)";
+
+/// A replica that owes and was not seen for long. Of several that look, one gets it.
+pub const GONE: &str = "
+    SELECT replica FROM Replicas r
+    WHERE replica <> ? AND seenAt < utc_timestamp(3) - INTERVAL 15 SECOND
+        AND EXISTS (SELECT 1 FROM Outbox o WHERE o.output = ? AND o.owner = r.replica)
+    LIMIT 1 FOR UPDATE SKIP LOCKED";
+
+/// Takes over what a replica owes, so many batches at the most.
+pub const TAKE_OVER: &str = "
+    UPDATE Outbox SET owner = ?, is_taken_over = true WHERE output = ? AND owner = ? ORDER BY batch_id LIMIT ?";
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
 pub const LOGGED: &str = "
@@ -200,36 +209,6 @@ fn locked(connection: &mut Connection, keys: &[ServerKey]) -> Result<Vec<ServerR
     let keys: Vec<_> = keys.iter().map(|key| (key.hostname.as_str(), key.deployment_id.to_string())).collect();
     let keys = serde_json::to_string(&keys).map_err(Error::Content)?;
     Ok(diesel::sql_query(LOCKED).bind::<Text, _>(keys).load(connection)?)
-}
-
-/// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
-pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
-    #[derive(QueryableByName)]
-    #[diesel(table_name = outbox)]
-    struct Row {
-        batch_id: Id,
-    }
-    diesel::sql_query(FORGET).execute(connection)?;
-    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
-    let left_behind = |connection: &mut Connection, how: &str| -> QueryResult<Vec<Id>> {
-        let query = diesel::sql_query(format!("{LEFT_BEHIND} {how}")).bind::<Text, _>(output).bind::<Text, _>(owner);
-        Ok(query.load::<Row>(connection)?.into_iter().map(|row| row.batch_id).collect())
-    };
-    let mut taken_over = 0;
-    // The search locks whatever it passes: it is repeated that way only when there is something to be had.
-    if !left_behind(connection, "")?.is_empty() {
-        taken_over = connection.transaction(|connection| {
-            // Of several that try, one gets it.
-            let ids = left_behind(connection, "FOR UPDATE SKIP LOCKED")?;
-            diesel::update(outbox::table.filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids))))
-                .set((outbox::owner.eq(owner), outbox::is_taken_over.eq(true)))
-                .execute(connection)
-        })?;
-    }
-    if taken_over > 0 {
-        log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
-    }
-    queries::backlog(connection, owner, output)
 }
 
 #[cfg(test)]

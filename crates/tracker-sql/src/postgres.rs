@@ -10,7 +10,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::Text;
 use diesel::upsert::excluded;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::{Backlog, ServerKey};
+use tracker_core::ServerKey;
 
 use crate::error::Error;
 use crate::rows::ServerRow;
@@ -23,7 +23,8 @@ pub mod queries;
 mod replicated;
 
 pub use replicated::{
-    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, write_back,
+    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, take_stock,
+    write_back,
 };
 
 pub type Connection = PgConnection;
@@ -47,21 +48,31 @@ pub const BACKLOG: &str = r#"
            min("createdAt") AS oldest
     FROM "Outbox" WHERE output = $1 AND owner = $2"#;
 
-/// Says that a replica is there, and forgets those that are long gone.
-const SEEN: &str = r#"
-    WITH forgotten AS (DELETE FROM "Replicas" WHERE "seenAt" < now() - interval '1 hour')
+/// Forgets replicas that are long gone.
+pub const FORGET: &str = r#"DELETE FROM "Replicas" WHERE "seenAt" < now() - interval '1 hour'"#;
+
+/// Says that a replica is there.
+pub const SEEN: &str = r#"
     INSERT INTO "Replicas" AS r VALUES ($1, now())
     ON CONFLICT (replica) DO UPDATE SET "seenAt" = now() WHERE r."seenAt" < now() - interval '2 s'"#;
 
-/// Takes over what has been owed for long by replicas that were not seen for long. Of several that try, one gets it.
-const TAKE_OVER: &str = r#"
+/// Counts those who owe and are unknown as seen now.
+pub const UNKNOWN: &str = r#"
+    INSERT INTO "Replicas" SELECT DISTINCT owner, now() FROM "Outbox" o
+    WHERE output = $1 AND owner <> $2 AND NOT EXISTS (SELECT FROM "Replicas" r WHERE r.replica = o.owner)
+    ON CONFLICT DO NOTHING"#;
+
+/// A replica that owes and was not seen for long. Of several that look, one gets it.
+pub const GONE: &str = r#"
+    SELECT replica FROM "Replicas" r
+    WHERE replica <> $1 AND "seenAt" < now() - interval '15 s'
+        AND EXISTS (SELECT FROM "Outbox" o WHERE o.output = $2 AND o.owner = r.replica)
+    LIMIT 1 FOR UPDATE SKIP LOCKED"#;
+
+/// Takes over what a replica owes, so many batches at the most.
+pub const TAKE_OVER: &str = r#"
     UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE (output, batch_id) IN (
-        SELECT output, batch_id FROM "Outbox" o
-        WHERE output = $2 AND owner <> $1 AND "createdAt" < now() - interval '15 s'
-            AND NOT EXISTS (
-                SELECT FROM "Replicas" r WHERE r.replica = o.owner AND r."seenAt" > now() - interval '15 s')
-        ORDER BY batch_id LIMIT 5000 FOR UPDATE SKIP LOCKED
-    )"#;
+        SELECT output, batch_id FROM "Outbox" WHERE output = $2 AND owner = $3 ORDER BY batch_id LIMIT $4)"#;
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
 pub const LOGGED: &str = r#"
@@ -155,16 +166,6 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let migrated = connection.run_pending_migrations(MIGRATIONS).map(drop).map_err(Error::Migrate);
     connection.batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))?;
     migrated
-}
-
-/// Tells the other replicas that this one is there, takes over what those that are gone have left, and counts.
-pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
-    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
-    let taken_over = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output).execute(connection)?;
-    if taken_over > 0 {
-        log::info!("took over {taken_over} batches for output `{output}` from a replica that is gone");
-    }
-    queries::backlog(connection, owner, output)
 }
 
 /// A row may be as large as anything that is taken.

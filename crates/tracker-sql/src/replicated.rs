@@ -4,11 +4,12 @@ use diesel::connection::Connection as _;
 use diesel::dsl::EqAny;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel::sql_types::{BigInt, Text};
 use tracker_core::time::Timestamp;
-use tracker_core::{Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
+use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
 use uuid::Uuid;
 
-use super::{Connection, admit, excluded, key, locked, queries};
+use super::{Connection, FORGET, GONE, SEEN, TAKE_OVER, UNKNOWN, admit, excluded, key, locked, queries};
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
@@ -23,6 +24,9 @@ const ROWS: usize = 4_000;
 /// After how many bytes of rows a statement ends. MySQL takes 16 MiB or more in one, and the widest row that is no
 /// message has 0.4.
 const BYTES: usize = 2 << 20;
+
+/// How many batches are taken over by one statement.
+const TAKEN: usize = 5_000;
 
 /// A server keeps everything in one place.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
@@ -196,6 +200,44 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             .execute(connection)?;
     }
     queries::settle(connection, owner, decision)
+}
+
+/// Tells the other replicas that this one is there, takes over what one that is gone has left, if it may, and counts.
+pub fn take_stock(
+    connection: &mut Connection,
+    owner: &str,
+    output: &str,
+    may_take_over: bool,
+) -> Result<Backlog, Error> {
+    diesel::sql_query(FORGET).execute(connection)?;
+    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
+    diesel::sql_query(UNKNOWN).bind::<Text, _>(output).bind::<Text, _>(owner).execute(connection)?;
+    if may_take_over
+        && let Some((gone, batches)) = connection.transaction(|connection| take_over(connection, owner, output))?
+    {
+        log::info!("took over {batches} batches for output `{output}` from the replica `{gone}`, which is gone");
+    }
+    queries::backlog(connection, owner, output)
+}
+
+/// Takes over all that a replica owes that is gone, so that one alone delivers it, in order: from whom, and how many batches.
+fn take_over(connection: &mut Connection, owner: &str, output: &str) -> Result<Option<(String, usize)>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        replica: String,
+    }
+    let gone = diesel::sql_query(GONE).bind::<Text, _>(owner).bind::<Text, _>(output);
+    let Some(Row { replica }) = gone.get_result(connection).optional()? else { return Ok(None) };
+    let mut batches = 0;
+    loop {
+        let part = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output);
+        let taken = part.bind::<Text, _>(&replica).bind::<BigInt, _>(TAKEN as i64).execute(connection)?;
+        batches += taken;
+        if taken < TAKEN {
+            return Ok(Some((replica, batches)));
+        }
+    }
 }
 
 /// Parts of `rows` that each fit into a statement.

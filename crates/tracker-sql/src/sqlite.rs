@@ -178,7 +178,7 @@ pub fn write_back(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.
-pub fn take_stock(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
+pub fn take_stock(connection: &mut Connection, owner: &str, output: &str, _: bool) -> Result<Backlog, Error> {
     queries::backlog(connection, owner, output)
 }
 

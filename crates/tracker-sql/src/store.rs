@@ -11,6 +11,7 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
+use crate::attendance::Attendance;
 use crate::connection::{Connection, Connector, DatabaseUrl};
 use crate::error::Error;
 use crate::worker::Workers;
@@ -32,6 +33,7 @@ pub struct SqlStore {
     readers: Workers,
     /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
     owner: Arc<str>,
+    attendance: Attendance,
     is_file: bool,
 }
 
@@ -40,7 +42,8 @@ impl SqlStore {
     /// then every call fails with [`StoreError::Unavailable`] until it is there.
     ///
     /// `replica` names this server among those on one database server, the same name after a restart: what it owed before is
-    /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by the others.
+    /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by another that
+    /// has been there meanwhile, all of it by the same.
     ///
     /// Of queries `max_queries` may wait, at least one; beyond that they fail with [`StoreError::Unavailable`].
     ///
@@ -65,6 +68,7 @@ impl SqlStore {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
             readers: Workers::start("sql-reader", readers, max_queries.max(1), is_file, &connector),
             owner,
+            attendance: Attendance::default(),
             is_file,
         })
     }
@@ -116,7 +120,12 @@ impl Store for SqlStore {
 
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
-        self.read(move |connection| connection.take_stock(&owner, &output)).await
+        let may_take_over = self.attendance.is_long();
+        // What a replica leaves behind is taken over whole, however long that takes.
+        let stock = move |connection: &mut Connection| connection.take_stock(&owner, &output, may_take_over);
+        let backlog = self.readers.run(None, stock).await?;
+        self.attendance.note();
+        Ok(backlog)
     }
 
     async fn logged(
