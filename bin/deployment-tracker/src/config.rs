@@ -3,6 +3,7 @@
 pub mod keys;
 pub mod load;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -225,6 +226,19 @@ impl Config {
         value
     }
 
+    fn check_addresses(&self) -> Result<(), Wrong> {
+        let mut taken = HashSet::new();
+        for address in self.addresses().iter().map(Address::to_string) {
+            if let Err(problem) = address.parse::<Address>() {
+                return Err(Wrong::new("host", problem));
+            }
+            if !address.ends_with(":0") && !taken.insert(address.clone()) {
+                return Err(Wrong::new("listen", format_args!("{address} is there twice")));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Wrong> {
         for (feature, is_built_in, is_configured) in [
             ("redis", cfg!(feature = "redis"), self.redis.is_some()),
@@ -237,19 +251,21 @@ impl Config {
                 return Err(Wrong::new(feature, problem));
             }
         }
+        // They are made for the sake of what they find wrong, the files of `redis.tls` included.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
-            redis.check().map_err(Wrong::explained)?;
+            tracker_redis::RedisOutput::new(redis.clone()).map_err(Wrong::explained)?;
         }
         #[cfg(feature = "statsd")]
         if let Some(statsd) = &self.statsd {
-            statsd.check().map_err(Wrong::explained)?;
+            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(Wrong::explained)?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
         // A body and what it inflates to.
         if (self.limits.buffered_bytes as usize) / 2 < self.limits.body_bytes {
             return Err(Wrong::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
         }
+        self.check_addresses()?;
         self.database_url()?;
         self.tokens()?;
         self.tls()?;

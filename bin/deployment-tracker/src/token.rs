@@ -61,10 +61,16 @@ pub fn new(NewToken { name, scopes, environments, expires_at }: NewToken) -> any
     Tokens::new(std::slice::from_ref(&entry))?;
     writeln!(io::stderr(), "the secret, for the one who will use it; it is kept nowhere:")?;
     writeln!(io::stdout(), "{secret}")?;
-    writeln!(
-        io::stderr(),
-        "the entry for the list `auth.tokens` in the configuration; then send SIGHUP to the server:\n{}",
-        json!(entry)
-    )?;
+    let mut told = io::stderr();
+    writeln!(told, "the entry for the configuration; then send SIGHUP to the server. In TOML:\n\n[[auth.tokens]]")?;
+    let mut entry = serde_json::to_value(entry)?;
+    if let Some(members) = entry.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+        for (key, value) in members {
+            // A text or a list is the same in both.
+            writeln!(told, "{key} = {value}")?;
+        }
+    }
+    writeln!(told, "\nIn JSON, in the list `auth.tokens`:\n\n{entry}")?;
     Ok(())
 }

@@ -29,7 +29,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_place = |place: &str| {
             let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-            let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+            let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@', '*']);
             place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
         };
         // It is not shown: whoever gives a URL of another kind here may have a password in it.
@@ -38,7 +38,9 @@ impl FromStr for Address {
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
                 Some(place) if is_place(place) && scheme == "http" => Ok(Self::Http(place.to_owned())),
                 Some(place) if is_place(place) => Ok(Self::Https(place.to_owned())),
-                _ => Err(format!("this is no host and port; write them as {scheme}://HOST:PORT")),
+                _ => Err(format!(
+                    "this is no host and port; write them as {scheme}://HOST:PORT, with 0.0.0.0 or [::] for all"
+                )),
             },
             _ => Err("this is none of http://HOST:PORT, https://HOST:PORT and unix:PATH".to_owned()),
         }

@@ -99,6 +99,28 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ("an age beyond numbers", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
         ("an age of nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
         ("an age less than nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
+        ("an empty host", &[], &[], &[("DEPLOYMENT_TRACKER_HOST", "")], &["`host`", "HOST:PORT"]),
+        (
+            "any host",
+            &[("tracker.json", r#"{"listen":["http://*:8080"]}"#)],
+            from_file,
+            &[],
+            &["listen", "0.0.0.0", "tracker.json"],
+        ),
+        (
+            "an address twice",
+            &[("tracker.json", r#"{"listen":["http://h:1","http://h:2","http://h:1"]}"#)],
+            from_file,
+            &[],
+            &["listen", "http://h:1 is there twice"],
+        ),
+        (
+            "a missing authority",
+            &[("tracker.json", r#"{"redis":{"tls":{"ca":"gone.pem"}}}"#)],
+            from_file,
+            &[],
+            &["redis.tls", "gone.pem"],
+        ),
         ("an unknown argument", &[], &["--confg"], &[], &["--confg"]),
     ];
     for (what, files, arguments, environment, names) in table {
@@ -203,7 +225,7 @@ fn the_sample_configuration_loads_as_it_stands_and_with_every_key() {
     let keys = sample.lines().filter_map(|line| {
         section = if line.starts_with("#[") { line } else { section };
         // The files are not here, a secret is given in one way only, and so is where Redis is.
-        let is_elsewhere = ["#[tls]", "#[[redis.cluster]]"].contains(&section)
+        let is_elsewhere = ["#[tls]", "#[redis.tls]", "#[[redis.cluster]]"].contains(&section)
             || ["#secret_", "#path "].iter().any(|start| line.starts_with(start));
         if is_elsewhere { None } else { Some(if is_key(line) { &line[1..] } else { line }) }
     });

@@ -359,6 +359,11 @@ fn token_new_makes_one_that_works() {
     assert!(secret.len() >= 64 && !told.contains(secret), "{told}");
     let entry: Value = serde_json::from_str(told.lines().last().expect("an entry")).expect("JSON");
     assert_eq!((&entry["name"], &entry["environments"]), (&json!("ansible"), &json!(["dev"])));
+    let (_, toml) = told.split_once("In TOML:").expect("the entry in TOML");
+    let (toml, _) = toml.split_once("In JSON").expect("and in JSON");
+    fs::write(folder.path().join("config.toml"), toml).expect("a file");
+    let output = bare(folder.path()).arg("--check-config").output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let server = serve(json!({ "auth": { "tokens": [entry] } }));
     let path = format!("/v1/deployments/{}", new_id());
     assert_eq!(send(&server, secret, "POST", &path, &json!({ "environment": "dev" })).status, 201);
