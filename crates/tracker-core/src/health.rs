@@ -94,7 +94,7 @@ impl StoreTest {
         let test = test.await;
         let had_failed = self.has_failed.swap(test.error.is_some(), Ordering::Relaxed);
         if let Some(error) = test.error.as_ref().filter(|_| !had_failed) {
-            log::warn!("the database is not available: {error}");
+            log::warn!("the test of the database failed: {error}");
         }
         test
     }

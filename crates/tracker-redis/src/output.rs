@@ -131,7 +131,7 @@ impl RedisOutput {
     fn failed(&self, doing: &str, error: Error) -> OutputError {
         let details = error.details();
         if details.contains("WRONGTYPE") {
-            return OutputError::new(not_a_list(&self.key), error);
+            return OutputError::new(not_a_list(&self.key), error.details());
         }
         if details.contains("CONGESTED") {
             return OutputError::message(format!(
@@ -152,11 +152,17 @@ impl RedisOutput {
             _ if details.contains("CertificateRequired") => "; give `redis.tls.certificate` and `redis.tls.key`",
             ErrorKind::IO | ErrorKind::Timeout => &place,
             _ if details.contains("DB index") => "; check `redis.db`",
+            _ if details.starts_with("MOVED") && self.whereabouts.starts_with("`redis.cluster`") => {
+                "; its slot has moved, and the next attempt goes where it is"
+            }
+            _ if details.starts_with("READONLY") => "; it is a replica: name its master, or `redis.sentinels`",
+            _ if details.starts_with("OOM") => "; it has no memory left: is Logstash behind, or its `maxmemory` small?",
+            _ if details.starts_with("LOADING") => "; it reads its data, and is there when it has",
             _ if details.starts_with("MOVED") => "; name nodes of the cluster in `redis.cluster`",
             _ if is_forbidden(details) => "; give the user what is said of `redis.username`",
             _ => "",
         };
-        OutputError::new(format!("cannot {doing} Redis at {}{remedy}", self.address), error)
+        OutputError::new(format!("cannot {doing} Redis at {}{remedy}", self.address), error.details())
     }
 }
 

@@ -118,11 +118,11 @@ impl Way {
     }
 }
 
-/// Where `MOVED 3999 127.0.0.1:6381` leads; without a name or an address, to `host`.
+/// Where `MOVED 3999 127.0.0.1:6381` leads; without a name or an address, or with one that is unknown, to `host`.
 fn moved<'a>(error: &'a str, host: &'a str) -> Option<(&'a str, u16)> {
     let (_, place) = error.strip_prefix("MOVED ")?.split_once(' ')?;
     let (name, port) = place.rsplit_once(':')?;
-    Some((if name.is_empty() { host } else { name }, port.parse().ok()?))
+    Some((if name.is_empty() || name == "?" { host } else { name }, port.parse().ok()?))
 }
 
 fn command(name: &'static str) -> CustomCommand {
@@ -140,6 +140,7 @@ mod tests {
             ("MOVED 3999 redis-2.example.com:6381", Some(("redis-2.example.com", 6381))),
             ("MOVED 3999 ::1:6381", Some(("::1", 6381))),
             ("MOVED 3999 :6381", Some(("asked", 6381))),
+            ("MOVED 3999 ?:6381", Some(("asked", 6381))),
             ("MOVED 3999 127.0.0.1:x", None),
             ("MOVED", None),
             ("ASK 3999 127.0.0.1:6381", None),

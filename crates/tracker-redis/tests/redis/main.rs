@@ -397,3 +397,18 @@ async fn one_tracker_may_push_to_two_lists() {
     }
     tracker.shutdown(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn what_redis_refuses_is_told_with_what_to_do() {
+    for (state, remedies) in [
+        (&["CONFIG", "SET", "maxmemory", "1"][..], ["OOM", "is Logstash behind"]),
+        (&["REPLICAOF", "127.0.0.1", "1"], ["READONLY", "name its master"]),
+    ] {
+        let redis = Redis::start();
+        redis.command(state);
+        let error = output(config(&redis)).deliver(&[many(0..1)], &[]).await.expect_err("refused");
+        let told = chain(&error);
+        assert!(remedies.iter().all(|remedy| told.contains(remedy)), "{told}");
+        assert!(!told.contains("Unknown Error"), "{told}");
+    }
+}
