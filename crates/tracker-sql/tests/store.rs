@@ -211,11 +211,13 @@ mod shared {
 
 #[cfg(feature = "postgres")]
 mod postgres {
+    use std::sync::Arc;
+
     use diesel::connection::SimpleConnection as _;
     use diesel::{Connection as _, PgConnection};
     use test_servers::{Database as _, Postgres};
-    use tracker_core::Store as _;
-    use tracker_core::testing::{self, eventually};
+    use tracker_core::testing::{self, eventually, new_id, server_report};
+    use tracker_core::{Store as _, Tracker, TrackerError, Unavailable};
 
     use super::shared::{self, open, owe, owed};
 
@@ -280,8 +282,16 @@ mod postgres {
         Postgres::shared().psql(database, old).expect("the old table");
         let mut reporting = PgConnection::establish(&url).expect("a connection");
         reporting.batch_execute(r#"BEGIN; SELECT count(*) FROM "Servers""#).expect("a reader that takes its time");
-        let store = open(&url, "only");
+        let store = Arc::new(open(&url, "only"));
         store.check().await.expect("it serves");
+        let tracker = Tracker::builder(store).start();
+        let id = new_id();
+        let on_server = async |hostname: String| {
+            tracker.start_server(server_report(id, &format!("{{\"hostname\":\"{hostname}\"}}"))).await
+        };
+        // The long one spoils neither the group nor itself for good.
+        let (long, short) = tokio::join!(on_server("h".repeat(300)), on_server("h".to_owned()));
+        assert_eq!((long, short), (Err(TrackerError::Unavailable(Unavailable::Store)), Ok(())));
         let narrow = || {
             let query = "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns
                 WHERE table_name = 'Servers' AND data_type = 'character varying'";
@@ -290,6 +300,7 @@ mod postgres {
         assert_eq!(narrow(), "hostname ip_address result");
         drop(reporting);
         eventually("the columns are wide, but for that of the view", async || narrow() == "result").await;
+        on_server("h".repeat(300)).await.expect("there is room");
         eventually("the indexes are made", async || indexes(database) == ALL).await;
     }
 
