@@ -1,7 +1,7 @@
 //! Delivery to an output that must have every event: from memory while all is well, from the store's outbox after a
 //! failure or a restart, always in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -60,6 +60,9 @@ pub(crate) struct Courier {
     settling: Vec<(Vec<Uuid>, Pending)>,
     /// Batches that will never be delivered again.
     settled: Vec<Uuid>,
+    /// Batches whose delivery has failed. What was given up may be on its way, and arrive after the delivery that succeeds:
+    /// the output must go on recognising them.
+    doubtful: HashSet<Uuid>,
     /// The latest batches delivered from the outbox: they may still wait in memory, too.
     delivered: VecDeque<Uuid>,
     complaint: Complaint,
@@ -87,6 +90,7 @@ impl Courier {
             is_open: true,
             settling: Vec::new(),
             settled: Vec::new(),
+            doubtful: HashSet::new(),
             delivered: VecDeque::new(),
             complaint,
         }
@@ -138,6 +142,7 @@ impl Courier {
             }
             Err(error) => {
                 self.failed(&error);
+                self.doubtful.extend(batches.iter().map(|batch| batch.id));
                 self.owe(loads.into_iter().filter(|load| !load.directs.is_empty()).collect()).await;
                 false
             }
@@ -228,11 +233,15 @@ impl Courier {
                     self.delivered.extend(owed.iter().map(|owed| owed.batch.id));
                     let surplus = self.delivered.len().saturating_sub(REMEMBERED);
                     self.delivered.drain(..surplus);
-                    self.settled = owed.iter().filter(|owed| !owed.is_taken_over).map(|owed| owed.batch.id).collect();
+                    let is_sure = |owed: &&OwedBatch| !self.doubtful.remove(&owed.batch.id) && !owed.is_taken_over;
+                    self.settled = owed.iter().filter(is_sure).map(|owed| owed.batch.id).collect();
                 }
                 Some(Err(trouble)) => {
                     match trouble {
-                        Trouble::Output(error) => self.failed(&error),
+                        Trouble::Output(error, batches) => {
+                            self.failed(&error);
+                            self.doubtful.extend(batches.iter().map(|batch| batch.id));
+                        }
                         Trouble::Store(error) => self.failed(error.as_ref()),
                     }
                     is_nearly_done = false;
@@ -368,7 +377,9 @@ async fn drain(
         return Ok(owed);
     }
     let batches: Vec<_> = owed.iter().map(|owed| owed.batch.clone()).collect();
-    deliver(output.as_ref(), &standing, &batches, &settled).await.map_err(Trouble::Output)?;
+    if let Err(error) = deliver(output.as_ref(), &standing, &batches, &settled).await {
+        return Err(Trouble::Output(error, batches));
+    }
     if owed.is_empty() {
         return Ok(owed);
     }
@@ -384,7 +395,7 @@ async fn drain(
 
 /// What keeps a courier from catching up.
 enum Trouble {
-    Output(OutputError),
+    Output(OutputError, Vec<Arc<Batch>>),
     Store(Box<dyn Error + Send + Sync>),
 }
 

@@ -234,6 +234,28 @@ async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_output_goes_on_recognising_a_batch_whose_delivery_has_failed() {
+    let (store, list) = (Shared::default(), List::default());
+    let tracker = start(&store, &list);
+    let mut expected = vec![deploy(&tracker).await];
+    arrives_once_in_order(&store, &list, &expected).await;
+    let markers = || list.0.markers.lock().expect("nobody panics with it").clone();
+    let before = markers();
+    list.set(LOSES_ANSWERS);
+    expected.push(deploy(&tracker).await);
+    let doubtful: HashSet<_> = markers().difference(&before).copied().collect();
+    list.set(WORKS);
+    arrives_once_in_order(&store, &list, &expected).await;
+    for _ in 0..3 {
+        expected.push(deploy(&tracker).await);
+        arrives_once_in_order(&store, &list, &expected).await;
+    }
+    assert!(!doubtful.is_empty() && doubtful.is_subset(&markers()), "a try that was given up may still arrive");
+    assert!(markers().len() < doubtful.len() + 12, "the others are told to be settled");
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_output_that_never_answers_is_seen_and_bounded() {
     let (store, list) = (Shared::default(), List::default());
     let builder = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone()));
@@ -244,8 +266,9 @@ async fn an_output_that_never_answers_is_seen_and_bounded() {
     let full = Err(TrackerError::Unavailable(Unavailable::OutboxFull));
     eventually("no more is taken", async || tracker.start_deployment(deployment_report(new_id(), "{}")).await == full)
         .await;
+    eventually("it counts as failing", async || tracker.outputs()[0].failing_since.is_some()).await;
     let status = tracker.outputs().remove(0);
-    assert!(status.is_behind && status.failing_since.is_some() && status.backlog.messages >= 10, "{status:?}");
+    assert!(status.is_behind && status.backlog.messages >= 10, "{status:?}");
     assert!(!tracker.health().await.passed());
     list.set(WORKS);
     eventually("all has arrived", async || tracker.outputs()[0].backlog.messages == 0).await;
