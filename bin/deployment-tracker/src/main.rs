@@ -106,7 +106,7 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.in_force()))
 }
 
-async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn serve(Loaded { config, given, file: read, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
     let (access, tls) = (Access::open(), config.tls()?);
@@ -134,6 +134,10 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
     #[cfg(feature = "statsd")]
     let (tracker, outputs) = outputs::statsd(tracker, outputs, &config)?;
 
+    match read {
+        Some(file) => log::info!("configuration: {} and the environment", file.display()),
+        None => log::info!("configuration: the environment; there is no config.json or config.toml in this folder"),
+    }
     for note in &notes.understood {
         log::info!("configuration: {note}");
     }
@@ -172,7 +176,7 @@ async fn serve(Loaded { config, given, notes }: Loaded, file: Option<PathBuf>) -
         access,
         tls,
         shutdown_timeout: timeout,
-        given: tracker_server::redact(&given),
+        given,
     };
     let reloading = tokio::spawn(reloadable.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;

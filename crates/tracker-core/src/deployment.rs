@@ -14,26 +14,35 @@ use crate::time::{self, Timestamp};
 /// What is known of a deployment. In a report: what the engine gave; in a record: what is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
 pub struct DeploymentMembers {
+    /// The deployment engine, such as `vagrant_orchestrate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<Text>,
+    /// The engine's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<Text>,
+    /// The host that the engine runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
+    /// Who deploys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Text>,
+    /// The environment that is deployed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<Text>,
+    /// The package that is deployed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub package: Option<Text>,
+    /// Where the package comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub package_url: Option<Text>,
+    /// The package's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Text>,
+    /// The engine's arguments; at most [`MAX_ARGUMENTS`](crate::MAX_ARGUMENTS) characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Text>,
+    /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<DeploymentResult>,
     /// Whole seconds, 0 to 2,147,483,647.

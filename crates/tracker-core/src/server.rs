@@ -57,10 +57,11 @@ pub struct ServerKey {
 /// What is known of a deployment on one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the engines' own words; docs/ explains them")]
 pub struct ServerMembers {
+    /// The address of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_address: Option<Text>,
+    /// How it ended there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<DeploymentResult>,
     /// Whole seconds, 0 to 2,147,483,647.

@@ -81,7 +81,8 @@ pub enum TrackerError {
     /// The store keeps no log messages.
     #[error("log messages are not kept")]
     LogsNotKept,
-    /// Not now: the same report may succeed later.
+    /// Not now: the same report may succeed later, but for [`Unavailable::Rejected`], [`Unavailable::Nowhere`] and
+    /// [`Unavailable::Closed`].
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -61,7 +61,7 @@ impl Door {
             room: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
             inflating: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
             access: access.clone(),
-            places: Semaphore::new(limits.in_flight_requests),
+            places: Semaphore::new(limits.in_flight_requests.min(Semaphore::MAX_PERMITS)),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::door::{self, Access, Door};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::metrics::Metrics;
+use crate::redact::redact;
 use crate::routes;
 use crate::service::Given;
 use crate::tls::Tls;
@@ -25,15 +26,16 @@ const H2_WINDOW: u32 = 65_535;
 /// What the server is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bounds on what clients send and hold.
+    /// Bounds on what clients send and hold. `queued_reports` and `queued_queries` are for whoever makes the tracker and its
+    /// store, where reports and queries wait.
     pub limits: Limits,
     /// Who is let in.
     pub access: Access,
     /// What listeners over TLS need; without it there can be none.
     pub tls: Option<Tls>,
-    /// How long requests in flight may go on after the end was asked for.
+    /// How long requests in flight may go on after the end was asked for, in whole seconds or a fraction more.
     pub shutdown_timeout: Duration,
-    /// What `/config` answers: see [`redact`](crate::redact).
+    /// What `/config` answers, [redacted](crate::redact).
     pub given: Value,
 }
 
@@ -44,18 +46,21 @@ pub struct Settings {
 /// once for answers that come together; otherwise for each of them, which makes log posts up to 8 % slower.
 ///
 /// # Errors
-/// When a listener cannot be used, or needs TLS that the settings do not have.
+/// When there is no listener, or one cannot be used, or needs TLS that the settings do not have.
 pub async fn run(
     listeners: Vec<Listener>,
     settings: Settings,
     tracker: Tracker,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    if listeners.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is nothing to listen on"));
+    }
     let connections = Connections::default();
     let Limits { keep_alive_seconds, header_seconds, body_seconds, write_seconds, .. } = settings.limits;
     let patience = Patience {
-        idle: Duration::from_secs((keep_alive_seconds + header_seconds).max(write_seconds)),
-        busy: Duration::from_secs(body_seconds + write_seconds),
+        idle: Duration::from_secs(keep_alive_seconds.saturating_add(header_seconds).max(write_seconds)),
+        busy: Duration::from_secs(body_seconds.saturating_add(write_seconds)),
     };
     let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
     let watch = tokio::spawn(connections.watch(patience));
@@ -81,7 +86,7 @@ fn listen(
     let seconds = Duration::from_secs;
     let tracker = Data::new(tracker);
     let door = Data::new(Door::new(&limits, &access));
-    let given = Data::new(Given(given));
+    let given = Data::new(Given(redact(&given)));
     let metrics = Data::new(Metrics::new());
     let mut server = HttpServer::new(move || {
         let worker = metrics.requests.worker();
@@ -96,7 +101,7 @@ fn listen(
     })
     .on_connect(move |stream, data| connections.add(stream, data))
     .disable_signals()
-    .shutdown_timeout(shutdown_timeout.as_secs())
+    .shutdown_timeout(shutdown_timeout.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
     .workers(workers)
     .max_connections(limits.connections.div_ceil(workers))
     .client_request_timeout(seconds(limits.header_seconds))

@@ -45,7 +45,7 @@ impl SqlStore {
     /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by another that
     /// has been there meanwhile, all of it by the same.
     ///
-    /// Of queries `max_queries` may wait, at least one; beyond that they fail with [`StoreError::Unavailable`].
+    /// Of queries `max_queries` may wait, at least one and at most a million; beyond that they fail with [`StoreError::Unavailable`].
     ///
     /// # Errors
     /// [`Error`] when the file cannot be opened or is not a database.
@@ -66,7 +66,7 @@ impl SqlStore {
         }
         Ok(Self {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
-            readers: Workers::start("sql-reader", readers, max_queries.max(1), is_file, &connector),
+            readers: Workers::start("sql-reader", readers, max_queries.clamp(1, 1_000_000), is_file, &connector),
             owner,
             attendance: Attendance::default(),
             is_file,

@@ -1,7 +1,7 @@
 //! Reading the configuration: defaults, then a file, then the environment.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::error::{Actual, Kind};
@@ -23,6 +23,8 @@ pub struct Loaded {
     pub config: Config,
     /// What was given, without defaults.
     pub given: Value,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
     /// What was understood or ignored because it is in the terms of the old service.
     pub notes: Notes,
 }
@@ -87,7 +89,7 @@ fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, Wrong> {
         return Err(Wrong::new("listen", "stands beside `host` or `port`; give either"));
     }
     config.check()?;
-    Ok(Loaded { config, given, notes })
+    Ok(Loaded { config, given, file: file.map(Path::to_owned), notes })
 }
 
 /// The environment variable of a key.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{Inner, Tasks, Tracker};
 use crate::committer::Committer;
@@ -82,7 +82,7 @@ impl TrackerBuilder {
     /// with [`Unavailable::Busy`](crate::Unavailable::Busy).
     #[must_use]
     pub fn max_waiting(mut self, reports: usize) -> Self {
-        self.max_waiting = reports.max(1);
+        self.max_waiting = reports.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
