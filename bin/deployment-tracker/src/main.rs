@@ -148,6 +148,9 @@ async fn serve(Loaded { config, given, file: read, notes }: Loaded, file: Option
     let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
     let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     log::info!("listening on {}; store {url} {logs}; {}", places.join(", "), outputs.join("; "));
+    if config.tls.is_some() && !addresses.iter().any(|address| matches!(address, Address::Https(_))) {
+        log::warn!("`tls` is not used: no address in `listen` begins with https://");
+    }
     if access.is_open() && listeners.iter().any(Listener::is_remote) {
         log::warn!(
             "whoever can reach this machine can read and report; give `auth.tokens`, or listen on 127.0.0.1 only"

@@ -52,7 +52,11 @@ impl Parts {
             return Err(Wrong::new("auth", "is gone; restart the server to let everybody in"));
         }
         if let (Some(tls), Some(config)) = (&self.tls, &config.tls) {
+            let demanded = tls.demands_certificates();
             tls.renew(config).map_err(Wrong::explained)?;
+            if demanded && !tls.demands_certificates() {
+                log::warn!("from now on clients need no certificate (`tls.client_ca`, `tls.client_optional`)");
+            }
         }
         if let Some(tokens) = tokens {
             self.access.restrict(tokens);

@@ -79,6 +79,11 @@ impl Tls {
         Ok(())
     }
 
+    /// Whether a client needs a certificate now.
+    pub fn demands_certificates(&self) -> bool {
+        self.0.current.load().clients.client_auth_mandatory()
+    }
+
     /// What a listener needs.
     pub(crate) fn server_config(&self) -> ServerConfig {
         let mut config = ServerConfig::builder_with_provider(self.0.provider.clone())

@@ -216,6 +216,8 @@ fn a_session_of_before_does_not_pass_by_the_certificate_that_is_asked_for_now() 
         eventually("it needs one", || (server.stderr().matches("reloaded").count() > before + 1).then_some(()));
         assert!(!answer("-sess_in", version).contains("\"ok\""), "{version}");
     }
+    // In between it was taken back once.
+    assert_eq!(server.stderr().matches("clients need no certificate").count(), 1, "{}", server.stderr());
 }
 
 #[test]
