@@ -41,7 +41,9 @@ pub struct TokenConfig {
     /// An environment variable that holds what may stand in `secret`.
     #[cfg_attr(feature = "schema", schemars(example = &"JENKINS_TOKEN"))]
     pub secret_env: Option<String>,
-    /// What the token may do: any of `read`, `write`, `admin`.
+    /// What the token may do, any of these, none of which includes another: `read` is for GET of what is recorded and of the
+    /// API description, `write` for POST and PUT, `admin` for `/config`. `/healthcheck` and `/metrics` take `read` or
+    /// `admin`; `/livez` and `/readyz` need no token.
     #[cfg_attr(feature = "schema", schemars(example = ["write"]))]
     pub scopes: BTreeSet<Scope>,
     /// The only environments whose deployments the token may report. Without it: all, and deployments without one.
