@@ -156,13 +156,13 @@ fn redis_port() -> u16 {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// With `@timestamp`, `@version` and `event_id`.
+    /// With `@timestamp`, `@version`, `event_id` and, where there are tokens, `reporter`: the name of the one that sent it.
     #[default]
     Logstash,
     /// As deployment-tracker 0.1 pushed them: without these, and with absent members as `null` when a deployment ends.
     Original,
     /// In the names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for indices
-    /// that keep to it. What the schema has no name for is in `labels`, as text.
+    /// that keep to it. What the schema has no name for is in `labels`, as text, `reporter` with it.
     Ecs,
 }
 
