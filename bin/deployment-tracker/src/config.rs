@@ -50,7 +50,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// Who is let in; everybody without this section.
     pub auth: Option<Auth>,
-    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds.
+    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds. The packaged unit
+    /// kills it after 60 seconds: with more than 25 here, raise `TimeoutStopSec` there to more than twice as much.
     #[schemars(range(max = 3_600))]
     pub shutdown_seconds: u64,
     pub database: Database,
@@ -68,8 +69,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL,
-    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL. A path that does not begin with `/` begins in the working
-    /// directory.
+    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL, which takes a build with the cargo feature `mysql`: neither
+    /// the default nor the Debian package has it. A path that does not begin with `/` begins in the working directory.
     pub url: String,
     /// Whether log messages are kept in the database. Without this key they are kept unless there is a `redis` section.
     #[schemars(example = true)]

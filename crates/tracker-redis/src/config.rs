@@ -50,8 +50,8 @@ pub struct RedisConfig {
     /// TLS, for Redis and for Sentinels. An empty section will do where the system trusts the certificates.
     pub tls: Option<Tls>,
     /// The ACL user. It needs WATCH, MULTI, EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING, ROLE
-    /// with `sentinels`, and WAIT with `wait_replicas`, on `key` and on every key that begins with `{key}:delivered:`
-    /// (braces included). Without this key it is Redis' user `default`.
+    /// with `sentinels`, WAIT with `wait_replicas`, and SELECT with `db` (0, too), on `key` and on every key that begins with
+    /// `{key}:delivered:` (braces included). `username` needs `password`. Without this key it is Redis' user `default`.
     #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "secret::text")]
     pub username: Option<String>,

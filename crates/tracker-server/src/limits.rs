@@ -17,8 +17,8 @@ pub struct Limits {
     /// How long a body may take to come, in seconds; 408 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub body_seconds: u64,
-    /// The largest head of a request (its target and headers) in bytes; 431 beyond. The longest hostname takes 24,576 of
-    /// them in a path or a cursor.
+    /// The largest head of a request (its target and headers) in bytes; 431 beyond, but for `/livez` and `/readyz`. The
+    /// longest hostname takes 24,576 of them in a path or a cursor.
     #[cfg_attr(feature = "schema", schemars(range(min = 256, max = 131_072)))]
     pub header_bytes: usize,
     /// How long a new connection may take for its TLS handshake, and then for the head of its first request, in seconds;
