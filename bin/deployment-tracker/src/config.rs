@@ -75,8 +75,11 @@ pub struct Database {
     /// Whether log messages are kept in the database. Without this key they are kept unless there is a `redis` section.
     #[schemars(example = true)]
     pub logs: Option<bool>,
-    /// The name of this server among those on one database server. It must be its own, and the same after a restart.
-    /// Without this key it is the machine's name and the address, such as `web01/127.0.0.1:8080`.
+    /// The name of this server among those on one database server. It must be its own, and the same after a restart: of
+    /// two servers with one name, as of two on one SQLite file, each delivers what the other owes, so that elements may
+    /// come twice and out of order, and nothing warns. Without this key it is the machine's name and the address, such as
+    /// `web01/127.0.0.1:8080`: give it for machines that were cloned, and for containers, whose name is new when they are
+    /// made anew.
     #[schemars(example = &"web01")]
     pub replica: Option<String>,
 }
