@@ -80,7 +80,11 @@ impl Store for MemoryStore {
         for event in &decision.logs {
             if let EventKind::Logged(logs) = &event.kind {
                 let kept = tables.logs.entry(logs.deployment_id.clone()).or_default();
-                kept.extend(logs.messages.iter().cloned());
+                for message in &logs.messages {
+                    // What was received first need not commit first.
+                    let place = kept.partition_point(|kept| kept.event_id <= message.event_id);
+                    kept.insert(place, message.clone());
+                }
             }
         }
         for owed in &decision.owed {
