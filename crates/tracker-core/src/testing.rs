@@ -5,7 +5,7 @@ mod outputs;
 mod stores;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -13,11 +13,14 @@ use crate::event::{Event, EventKind};
 use crate::json;
 use crate::log::{LogBatch, LogDeploymentId};
 use crate::members::DeploymentId;
-use crate::server::ServerReport;
+use crate::server::{Hostname, Server, ServerMembers, ServerReport};
 use crate::{Deployment, DeploymentMembers, DeploymentReport, time};
 
 pub use outputs::{OutputHarness, output_suite};
 pub use stores::store_suite;
+
+/// How long something may take that is there, or comes soon.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A new deployment id.
 pub fn new_id() -> DeploymentId {
@@ -51,14 +54,41 @@ pub fn logs(id: DeploymentId, body: &str) -> LogBatch {
 
 /// A deployment's start as outputs get it.
 pub fn started(members: DeploymentMembers) -> Arc<Event> {
-    let now = time::now();
-    let deployment = Deployment { id: new_id(), members, created_at: now, updated_at: now };
-    Arc::new(Event::new(EventKind::DeploymentStarted(deployment), now, None))
+    happened(EventKind::DeploymentStarted(deployment(members)))
+}
+
+/// A deployment's finish as outputs get it.
+pub fn finished(members: DeploymentMembers) -> Arc<Event> {
+    happened(EventKind::DeploymentFinished(deployment(members)))
+}
+
+/// A deployment's start on a server as outputs get it.
+pub fn server_started(hostname: &str, members: ServerMembers) -> Arc<Event> {
+    happened(EventKind::ServerStarted(server(hostname, members)))
+}
+
+/// A deployment's finish on a server as outputs get it.
+pub fn server_finished(hostname: &str, members: ServerMembers) -> Arc<Event> {
+    happened(EventKind::ServerFinished(server(hostname, members)))
 }
 
 /// Log messages as outputs get them.
 pub fn logged(body: &str) -> Arc<Event> {
-    Arc::new(Event::new(EventKind::Logged(logs(new_id(), body)), time::now(), None))
+    happened(EventKind::Logged(logs(new_id(), body)))
+}
+
+fn happened(kind: EventKind) -> Arc<Event> {
+    Arc::new(Event::new(kind, time::now(), None))
+}
+
+fn deployment(members: DeploymentMembers) -> Deployment {
+    let now = time::now();
+    Deployment { id: new_id(), members, created_at: now, updated_at: now }
+}
+
+fn server(hostname: &str, members: ServerMembers) -> Server {
+    let now = time::now();
+    Server { hostname: Hostname::stored(hostname), deployment_id: new_id(), members, created_at: now, updated_at: now }
 }
 
 /// Waits until `condition` holds.
@@ -66,9 +96,23 @@ pub fn logged(body: &str) -> Arc<Event> {
 /// # Panics
 /// When it does not within 10 s.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let holds = async {
+        while !condition().await {
+            pause().await;
+        }
+    };
+    within(PATIENCE, what, holds).await;
+}
+
+/// A little time before something is looked at again.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+/// What `wait` comes to. What never answers fails, and holds up nobody.
+async fn within<T>(limit: Duration, what: &str, wait: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, wait).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("not within {limit:?}: {what}"),
     }
 }
