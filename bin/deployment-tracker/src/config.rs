@@ -233,8 +233,8 @@ impl Config {
     fn check_addresses(&self) -> Result<(), Wrong> {
         let mut taken = HashSet::new();
         for address in self.addresses().iter().map(Address::to_string) {
-            if let Err(problem) = address.parse::<Address>() {
-                return Err(Wrong::new("host", problem));
+            if address.parse::<Address>().is_err() {
+                return Err(Wrong::new("host", "must be a name or an address, 0.0.0.0 or :: for all"));
             }
             if !address.ends_with(":0") && !taken.insert(address.clone()) {
                 return Err(Wrong::new("listen", format_args!("{address} is there twice")));

@@ -197,7 +197,7 @@ impl Writer {
     async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
         let group = Arc::new(Group::new(changes, self.couriers.outputs()));
         let begun = Instant::now();
-        let committed = caught(self.store.commit(self.number, group.clone())).await;
+        let committed = caught(|| self.store.commit(self.number, group.clone())).await;
         let took = begun.elapsed();
         let figures = &self.figures.commits;
         figures.changes.record(group.changes().len() as u64);

@@ -57,7 +57,7 @@ impl Output for Counted {
 
     async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
         let begun = Instant::now();
-        let delivered = caught(self.output.deliver(batches, settled)).await;
+        let delivered = caught(|| self.output.deliver(batches, settled)).await;
         self.figures.attempted(begun.elapsed(), delivered.is_ok());
         if delivered.is_ok() {
             batches.iter().for_each(|batch| self.figures.batches.record(self.wanted(batch)));
@@ -68,11 +68,11 @@ impl Output for Counted {
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        caught(self.output.check()).await
+        caught(|| self.output.check()).await
     }
 
     async fn close(&self) {
-        let closed = caught(async {
+        let closed = caught(|| async {
             self.output.close().await;
             Ok(())
         });

@@ -372,7 +372,7 @@ async fn drain(
     standing: Arc<Standing>,
     settled: Vec<Uuid>,
 ) -> Result<Vec<OwedBatch>, Trouble> {
-    let owed = caught(store.owed(output.name(), OWED)).await.map_err(|error| Trouble::Store(error.into()))?;
+    let owed = caught(|| store.owed(output.name(), OWED)).await.map_err(|error| Trouble::Store(error.into()))?;
     if owed.is_empty() && settled.is_empty() {
         return Ok(owed);
     }

@@ -205,7 +205,7 @@ async fn take_stock(
     // The oldest, and since when it has been that: other clocks may not be in step with this one.
     let mut oldest: Option<(Timestamp, Instant)> = None;
     loop {
-        if let Ok(backlog) = caught(store.take_stock(output.name())).await {
+        if let Ok(backlog) = caught(|| store.take_stock(output.name())).await {
             standing.counted(backlog);
             let known = oldest.filter(|(at, _)| backlog.oldest == Some(*at));
             oldest = known.or(backlog.oldest.map(|at| (at, Instant::now())));

@@ -87,7 +87,7 @@ impl StoreTest {
             {
                 return result.clone();
             }
-            let result = caught(store.check()).await.map_err(Arc::new);
+            let result = caught(|| store.check()).await.map_err(Arc::new);
             *last = Some(Ended { at: Instant::now(), result: result.clone() });
             result
         });

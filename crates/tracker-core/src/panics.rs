@@ -28,13 +28,17 @@ impl From<Panic> for StoreError {
     }
 }
 
-/// What `work` comes to; a panic in it is an error.
-pub(crate) async fn caught<T, E: From<Panic>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+/// What the work that `begin` begins comes to; a panic in it is an error.
+pub(crate) async fn caught<T, E: From<Panic>, F: Future<Output = Result<T, E>>>(
+    begin: impl FnOnce() -> F,
+) -> Result<T, E> {
+    let error = |panic: Box<dyn Any + Send>| -> E { Panic(message(panic.as_ref()).to_owned()).into() };
+    let work = catch_unwind(AssertUnwindSafe(begin)).map_err(error)?;
     let mut work = pin!(work);
     let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(result)) => Poll::Ready(result),
-        Err(panic) => Poll::Ready(Err(Panic(message(panic.as_ref()).to_owned()).into())),
+        Err(panic) => Poll::Ready(Err(error(panic))),
     });
     ended.await
 }

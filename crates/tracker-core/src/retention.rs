@@ -57,7 +57,7 @@ impl Retention {
         let mut complaint = Complaint::about("deleting what is old");
         loop {
             let before = read(&self.total);
-            let pause = match caught(self.search()).await {
+            let pause = match caught(|| self.search()).await {
                 Ok(()) => {
                     complaint.works();
                     EVERY

@@ -22,7 +22,8 @@ const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
 /// Pushes deployments' starts, ends and log messages to a list, each exactly once as long as Redis keeps its data.
 ///
 /// A batch is pushed whole or not at all, together with a marker, `{key}:delivered:<batch id>`. A batch whose marker is
-/// there is not pushed again. A marker goes when its batch is settled, at the latest after a week.
+/// there is not pushed again. A marker goes when it is said that its batch will not come again, at the latest after a
+/// week.
 #[derive(Debug)]
 pub struct RedisOutput {
     name: String,

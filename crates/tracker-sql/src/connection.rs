@@ -11,6 +11,7 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
+use crate::attendance::Attendance;
 use crate::error::Error;
 
 /// How long after a failed connection the next is not tried.
@@ -295,8 +296,8 @@ impl Connection {
         on_each!(self, queries::owed(owner, output, limit))
     }
 
-    pub fn take_stock(&mut self, owner: &str, output: &str, may_take_over: bool) -> Result<Backlog, Error> {
-        on_each!(self, take_stock(owner, output, may_take_over))
+    pub fn take_stock(&mut self, owner: &str, output: &str, attendance: &Attendance) -> Result<Backlog, Error> {
+        on_each!(self, take_stock(owner, output, attendance))
     }
 }
 

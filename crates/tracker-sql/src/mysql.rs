@@ -43,10 +43,12 @@ pub const BACKLOG: &str = "
 /// Forgets replicas that are long gone.
 pub const FORGET: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
 
-/// Says that a replica is there.
+/// Says that a replica is there. The time comes last, since what stands before it looks at the old one.
 pub const SEEN: &str = "
     INSERT INTO Replicas (replica, seenAt) VALUES (?, utc_timestamp(3))
-    ON DUPLICATE KEY UPDATE seenAt = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, utc_timestamp(3), seenAt)";
+    ON DUPLICATE KEY UPDATE
+        takenBy = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, NULL, takenBy),
+        seenAt = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, utc_timestamp(3), seenAt)";
 
 /// Counts those who owe and are unknown as seen now.
 pub const UNKNOWN: &str = "
@@ -54,16 +56,22 @@ pub const UNKNOWN: &str = "
     SELECT DISTINCT owner, utc_timestamp(3) FROM Outbox o
     WHERE output = ? AND owner <> ? AND NOT EXISTS (SELECT 1 FROM Replicas r WHERE r.replica = o.owner)";
 
-/// A replica that owes and was not seen for long. Of several that look, one gets it.
+/// A replica that owes, was not seen for long, and that nobody takes over from but the one who asks.
 pub const GONE: &str = "
     SELECT replica FROM Replicas r
     WHERE replica <> ? AND seenAt < utc_timestamp(3) - INTERVAL 15 SECOND
+        AND NOT EXISTS (
+            SELECT 1 FROM Replicas t
+            WHERE t.replica = r.takenBy AND t.replica <> ? AND t.seenAt > utc_timestamp(3) - INTERVAL 15 SECOND)
         AND EXISTS (SELECT 1 FROM Outbox o WHERE o.output = ? AND o.owner = r.replica)
-    LIMIT 1 FOR UPDATE SKIP LOCKED";
+    ORDER BY replica LIMIT 1 FOR UPDATE SKIP LOCKED";
 
-/// Takes over what a replica owes, so many batches at the most.
+/// Says who takes over from a replica.
+pub const CLAIM: &str = "UPDATE Replicas SET takenBy = ? WHERE replica = ?";
+
+/// Takes over the oldest batches that a replica owes.
 pub const TAKE_OVER: &str = "
-    UPDATE Outbox SET owner = ?, is_taken_over = true WHERE output = ? AND owner = ? ORDER BY batch_id LIMIT ?";
+    UPDATE Outbox SET owner = ?, is_taken_over = true WHERE output = ? AND owner = ? ORDER BY batch_id LIMIT 5000";
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
 pub const LOGGED: &str = "

@@ -53,26 +53,32 @@ pub const FORGET: &str = r#"DELETE FROM "Replicas" WHERE "seenAt" < now() - inte
 
 /// Says that a replica is there.
 pub const SEEN: &str = r#"
-    INSERT INTO "Replicas" AS r VALUES ($1, now())
-    ON CONFLICT (replica) DO UPDATE SET "seenAt" = now() WHERE r."seenAt" < now() - interval '2 s'"#;
+    INSERT INTO "Replicas" AS r (replica, "seenAt") VALUES ($1, now())
+    ON CONFLICT (replica) DO UPDATE SET "seenAt" = now(), "takenBy" = NULL WHERE r."seenAt" < now() - interval '2 s'"#;
 
 /// Counts those who owe and are unknown as seen now.
 pub const UNKNOWN: &str = r#"
-    INSERT INTO "Replicas" SELECT DISTINCT owner, now() FROM "Outbox" o
+    INSERT INTO "Replicas" (replica, "seenAt") SELECT DISTINCT owner, now() FROM "Outbox" o
     WHERE output = $1 AND owner <> $2 AND NOT EXISTS (SELECT FROM "Replicas" r WHERE r.replica = o.owner)
     ON CONFLICT DO NOTHING"#;
 
-/// A replica that owes and was not seen for long. Of several that look, one gets it.
+/// A replica that owes, was not seen for long, and that nobody takes over from but the one who asks.
 pub const GONE: &str = r#"
     SELECT replica FROM "Replicas" r
     WHERE replica <> $1 AND "seenAt" < now() - interval '15 s'
-        AND EXISTS (SELECT FROM "Outbox" o WHERE o.output = $2 AND o.owner = r.replica)
-    LIMIT 1 FOR UPDATE SKIP LOCKED"#;
+        AND NOT EXISTS (
+            SELECT FROM "Replicas" t
+            WHERE t.replica = r."takenBy" AND t.replica <> $2 AND t."seenAt" > now() - interval '15 s')
+        AND EXISTS (SELECT FROM "Outbox" o WHERE o.output = $3 AND o.owner = r.replica)
+    ORDER BY replica LIMIT 1 FOR UPDATE SKIP LOCKED"#;
 
-/// Takes over what a replica owes, so many batches at the most.
+/// Says who takes over from a replica.
+pub const CLAIM: &str = r#"UPDATE "Replicas" SET "takenBy" = $1 WHERE replica = $2"#;
+
+/// Takes over the oldest batches that a replica owes.
 pub const TAKE_OVER: &str = r#"
     UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE (output, batch_id) IN (
-        SELECT output, batch_id FROM "Outbox" WHERE output = $2 AND owner = $3 ORDER BY batch_id LIMIT $4)"#;
+        SELECT output, batch_id FROM "Outbox" WHERE output = $2 AND owner = $3 ORDER BY batch_id LIMIT 5000)"#;
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
 pub const LOGGED: &str = r#"

@@ -4,12 +4,13 @@ use diesel::connection::Connection as _;
 use diesel::dsl::EqAny;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
+use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server, chain};
 use uuid::Uuid;
 
-use super::{Connection, FORGET, GONE, SEEN, TAKE_OVER, UNKNOWN, admit, excluded, key, locked, queries};
+use super::{CLAIM, Connection, FORGET, GONE, SEEN, TAKE_OVER, UNKNOWN, admit, excluded, key, locked, queries};
+use crate::attendance::Attendance;
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
@@ -24,9 +25,6 @@ const ROWS: usize = 4_000;
 /// After how many bytes of rows a statement ends. MySQL takes 16 MiB or more in one, and the widest row that is no
 /// message has 0.4.
 const BYTES: usize = 2 << 20;
-
-/// How many batches are taken over by one statement.
-const TAKEN: usize = 5_000;
 
 /// A server keeps everything in one place.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
@@ -202,42 +200,54 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     queries::settle(connection, owner, decision)
 }
 
-/// Tells the other replicas that this one is there, takes over what one that is gone has left, if it may, and counts.
+/// Tells the other replicas that this one is there, counts, and takes over some of what one that is gone has left.
 pub fn take_stock(
     connection: &mut Connection,
     owner: &str,
     output: &str,
-    may_take_over: bool,
+    attendance: &Attendance,
 ) -> Result<Backlog, Error> {
     diesel::sql_query(FORGET).execute(connection)?;
     diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
-    diesel::sql_query(UNKNOWN).bind::<Text, _>(output).bind::<Text, _>(owner).execute(connection)?;
-    if may_take_over
-        && let Some((gone, batches)) = connection.transaction(|connection| take_over(connection, owner, output))?
-    {
-        log::info!("took over {batches} batches for output `{output}` from the replica `{gone}`, which is gone");
+    attendance.note();
+    let backlog = queries::backlog(connection, owner, output)?;
+    if attendance.is_time_to_look(output) {
+        match take_over(connection, owner, output) {
+            Ok(None) => {}
+            Ok(Some((gone, batches))) => {
+                attendance.look_again(output);
+                log::info!(
+                    "took over {batches} batches for output `{output}` from the replica `{gone}`, which is gone"
+                );
+            }
+            Err(error) => log::warn!("cannot take over what other replicas owe: {}", chain(&error)),
+        }
     }
-    queries::backlog(connection, owner, output)
+    Ok(backlog)
 }
 
-/// Takes over all that a replica owes that is gone, so that one alone delivers it, in order: from whom, and how many batches.
+/// Takes over the oldest of what a replica owes that is gone: from whom, and how many batches. In small steps, each of which is
+/// over at once: that replica may come back, and this one must go on saying that it is there. One alone takes from it, so
+/// that one alone delivers what it owes, in order.
 fn take_over(connection: &mut Connection, owner: &str, output: &str) -> Result<Option<(String, usize)>, Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
         replica: String,
     }
-    let gone = diesel::sql_query(GONE).bind::<Text, _>(owner).bind::<Text, _>(output);
-    let Some(Row { replica }) = gone.get_result(connection).optional()? else { return Ok(None) };
-    let mut batches = 0;
-    loop {
-        let part = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output);
-        let taken = part.bind::<Text, _>(&replica).bind::<BigInt, _>(TAKEN as i64).execute(connection)?;
-        batches += taken;
-        if taken < TAKEN {
-            return Ok(Some((replica, batches)));
+    diesel::sql_query(UNKNOWN).bind::<Text, _>(output).bind::<Text, _>(owner).execute(connection)?;
+    let gone = connection.transaction(|connection| {
+        let gone = diesel::sql_query(GONE).bind::<Text, _>(owner).bind::<Text, _>(owner).bind::<Text, _>(output);
+        let gone = gone.get_result::<Row>(connection).optional()?;
+        if let Some(Row { replica }) = &gone {
+            diesel::sql_query(CLAIM).bind::<Text, _>(owner).bind::<Text, _>(replica).execute(connection)?;
         }
-    }
+        Ok::<_, QueryError>(gone)
+    })?;
+    let Some(Row { replica }) = gone else { return Ok(None) };
+    let part = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output);
+    let batches = part.bind::<Text, _>(&replica).execute(connection)?;
+    Ok(Some((replica, batches)))
 }
 
 /// Parts of `rows` that each fit into a statement.

@@ -8,6 +8,7 @@ use tracker_core::time::Timestamp;
 use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
 use uuid::Uuid;
 
+use crate::attendance::Attendance;
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
@@ -178,7 +179,7 @@ pub fn write_back(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.
-pub fn take_stock(connection: &mut Connection, owner: &str, output: &str, _: bool) -> Result<Backlog, Error> {
+pub fn take_stock(connection: &mut Connection, owner: &str, output: &str, _: &Attendance) -> Result<Backlog, Error> {
     queries::backlog(connection, owner, output)
 }
 

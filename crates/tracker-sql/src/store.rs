@@ -33,7 +33,7 @@ pub struct SqlStore {
     readers: Workers,
     /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
     owner: Arc<str>,
-    attendance: Attendance,
+    attendance: Arc<Attendance>,
     is_file: bool,
 }
 
@@ -68,7 +68,7 @@ impl SqlStore {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
             readers: Workers::start("sql-reader", readers, max_queries.clamp(1, 1_000_000), is_file, &connector),
             owner,
-            attendance: Attendance::default(),
+            attendance: Arc::default(),
             is_file,
         })
     }
@@ -120,12 +120,10 @@ impl Store for SqlStore {
 
     async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
-        let may_take_over = self.attendance.is_long();
-        // What a replica leaves behind is taken over whole, however long that takes.
-        let stock = move |connection: &mut Connection| connection.take_stock(&owner, &output, may_take_over);
-        let backlog = self.readers.run(None, stock).await?;
-        self.attendance.note();
-        Ok(backlog)
+        let attendance = self.attendance.clone();
+        // Nobody waits for it.
+        let stock = move |connection: &mut Connection| connection.take_stock(&owner, &output, &attendance);
+        Ok(self.readers.run(None, stock).await?)
     }
 
     async fn logged(

@@ -147,6 +147,41 @@ mod shared {
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
     }
 
+    pub async fn what_a_replica_leaves_behind_is_taken_over_by_one_of_the_others(server: &dyn Database) {
+        // More than one statement takes.
+        const MANY: u64 = 6_000;
+        let url = server.new_database();
+        let (gone, second, third) = (open(&url, "gone"), open(&url, "second"), open(&url, "third"));
+        let changes = (0..MANY).map(|_| {
+            let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
+            Change::Owe(Owed { output: "sink".into(), batch })
+        });
+        gone.commit(0, Arc::new(Group::new(changes.collect(), Arc::new([])))).await.expect("a database");
+        let own = owe(&second).await;
+        let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
+        let begun = Instant::now();
+        // It never said that it was there.
+        let both = loop {
+            let both = tokio::join!(messages(&second), messages(&third));
+            if both.0 + both.1 == MANY + 1 {
+                break both;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "{both:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert!(both == (MANY + 1, 0) || both == (1, MANY), "{both:?}");
+        let all = second.owed("sink", 10_000).await.expect("a query");
+        assert_eq!(all.last().map(|owed| (owed.batch.id, owed.is_taken_over)), Some((own, false)), "it was there");
+        // Whoever comes back is not taken from any more.
+        assert_eq!(messages(&gone).await, 0);
+        let batch = owe(&gone).await;
+        for _ in 0..10 {
+            tokio::join!(messages(&second), messages(&third));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(owed(&gone).await, [(batch, false)]);
+    }
+
     pub async fn replicas_that_begin_together_record_the_same_reports_once(server: &dyn Database) {
         let url = server.new_database();
         let ids: Vec<_> = (0..20).map(|_| new_id()).collect();
@@ -229,6 +264,11 @@ mod postgres {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
         shared::what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(Postgres::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_replica_leaves_behind_is_taken_over_by_one_of_the_others() {
+        shared::what_a_replica_leaves_behind_is_taken_over_by_one_of_the_others(Postgres::shared()).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -353,6 +393,11 @@ mod mysql {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone() {
         shared::what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(Mariadb::shared()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_replica_leaves_behind_is_taken_over_by_one_of_the_others() {
+        shared::what_a_replica_leaves_behind_is_taken_over_by_one_of_the_others(Mariadb::shared()).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -99,7 +99,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ("an age beyond numbers", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
         ("an age of nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
         ("an age less than nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
-        ("an empty host", &[], &[], &[("DEPLOYMENT_TRACKER_HOST", "")], &["`host`", "HOST:PORT"]),
+        ("an empty host", &[], &[], &[("DEPLOYMENT_TRACKER_HOST", "")], &["`host`", "a name or an address"]),
         (
             "any host",
             &[("tracker.json", r#"{"listen":["http://*:8080"]}"#)],

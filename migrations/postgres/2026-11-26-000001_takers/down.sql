@@ -1,0 +1,1 @@
+ALTER TABLE "Replicas" DROP COLUMN "takenBy";
