@@ -87,14 +87,13 @@ impl Tls {
     }
 }
 
-/// What is in a PEM file, at least one. What a parser says is not told: it may quote the file.
+/// What is in a PEM file, at least one. Neither what a parser says is told, which may quote the file, nor the path, which may be
+/// a secret that was put in its place.
 fn read<T: PemObject>(name: &str, path: &Path, what: &str) -> Result<Vec<T>, Error> {
-    let place = path.display();
-    let bytes =
-        std::fs::read(path).map_err(|error| wrong(format!("cannot read `redis.tls.{name}` ({place}): {error}")))?;
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `redis.tls.{name}`: {error}")))?;
     match T::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(items) if !items.is_empty() => Ok(items),
-        _ => Err(wrong(format!("`redis.tls.{name}` ({place}) must hold a {what} in PEM"))),
+        _ => Err(wrong(format!("`redis.tls.{name}` must hold a {what} in PEM"))),
     }
 }
 

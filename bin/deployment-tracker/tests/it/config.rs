@@ -119,7 +119,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
             &[("tracker.json", r#"{"redis":{"tls":{"ca":"gone.pem"}}}"#)],
             from_file,
             &[],
-            &["redis.tls", "gone.pem"],
+            &["cannot read `redis.tls.ca`"],
         ),
         ("an unknown argument", &[], &["--confg"], &[], &["--confg"]),
     ];

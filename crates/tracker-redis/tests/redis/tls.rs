@@ -77,7 +77,7 @@ async fn files_that_will_not_do_are_named_at_start_and_later_and_read_again() {
     let ca = right.tls.as_ref().and_then(|tls| tls.ca.clone()).expect("a file");
     let other = Certificates::new();
     for (tls, problem) in [
-        (Tls { ca: Some("/nowhere".into()), ..ours(&certificates) }, "cannot read `redis.tls.ca` (/nowhere)"),
+        (Tls { ca: Some("/nowhere".into()), ..ours(&certificates) }, "cannot read `redis.tls.ca`: No such file"),
         (Tls { ca: Some(certificates.path("ca.key")), ..ours(&certificates) }, "`redis.tls.ca`"),
         (Tls { ca: Some(certificates.path("server.key")), ..ours(&certificates) }, "must hold a certificate in PEM"),
         (Tls { key: Some(certificates.path("ca.pem")), ..ours(&certificates) }, "must hold a private key in PEM"),
