@@ -151,9 +151,9 @@ impl Default for Database {
 /// A mistake in the configuration, in one line.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct Wrong(String);
+pub struct ConfigError(String);
 
-impl Wrong {
+impl ConfigError {
     /// A mistake in the value of `key`.
     pub fn new(key: &str, problem: impl fmt::Display) -> Self {
         Self::explained(format_args!("`{key}`: {problem}"))
@@ -185,9 +185,9 @@ impl Config {
     /// Where the database is.
     ///
     /// # Errors
-    /// [`Wrong`] when the URL is none.
-    pub fn database_url(&self) -> Result<DatabaseUrl, Wrong> {
-        DatabaseUrl::parse(&self.database.url).map_err(|error| Wrong::new("database.url", error))
+    /// [`ConfigError`] when the URL is none.
+    pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
+        DatabaseUrl::parse(&self.database.url).map_err(|error| ConfigError::new("database.url", error))
     }
 
     /// Where to listen.
@@ -204,23 +204,23 @@ impl Config {
     /// The tokens, read from wherever their secrets are.
     ///
     /// # Errors
-    /// [`Wrong`] when one breaks a rule.
-    pub fn tokens(&self) -> Result<Option<Tokens>, Wrong> {
+    /// [`ConfigError`] when one breaks a rule.
+    pub fn tokens(&self) -> Result<Option<Tokens>, ConfigError> {
         let tokens = self.auth.as_ref().map(|auth| Tokens::new(&auth.tokens)).transpose();
-        tokens.map_err(|error| Wrong::new("auth.tokens", error))
+        tokens.map_err(|error| ConfigError::new("auth.tokens", error))
     }
 
     /// The certificates, read from their files.
     ///
     /// # Errors
-    /// [`Wrong`] when one cannot be used, or is missing.
-    pub fn tls(&self) -> Result<Option<Tls>, Wrong> {
+    /// [`ConfigError`] when one cannot be used, or is missing.
+    pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
         if self.tls.is_none()
             && let Some(address) = self.listen.iter().find(|address| matches!(address, Address::Https(_)))
         {
-            return Err(Wrong::new("listen", format_args!("{address} needs certificates; give a section `tls`")));
+            return Err(ConfigError::new("listen", format_args!("{address} needs certificates; give a section `tls`")));
         }
-        self.tls.as_ref().map(Tls::new).transpose().map_err(Wrong::explained)
+        self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::explained)
     }
 
     /// The configuration with every default.
@@ -230,20 +230,20 @@ impl Config {
         value
     }
 
-    fn check_addresses(&self) -> Result<(), Wrong> {
+    fn check_addresses(&self) -> Result<(), ConfigError> {
         let mut taken = HashSet::new();
         for address in self.addresses().iter().map(Address::to_string) {
             if address.parse::<Address>().is_err() {
-                return Err(Wrong::new("host", "must be a name or an address, 0.0.0.0 or :: for all"));
+                return Err(ConfigError::new("host", "must be a name or an address, 0.0.0.0 or :: for all"));
             }
             if !address.ends_with(":0") && !taken.insert(address.clone()) {
-                return Err(Wrong::new("listen", format_args!("{address} is there twice")));
+                return Err(ConfigError::new("listen", format_args!("{address} is there twice")));
             }
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Wrong> {
+    fn check(&self) -> Result<(), ConfigError> {
         for (feature, is_built_in, is_configured) in [
             ("redis", cfg!(feature = "redis"), self.redis.is_some()),
             ("statsd", cfg!(feature = "statsd"), self.statsd.is_some()),
@@ -252,22 +252,22 @@ impl Config {
                 let problem = format_args!(
                     "this build has no {feature} output; build it with the cargo feature `{feature}`, or leave the section out"
                 );
-                return Err(Wrong::new(feature, problem));
+                return Err(ConfigError::new(feature, problem));
             }
         }
         // They are made for the sake of what they find wrong, the files of `redis.tls` included.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
-            tracker_redis::RedisOutput::new(redis.clone()).map_err(Wrong::explained)?;
+            tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::explained)?;
         }
         #[cfg(feature = "statsd")]
         if let Some(statsd) = &self.statsd {
-            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(Wrong::explained)?;
+            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::explained)?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
         // A body and what it inflates to.
         if (self.limits.buffered_bytes as usize) / 2 < self.limits.body_bytes {
-            return Err(Wrong::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
+            return Err(ConfigError::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
         }
         self.check_addresses()?;
         self.database_url()?;

@@ -8,19 +8,19 @@ use log::{LevelFilter, Record};
 use serde_json::Map;
 use tracker_core::time;
 
-use crate::config::Wrong;
+use crate::config::ConfigError;
 
 /// Starts logging as `DEPLOYMENT_TRACKER_LOG_LEVEL` and `DEPLOYMENT_TRACKER_LOG_FORMAT` say. Other crates are heard
 /// from warnings on.
 ///
 /// # Errors
-/// [`Wrong`] when one of them has a value that is not known.
-pub fn init() -> Result<(), Wrong> {
+/// [`ConfigError`] when one of them has a value that is not known.
+pub fn init() -> Result<(), ConfigError> {
     let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
     // Bunyan's highest level, which the old service knew.
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
     let level: LevelFilter = level.parse().map_err(|_| {
-        Wrong::new(
+        ConfigError::new(
             "DEPLOYMENT_TRACKER_LOG_LEVEL",
             format_args!("`{level}` is none of off, error, warn, info, debug, trace"),
         )
@@ -31,7 +31,7 @@ pub fn init() -> Result<(), Wrong> {
         "json" => write_json,
         _ => {
             let problem = format_args!("`{format}` is neither text nor json");
-            return Err(Wrong::new("DEPLOYMENT_TRACKER_LOG_FORMAT", problem));
+            return Err(ConfigError::new("DEPLOYMENT_TRACKER_LOG_FORMAT", problem));
         }
     };
     env_logger::Builder::new()
@@ -47,11 +47,11 @@ pub fn init() -> Result<(), Wrong> {
     Ok(())
 }
 
-fn variable(name: &str, default: &str) -> Result<String, Wrong> {
+fn variable(name: &str, default: &str) -> Result<String, ConfigError> {
     match std::env::var(name) {
         Ok(value) => Ok(value),
         Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
-        Err(error) => Err(Wrong::new(name, error)),
+        Err(error) => Err(ConfigError::new(name, error)),
     }
 }
 

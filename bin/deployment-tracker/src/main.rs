@@ -4,8 +4,8 @@ mod age;
 mod config;
 #[cfg(all(test, feature = "redis", feature = "statsd"))]
 mod generated;
+mod legacy_config;
 mod logger;
-mod old_config;
 mod open_files;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
@@ -27,7 +27,7 @@ use tracker_core::{OutboxLimits, Tracker};
 use tracker_server::{Access, Address, Limits, Listener, Settings};
 use tracker_sql::SqlStore;
 
-use crate::config::{Config, Loaded, Wrong};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::reload::Reloadable;
 use crate::token::TokenCommand;
 
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("deployment-tracker: {error:#}");
-            ExitCode::from(if error.is::<Wrong>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
     }
 }
@@ -179,7 +179,7 @@ async fn serve(Loaded { config, given, file: read, notes }: Loaded, file: Option
         access,
         tls,
         shutdown_timeout: timeout,
-        given,
+        raw_config: given,
     };
     let reloading = tokio::spawn(reloadable.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;

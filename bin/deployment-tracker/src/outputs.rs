@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tracker_core::TrackerBuilder;
 
-use crate::config::{Config, Wrong};
+use crate::config::{Config, ConfigError};
 
-type Wired = Result<(TrackerBuilder, Vec<String>), Wrong>;
+type Wired = Result<(TrackerBuilder, Vec<String>), ConfigError>;
 
 /// Adds Redis.
 #[cfg(feature = "redis")]
 pub fn redis(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
     match &config.redis {
         Some(redis) => {
-            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(Wrong::explained)?;
+            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::explained)?;
             places.push(format!("redis {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }
@@ -27,7 +27,7 @@ pub fn redis(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Conf
 pub fn statsd(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
     match &config.statsd {
         Some(statsd) => {
-            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(Wrong::explained)?;
+            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::explained)?;
             places.push(format!("statsd {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }

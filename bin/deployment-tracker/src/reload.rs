@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_server::{Access, Tls};
 
-use crate::config::{self, Wrong};
+use crate::config::{self, ConfigError};
 
 /// What can change while the server runs.
 pub struct Reloadable {
@@ -35,7 +35,7 @@ impl Reloadable {
             let parts = self.parts.clone();
             // A file may be slow to come.
             let reloaded = tokio::task::spawn_blocking(move || parts.reload()).await;
-            match reloaded.unwrap_or_else(|error| Err(Wrong::explained(error))) {
+            match reloaded.unwrap_or_else(|error| Err(ConfigError::explained(error))) {
                 Ok(()) => log::info!("reloaded the tokens and certificates; other changes need a restart"),
                 Err(error) => log::error!("not reloaded, everything stays as it is: {error}"),
             }
@@ -45,15 +45,15 @@ impl Reloadable {
 
 impl Parts {
     /// All or nothing.
-    fn reload(&self) -> Result<(), Wrong> {
+    fn reload(&self) -> Result<(), ConfigError> {
         let config = config::load(self.file.as_deref())?.config;
         let tokens = config.tokens()?;
         if tokens.is_none() && !self.access.is_open() {
-            return Err(Wrong::new("auth", "is gone; restart the server to let everybody in"));
+            return Err(ConfigError::new("auth", "is gone; restart the server to let everybody in"));
         }
         if let (Some(tls), Some(config)) = (&self.tls, &config.tls) {
             let demanded = tls.demands_certificates();
-            tls.renew(config).map_err(Wrong::explained)?;
+            tls.renew(config).map_err(ConfigError::explained)?;
             if demanded && !tls.demands_certificates() {
                 log::warn!("from now on clients need no certificate (`tls.client_ca`, `tls.client_optional`)");
             }

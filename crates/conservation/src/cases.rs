@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::client::{Answer, Client, Manner};
 use crate::stack::{Setup, Stack, Store};
-use crate::{DRAIN, Figures, oracle};
+use crate::{DRAIN, Metrics, oracle};
 
 /// How many reports a case has.
 const REPORTS: usize = 20_000;
@@ -101,21 +101,21 @@ fn restart(stack: &mut Stack) {
 }
 
 /// Runs every case, those on MariaDB if that is `store`; whether nothing was lost and nothing came twice.
-pub fn run(binary: &Path, store: Store, figures: &mut Figures) -> anyhow::Result<bool> {
-    figures.line("| case | acknowledged | delivered | lost | twice | refused | p99 ms |")?;
-    figures.line("|---|---:|---:|---:|---:|---:|---:|")?;
+pub fn run(binary: &Path, store: Store, metrics: &mut Metrics) -> anyhow::Result<bool> {
+    metrics.line("| case | acknowledged | delivered | lost | twice | refused | p99 ms |")?;
+    metrics.line("|---|---:|---:|---:|---:|---:|---:|")?;
     let mut is_conserved = true;
     for case in table().into_iter().filter(|case| case.store != Store::Mysql || store == Store::Mysql) {
         let Row { acknowledged, delivered, lost, twice, refused, p99, complaints } = case.run(binary);
         let (name, p99) = (case.name, p99.as_secs_f64() * 1000.0);
-        figures
+        metrics
             .line(&format!("| {name} | {acknowledged} | {delivered} | {lost} | {twice} | {refused} | {p99:.1} |"))?;
-        for complaint in &complaints {
-            eprintln!("{name}: {complaint}");
+        for failure_log in &complaints {
+            eprintln!("{name}: {failure_log}");
         }
         is_conserved &= lost == 0 && twice == 0 && acknowledged == REPORTS && complaints.is_empty();
     }
-    figures.line(
+    metrics.line(
         "\nDelivered: on the Redis list, and on record. Refused: answered with 503 or not at all, and sent again. p99: of \
          the time to the answer, for those that were acknowledged.",
     )?;

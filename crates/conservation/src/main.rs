@@ -62,7 +62,7 @@ struct Arguments {
     seed: Option<u64>,
     /// Where the figures go, beside standard output
     #[arg(long, value_name = "FILE")]
-    figures: Option<PathBuf>,
+    metrics: Option<PathBuf>,
     /// The table of plain cases, instead of rounds
     #[arg(long)]
     cases: bool,
@@ -73,22 +73,22 @@ fn main() -> anyhow::Result<ExitCode> {
     let server = arguments.server.canonicalize();
     let server = server.with_context(|| format!("no server at {}; build it", arguments.server.display()))?;
     let arguments = Arguments { server, ..arguments };
-    let mut figures = Figures::open(&arguments)?;
+    let mut metrics = Metrics::open(&arguments)?;
     let is_conserved = if arguments.cases {
-        cases::run(&arguments.server, arguments.store, &mut figures)?
+        cases::run(&arguments.server, arguments.store, &mut metrics)?
     } else {
-        rounds(&arguments, &mut figures)?
+        rounds(&arguments, &mut metrics)?
     };
     Ok(if is_conserved { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Lines for standard output and for the file.
-pub struct Figures(Option<File>);
+pub struct Metrics(Option<File>);
 
-impl Figures {
+impl Metrics {
     fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         let create = |path: &PathBuf| File::create(path).with_context(|| format!("cannot write {}", path.display()));
-        Ok(Self(arguments.figures.as_ref().map(create).transpose()?))
+        Ok(Self(arguments.metrics.as_ref().map(create).transpose()?))
     }
 
     fn line(&mut self, line: &str) -> anyhow::Result<()> {
@@ -101,25 +101,25 @@ impl Figures {
 }
 
 /// Runs the rounds; whether all was conserved.
-fn rounds(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<bool> {
+fn rounds(arguments: &Arguments, metrics: &mut Metrics) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
     let seed = arguments.seed.unwrap_or_else(now);
     let mut sum = Sum::default();
     for number in 0..arguments.rounds {
         let round = round(arguments, seed + number);
-        figures.line(&format!("round {} of {}, {}", number + 1, arguments.rounds, round.line))?;
+        metrics.line(&format!("round {} of {}, {}", number + 1, arguments.rounds, round.line))?;
         for violation in round.verdict.violations.iter().take(SHOWN) {
             let text: String = violation.chars().take(LONGEST).collect();
-            figures.line(&format!("  {text}"))?;
+            metrics.line(&format!("  {text}"))?;
         }
         if let Some(more) = round.verdict.violations.len().checked_sub(SHOWN + 1) {
-            figures.line(&format!("  and {} more", more + 1))?;
+            metrics.line(&format!("  and {} more", more + 1))?;
         }
         sum.add(&round);
     }
     let Sum { tally, deployments, elements, kills, violations } = sum;
-    figures.line(&format!(
+    metrics.line(&format!(
         "all {} rounds on {:?}, seed {seed}, {:.0} s: {kills} times kill -9; {deployments} deployments, \
          {elements} elements; requests: {}; {violations} violations",
         arguments.rounds,

@@ -24,7 +24,7 @@ impl Path {
             "arguments":"--strategy parallel"}"#;
         let message = r#"{"message":"Starting deployment phase 1 of the package on the server","severity":"info"}"#;
         let logs = |count: usize| format!("[{}]", vec![message; count].join(","));
-        let start_of = |body: &str| started(deployment_report(new_id(), body).members);
+        let start_of = |body: &str| started(deployment_report(new_id(), body).fields);
         [
             Self { name: "start", body: start.into(), read: start_of },
             Self { name: "log1", body: logs(1), read: logged },

@@ -8,21 +8,21 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::complaint::Complaint;
-use crate::couriers::Couriers;
+use crate::delivery::Dispatcher;
 use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
-use crate::figures::Figures;
+use crate::failure_log::FailureLog;
 use crate::group::{Change, Decision, Group, Outcome};
-use crate::panics::caught;
+use crate::metrics::Metrics;
+use crate::panics::catch_panic;
 use crate::queue::{Queue, Queued, queue};
 use crate::store::{Store, StoreError};
 
 /// How many changes commit together at the most.
 const GROUP: usize = 512;
 /// A commit that takes longer may have been read from the outbox, and delivered, before its answer is here.
-const LATE: Duration = Duration::from_millis(500);
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
 /// How long a commit whose answer was lost may still come through.
-const DOUBT: Duration = Duration::from_mins(1);
+const IN_DOUBT_WINDOW: Duration = Duration::from_mins(1);
 /// How many bytes of changes may wait in a lane.
 const WAITING_BYTES: usize = 64 << 20;
 
@@ -53,7 +53,7 @@ pub enum Unavailable {
 }
 
 /// An answer that is on its way.
-pub(crate) type Pending = oneshot::Receiver<Result<Outcome, Unavailable>>;
+pub(crate) type ReplyReceiver = oneshot::Receiver<Result<Outcome, Unavailable>>;
 type Reply = oneshot::Sender<Result<Outcome, Unavailable>>;
 
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Committer {
     }
 
     /// Waits for an answer, as long as one waits for a commit.
-    pub(crate) async fn answer(&self, answer: Pending) -> Result<Outcome, Unavailable> {
+    pub(crate) async fn answer(&self, answer: ReplyReceiver) -> Result<Outcome, Unavailable> {
         match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(Unavailable::TimedOut),
@@ -98,7 +98,7 @@ impl Committer {
     }
 
     /// As [`Self::commit`], without waiting for the answer.
-    pub(crate) fn submit(&self, key: &impl Hash, change: Change) -> Result<Pending, Unavailable> {
+    pub(crate) fn submit(&self, key: &impl Hash, change: Change) -> Result<ReplyReceiver, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let bytes = change.size();
         self.lane(key).try_send(Message::Commit(Box::new(change), reply), bytes).map_err(|_| Unavailable::Busy)?;
@@ -137,52 +137,52 @@ impl Committer {
     pub(crate) fn run(
         lanes: Vec<Lane>,
         store: &Arc<dyn Store>,
-        couriers: &Arc<Couriers>,
-        figures: &Arc<Figures>,
+        dispatcher: &Arc<Dispatcher>,
+        metrics: &Arc<Metrics>,
         tasks: &mut JoinSet<()>,
     ) {
         for (number, Lane(waiting)) in lanes.into_iter().enumerate() {
-            let writer = Writer {
+            let writer = LaneWorker {
                 number,
                 store: store.clone(),
-                couriers: couriers.clone(),
-                figures: figures.clone(),
-                doubtful_until: None,
-                complaint: Complaint::about("database"),
+                dispatcher: dispatcher.clone(),
+                metrics: metrics.clone(),
+                in_doubt_until: None,
+                failure_log: FailureLog::new("database"),
             };
             tasks.spawn(writer.run(waiting));
         }
     }
 }
 
-struct Writer {
+struct LaneWorker {
     number: usize,
     store: Arc<dyn Store>,
-    couriers: Arc<Couriers>,
-    figures: Arc<Figures>,
+    dispatcher: Arc<Dispatcher>,
+    metrics: Arc<Metrics>,
     /// Until when a commit whose answer was lost may still come through.
-    doubtful_until: Option<Instant>,
-    complaint: Complaint,
+    in_doubt_until: Option<Instant>,
+    failure_log: FailureLog,
 }
 
-impl Writer {
+impl LaneWorker {
     async fn run(mut self, mut waiting: mpsc::Receiver<Queued<Message>>) {
         let mut taken = Vec::with_capacity(GROUP);
         let mut is_open = true;
         while is_open && waiting.recv_many(&mut taken, GROUP).await > 0 {
             let mut rest = taken.drain(..).peekable();
             while rest.peek().is_some() {
-                let (mut changes, mut replies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+                let (mut changes, mut replies, mut permits) = (Vec::new(), Vec::new(), Vec::new());
                 let (mut bytes, mut messages) = (0, 0);
                 while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < GROUP_MESSAGES) {
-                    let (message, share) = queued.into_parts();
+                    let (message, permit) = queued.into_parts();
                     match message {
                         Message::Commit(change, reply) => {
                             bytes += change.size();
                             messages += change.messages();
                             changes.push(*change);
                             replies.push(reply);
-                            shares.push(share);
+                            permits.push(permit);
                         }
                         Message::Close => is_open = false,
                     }
@@ -195,24 +195,24 @@ impl Writer {
     }
 
     async fn commit(&mut self, changes: Vec<Change>, replies: Vec<Reply>) {
-        let group = Arc::new(Group::new(changes, self.couriers.outputs()));
+        let group = Arc::new(Group::new(changes, self.dispatcher.outputs()));
         let begun = Instant::now();
-        let committed = caught(|| self.store.commit(self.number, group.clone())).await;
+        let committed = catch_panic(|| self.store.commit(self.number, group.clone())).await;
         let took = begun.elapsed();
-        let figures = &self.figures.commits;
-        figures.changes.record(group.changes().len() as u64);
-        figures.durations.record_time(took);
-        figures.failures.add(committed.is_err().into());
+        let metrics = &self.metrics.commits;
+        metrics.changes.record(group.changes().len() as u64);
+        metrics.durations.record_time(took);
+        metrics.failures.add(committed.is_err().into());
         match committed {
             Ok(decision) => {
                 // Others see what is committed before its answer is here: after a while it may be delivered already.
-                let is_late = took > LATE;
-                let is_doubtful = self.doubtful_until.is_some_and(|until| Instant::now() < until);
-                if is_doubtful && group.changes().iter().any(Change::is_report) {
+                let is_slow = took > SLOW_COMMIT;
+                let is_in_doubt = self.in_doubt_until.is_some_and(|until| Instant::now() < until);
+                if is_in_doubt && group.changes().iter().any(Change::is_report) {
                     // A repeat owes nothing: what it repeats may have come through since the couriers looked last.
-                    self.couriers.look_into_outbox();
+                    self.dispatcher.request_resync();
                 }
-                self.committed(&decision, replies, is_late || is_doubtful);
+                self.committed(&decision, replies, is_slow || is_in_doubt);
             }
             // One change spoils the group: alone, each shows which.
             Err(StoreError::Rejected(_) | StoreError::NotYet(_)) if replies.len() > 1 => {
@@ -223,10 +223,10 @@ impl Writer {
             Err(error) => {
                 if matches!(error, StoreError::Unknown(_)) {
                     // If it is committed, now or later, it is older than what comes next.
-                    self.doubtful_until = Some(Instant::now() + DOUBT);
-                    self.couriers.look_into_outbox();
+                    self.in_doubt_until = Some(Instant::now() + IN_DOUBT_WINDOW);
+                    self.dispatcher.request_resync();
                 }
-                self.complaint.failed(&error);
+                self.failure_log.failed(&error);
                 let unavailable = match error {
                     StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::NotYet(_) => Unavailable::Store,
                     StoreError::Rejected(_) => Unavailable::Rejected,
@@ -241,8 +241,8 @@ impl Writer {
     /// Passes on what happened, and only then answers: whoever has an answer finds all earlier events under way. Unless the
     /// couriers must find it in the outbox, it is handed to them.
     fn committed(&mut self, decision: &Decision, replies: Vec<Reply>, is_in_outbox_only: bool) {
-        self.complaint.works();
-        self.couriers.dispatch(decision, is_in_outbox_only);
+        self.failure_log.succeeded();
+        self.dispatcher.dispatch(decision, is_in_outbox_only);
         for (outcome, reply) in decision.outcomes.iter().zip(replies) {
             // The one who asked may have hung up.
             let _ = reply.send(Ok(outcome.clone()));

@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::invalid::Invalid;
-use crate::json::{Object, ObjectWriter, WriteJson};
-use crate::members::{
+use crate::fields::{
     Conflict, DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Merge, Reporter, Text, differs, replace,
 };
+use crate::input_error::InputError;
+use crate::json::{Object, ObjectWriter, WriteJson};
 use crate::server::Server;
 use crate::time::{self, Timestamp};
 
 /// What is known of a deployment. In a report: what the engine gave; in a record: what is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct DeploymentMembers {
+pub struct DeploymentFields {
     /// The deployment engine, such as `vagrant_orchestrate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<Text>,
@@ -51,7 +51,7 @@ pub struct DeploymentMembers {
 }
 
 /// The names of the members of a deployment, beside its id and times.
-pub const DEPLOYMENT_MEMBERS: [&str; 11] = [
+pub const DEPLOYMENT_FIELDS: [&str; 11] = [
     "engine",
     "engine_version",
     "host",
@@ -65,7 +65,7 @@ pub const DEPLOYMENT_MEMBERS: [&str; 11] = [
     "elapsed_seconds",
 ];
 
-impl DeploymentMembers {
+impl DeploymentFields {
     /// About how many bytes they take.
     pub(crate) fn size(&self) -> usize {
         let texts = [
@@ -82,7 +82,7 @@ impl DeploymentMembers {
         size_of::<Self>() + texts.into_iter().flatten().map(Text::len).sum::<usize>()
     }
 
-    fn read(object: &Object) -> Result<Self, Invalid> {
+    fn read(object: &Object) -> Result<Self, InputError> {
         Ok(Self {
             engine: object.text("engine", MAX_TEXT)?,
             engine_version: object.text("engine_version", MAX_TEXT)?,
@@ -99,33 +99,33 @@ impl DeploymentMembers {
     }
 }
 
-impl Merge for DeploymentMembers {
-    fn conflict(&self, given: &Self) -> Option<Conflict> {
-        differs("engine", &self.engine, &given.engine)
-            .or_else(|| differs("engine_version", &self.engine_version, &given.engine_version))
-            .or_else(|| differs("host", &self.host, &given.host))
-            .or_else(|| differs("user", &self.user, &given.user))
-            .or_else(|| differs("environment", &self.environment, &given.environment))
-            .or_else(|| differs("package", &self.package, &given.package))
-            .or_else(|| differs("package_url", &self.package_url, &given.package_url))
-            .or_else(|| differs("version", &self.version, &given.version))
-            .or_else(|| differs("arguments", &self.arguments, &given.arguments))
-            .or_else(|| differs("result", &self.result, &given.result))
-            .or_else(|| differs("elapsed_seconds", &self.elapsed_seconds, &given.elapsed_seconds))
+impl Merge for DeploymentFields {
+    fn conflict(&self, reported: &Self) -> Option<Conflict> {
+        differs("engine", &self.engine, &reported.engine)
+            .or_else(|| differs("engine_version", &self.engine_version, &reported.engine_version))
+            .or_else(|| differs("host", &self.host, &reported.host))
+            .or_else(|| differs("user", &self.user, &reported.user))
+            .or_else(|| differs("environment", &self.environment, &reported.environment))
+            .or_else(|| differs("package", &self.package, &reported.package))
+            .or_else(|| differs("package_url", &self.package_url, &reported.package_url))
+            .or_else(|| differs("version", &self.version, &reported.version))
+            .or_else(|| differs("arguments", &self.arguments, &reported.arguments))
+            .or_else(|| differs("result", &self.result, &reported.result))
+            .or_else(|| differs("elapsed_seconds", &self.elapsed_seconds, &reported.elapsed_seconds))
     }
 
-    fn merge(&mut self, given: Self) -> bool {
-        replace(&mut self.engine, given.engine)
-            | replace(&mut self.engine_version, given.engine_version)
-            | replace(&mut self.host, given.host)
-            | replace(&mut self.user, given.user)
-            | replace(&mut self.environment, given.environment)
-            | replace(&mut self.package, given.package)
-            | replace(&mut self.package_url, given.package_url)
-            | replace(&mut self.version, given.version)
-            | replace(&mut self.arguments, given.arguments)
-            | replace(&mut self.result, given.result)
-            | replace(&mut self.elapsed_seconds, given.elapsed_seconds)
+    fn merge(&mut self, reported: Self) -> bool {
+        replace(&mut self.engine, reported.engine)
+            | replace(&mut self.engine_version, reported.engine_version)
+            | replace(&mut self.host, reported.host)
+            | replace(&mut self.user, reported.user)
+            | replace(&mut self.environment, reported.environment)
+            | replace(&mut self.package, reported.package)
+            | replace(&mut self.package_url, reported.package_url)
+            | replace(&mut self.version, reported.version)
+            | replace(&mut self.arguments, reported.arguments)
+            | replace(&mut self.result, reported.result)
+            | replace(&mut self.elapsed_seconds, reported.elapsed_seconds)
     }
 }
 
@@ -137,7 +137,7 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// What is known of it.
     #[serde(flatten)]
-    pub members: DeploymentMembers,
+    pub fields: DeploymentFields,
     /// When its start was recorded.
     #[serde(rename = "createdAt", serialize_with = "time::serialize")]
     pub created_at: Timestamp,
@@ -158,19 +158,19 @@ pub struct DeploymentWithServers {
 
 impl WriteJson for DeploymentWithServers {
     fn write_json(&self, out: &mut Vec<u8>) {
-        let Deployment { id, members, created_at, updated_at } = &self.deployment;
+        let Deployment { id, fields, created_at, updated_at } = &self.deployment;
         let mut object = ObjectWriter::begin(out);
         object.id("deployment_id", id.0);
-        object.text_if_given("engine", members.engine.as_ref());
-        object.text_if_given("engine_version", members.engine_version.as_ref());
-        object.text_if_given("host", members.host.as_ref());
-        object.text_if_given("user", members.user.as_ref());
-        object.text_if_given("environment", members.environment.as_ref());
-        object.text_if_given("package", members.package.as_ref());
-        object.text_if_given("package_url", members.package_url.as_ref());
-        object.text_if_given("version", members.version.as_ref());
-        object.text_if_given("arguments", members.arguments.as_ref());
-        object.outcome(members.result, members.elapsed_seconds);
+        object.text_if_given("engine", fields.engine.as_ref());
+        object.text_if_given("engine_version", fields.engine_version.as_ref());
+        object.text_if_given("host", fields.host.as_ref());
+        object.text_if_given("user", fields.user.as_ref());
+        object.text_if_given("environment", fields.environment.as_ref());
+        object.text_if_given("package", fields.package.as_ref());
+        object.text_if_given("package_url", fields.package_url.as_ref());
+        object.text_if_given("version", fields.version.as_ref());
+        object.text_if_given("arguments", fields.arguments.as_ref());
+        object.outcome(fields.result, fields.elapsed_seconds);
         object.time("createdAt", created_at);
         object.time("updatedAt", updated_at);
         self.servers.write_json(object.member("servers"));
@@ -184,7 +184,7 @@ pub struct DeploymentReport {
     /// The deployment.
     pub id: DeploymentId,
     /// What the engine gave.
-    pub members: DeploymentMembers,
+    pub fields: DeploymentFields,
     /// Give every server without a result this deployment's. Only a finish heeds it.
     pub assert_empty_server_result: bool,
     /// Who sent it, if that is known; a body cannot say it.
@@ -194,27 +194,27 @@ pub struct DeploymentReport {
 impl DeploymentReport {
     /// A report that says nothing but the id.
     pub fn new(id: DeploymentId) -> Self {
-        Self { id, members: DeploymentMembers::default(), assert_empty_server_result: false, reporter: None }
+        Self { id, fields: DeploymentFields::default(), assert_empty_server_result: false, reporter: None }
     }
 
     /// The result that each server without one gets by this report, if it is a finish.
     pub(crate) fn asserted_result(&self) -> Option<DeploymentResult> {
-        self.members.result.filter(|_| self.assert_empty_server_result)
+        self.fields.result.filter(|_| self.assert_empty_server_result)
     }
 
     /// Reads the body of a report on the deployment `id`: a JSON object. Unknown members are ignored.
     ///
     /// # Errors
-    /// [`Invalid`], naming the member, for a wrong type, a value out of range and an id that is not `id`.
-    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, Invalid> {
+    /// [`InputError`], naming the member, for a wrong type, a value out of range and an id that is not `id`.
+    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, InputError> {
         Self::from_object(id, &Object::parse(body)?)
     }
 
-    fn from_object(id: DeploymentId, object: &Object) -> Result<Self, Invalid> {
+    fn from_object(id: DeploymentId, object: &Object) -> Result<Self, InputError> {
         object.same_id(id)?;
         Ok(Self {
             id,
-            members: DeploymentMembers::read(object)?,
+            fields: DeploymentFields::read(object)?,
             assert_empty_server_result: object.flag("assert_empty_server_result")?,
             reporter: None,
         })
@@ -226,5 +226,5 @@ impl DeploymentReport {
 pub fn is_log_message(body: &RawValue) -> bool {
     let Ok(object) = Object::parse(body) else { return false };
     object.get("message").is_some_and(|message| message.get().starts_with('"'))
-        && DEPLOYMENT_MEMBERS.iter().chain(&["assert_empty_server_result"]).all(|name| object.get(name).is_none())
+        && DEPLOYMENT_FIELDS.iter().chain(&["assert_empty_server_result"]).all(|name| object.get(name).is_none())
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::deployment::Deployment;
+use crate::fields::Reporter;
 use crate::log::LogBatch;
-use crate::members::Reporter;
 use crate::server::Server;
 use crate::time::Timestamp;
 
@@ -57,9 +57,9 @@ impl Event {
     pub(crate) fn size(&self) -> usize {
         match &self.kind {
             EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
-                deployment.members.size()
+                deployment.fields.size()
             }
-            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => server.members.size(),
+            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => server.fields.size(),
             EventKind::Logged(logs) => size_of::<Self>() + logs.size(),
         }
     }

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentReport};
 use crate::event::{Batch, Event};
-use crate::members::DeploymentId;
+use crate::fields::DeploymentId;
 use crate::output::Output;
-use crate::rules::Ledger;
+use crate::rules::Decider;
 use crate::server::{Server, ServerKey, ServerReport};
 
 /// One thing to be committed.
@@ -26,9 +26,9 @@ pub enum Change {
     /// Log messages came in that the store keeps: an [`EventKind::Logged`](crate::EventKind::Logged).
     KeepLogs(Arc<Event>),
     /// A batch could not be delivered to the output and is owed to it from now on.
-    Owe(Owed),
+    Enqueue(OutboxEntry),
     /// Batches were delivered to the output and are owed no more.
-    Settle {
+    Acknowledge {
         /// The output's name.
         output: String,
         /// The batches' ids.
@@ -39,14 +39,14 @@ pub enum Change {
 impl Change {
     /// Whether it is what an engine reported, and no courier's own.
     pub(crate) fn is_report(&self) -> bool {
-        !matches!(self, Self::Owe(_) | Self::Settle { .. })
+        !matches!(self, Self::Enqueue(_) | Self::Acknowledge { .. })
     }
 
     /// How many messages it makes.
     pub(crate) fn messages(&self) -> usize {
         match self {
             Self::KeepLogs(event) => event.messages(),
-            Self::Owe(owed) => owed.batch.messages(),
+            Self::Enqueue(pending) => pending.batch.messages(),
             _ => 1,
         }
     }
@@ -54,20 +54,20 @@ impl Change {
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::StartDeployment(report) | Self::FinishDeployment(report) => report.members.size(),
+            Self::StartDeployment(report) | Self::FinishDeployment(report) => report.fields.size(),
             Self::StartServer(report) | Self::FinishServer(report) => {
-                report.members.size() + report.key.hostname.as_str().len()
+                report.fields.size() + report.key.hostname.as_str().len()
             }
             Self::KeepLogs(event) => event.size(),
-            Self::Owe(owed) => owed.batch.size(),
-            Self::Settle { batches, .. } => size_of_val(batches.as_slice()),
+            Self::Enqueue(pending) => pending.batch.size(),
+            Self::Acknowledge { batches, .. } => size_of_val(batches.as_slice()),
         }
     }
 }
 
 /// A batch that an output has not confirmed yet.
 #[derive(Debug, Clone)]
-pub struct Owed {
+pub struct OutboxEntry {
     /// The output's name.
     pub output: String,
     /// The batch.
@@ -76,7 +76,7 @@ pub struct Owed {
 
 /// Batches that are owed no more.
 #[derive(Debug, Clone)]
-pub struct Settled {
+pub struct Acknowledged {
     /// The output's name.
     pub output: String,
     /// The batches' ids.
@@ -115,7 +115,7 @@ pub struct Group {
 pub struct Records {
     /// The deployments among [`Group::deployments`] that exist.
     pub deployments: Vec<Deployment>,
-    /// The servers among [`Group::servers`], and all of [`Group::fleets`], that exist.
+    /// The servers among [`Group::servers`], and all of [`Group::deployments_with_all_servers`], that exist.
     pub servers: Vec<Server>,
 }
 
@@ -135,9 +135,9 @@ pub struct Decision {
     /// Log messages to keep: each an [`EventKind::Logged`](crate::EventKind::Logged).
     pub logs: Vec<Arc<Event>>,
     /// What is owed from now on.
-    pub owed: Vec<Owed>,
+    pub pending: Vec<OutboxEntry>,
     /// What is owed no more.
-    pub settled: Vec<Settled>,
+    pub acknowledged: Vec<Acknowledged>,
     /// All that happened, in order, for the outputs: in batches that each of them can take at once.
     pub batches: Vec<Arc<Batch>>,
 }
@@ -150,8 +150,8 @@ impl Decision {
             && self.new_servers.is_empty()
             && self.changed_servers.is_empty()
             && self.logs.is_empty()
-            && self.owed.is_empty()
-            && self.settled.is_empty()
+            && self.pending.is_empty()
+            && self.acknowledged.is_empty()
     }
 }
 
@@ -178,7 +178,7 @@ impl Group {
     }
 
     /// The deployments all of whose servers must be read, in ascending order, each once.
-    pub fn fleets(&self) -> Vec<DeploymentId> {
+    pub fn deployments_with_all_servers(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {
             Change::FinishDeployment(report) => report.asserted_result().map(|_| report.id),
             _ => None,
@@ -195,8 +195,8 @@ impl Group {
 
     /// Applies the rules to every change in order, on top of `records`.
     pub fn decide(&self, records: Records) -> Decision {
-        let mut ledger = Ledger::open(records);
-        let outcomes = self.changes.iter().enumerate().map(|(index, change)| ledger.apply(index, change)).collect();
-        ledger.close(outcomes, &self.outputs)
+        let mut decider = Decider::open(records);
+        let outcomes = self.changes.iter().enumerate().map(|(index, change)| decider.apply(index, change)).collect();
+        decider.close(outcomes, &self.outputs)
     }
 }

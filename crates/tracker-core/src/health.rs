@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use crate::delivery::status::OutputStatus;
 use crate::output::chain;
-use crate::panics::caught;
-use crate::standing::OutputStatus;
+use crate::panics::catch_panic;
 use crate::store::{Store, StoreError};
 use crate::time::{self, Timestamp};
 
 /// What the test of the store is called.
 pub(crate) const STORE: &str = "db";
 /// How long one test may take.
-pub const TEST_DEADLINE: Duration = Duration::from_secs(2);
+pub const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The result of all tests.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct Health {
     /// How long all of them took together.
     pub duration: Duration,
     /// The tests: `db` first, then the outputs.
-    pub tests: Vec<HealthTest>,
+    pub tests: Vec<HealthCheck>,
     /// How the outputs stand that must have everything.
     pub outputs: Vec<OutputStatus>,
 }
@@ -40,7 +40,7 @@ impl Health {
 
 /// The result of one test.
 #[derive(Debug, Clone)]
-pub struct HealthTest {
+pub struct HealthCheck {
     /// What was tested: `db` or an output's name.
     pub name: String,
     /// When the test was begun.
@@ -52,19 +52,19 @@ pub struct HealthTest {
 }
 
 /// Runs one test, to its deadline at the most.
-pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Output = Result<(), E>>) -> HealthTest {
+pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Output = Result<(), E>>) -> HealthCheck {
     let (tested_at, begun) = (time::now(), Instant::now());
-    let error = match tokio::time::timeout(TEST_DEADLINE, check).await {
+    let error = match tokio::time::timeout(CHECK_DEADLINE, check).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(chain(&error)),
-        Err(_) => Some(format!("no answer within {} s", TEST_DEADLINE.as_secs())),
+        Err(_) => Some(format!("no answer within {} s", CHECK_DEADLINE.as_secs())),
     };
-    HealthTest { name: name.to_owned(), tested_at, duration: begun.elapsed(), error }
+    HealthCheck { name: name.to_owned(), tested_at, duration: begun.elapsed(), error }
 }
 
 /// The test of the store: one at a time, since it waits in line with the reports, for all who ask meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct StoreTest {
+pub(crate) struct StoreHealthCheck {
     last: Mutex<Option<Ended>>,
     /// Whether the last who asked was told of a failure.
     has_failed: AtomicBool,
@@ -76,9 +76,9 @@ struct Ended {
     result: Result<(), Arc<StoreError>>,
 }
 
-impl StoreTest {
+impl StoreHealthCheck {
     /// Tests the store, unless a test ended since this was asked for, or not longer before than `max_age`.
-    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthTest {
+    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
         let asked = Instant::now();
         let test = test(STORE, async {
             let mut last = self.last.lock().await;
@@ -87,7 +87,7 @@ impl StoreTest {
             {
                 return result.clone();
             }
-            let result = caught(|| store.check()).await.map_err(Arc::new);
+            let result = catch_panic(|| store.check()).await.map_err(Arc::new);
             *last = Some(Ended { at: Instant::now(), result: result.clone() });
             result
         });

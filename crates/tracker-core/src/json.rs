@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::invalid::{Invalid, InvalidCode};
+use crate::input_error::{InputError, InputErrorCode};
 
 mod write;
 
@@ -29,10 +29,10 @@ pub struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// Reads `text`, which must have passed [`read`].
-    pub(crate) fn parse(text: &'a RawValue) -> Result<Self, Invalid> {
+    pub(crate) fn parse(text: &'a RawValue) -> Result<Self, InputError> {
         serde_json::from_str(text.get()).map_err(|error| match text.get().as_bytes().first() {
             Some(b'{') => not_json(text.get(), &error),
-            _ => Invalid::new(InvalidCode::Shape, "a JSON object is wanted here"),
+            _ => InputError::new(InputErrorCode::Shape, "a JSON object is wanted here"),
         })
     }
 
@@ -47,7 +47,7 @@ impl<'a> Object<'a> {
     }
 
     /// Whether a name stood more than once in the text.
-    pub(crate) fn had_repeats(&self) -> bool {
+    pub(crate) fn had_duplicates(&self) -> bool {
         self.repeats
     }
 }
@@ -96,11 +96,11 @@ fn keep_last<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
 /// Reads a body as JSON whose values stay text.
 ///
 /// # Errors
-/// [`InvalidCode::Json`] for bytes that are not UTF-8 or not JSON, for a NUL or half a surrogate pair in a string, and
+/// [`InputErrorCode::Json`] for bytes that are not UTF-8 or not JSON, for a NUL or half a surrogate pair in a string, and
 /// for nesting deeper than [`MAX_DEPTH`].
-pub fn read(body: &[u8]) -> Result<&RawValue, Invalid> {
+pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     let text = std::str::from_utf8(body).map_err(|error| {
-        Invalid::new(InvalidCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
+        InputError::new(InputErrorCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
     screen(text)?;
     let value: &RawValue = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
@@ -108,9 +108,9 @@ pub fn read(body: &[u8]) -> Result<&RawValue, Invalid> {
 }
 
 /// Refuses what a JSON parser that skips over values would let pass. What is no JSON at all is left to it.
-fn screen(text: &str) -> Result<(), Invalid> {
+fn screen(text: &str) -> Result<(), InputError> {
     let bytes = text.as_bytes();
-    let refuse = |what: &str| Err(Invalid::new(InvalidCode::Json, what));
+    let refuse = |what: &str| Err(InputError::new(InputErrorCode::Json, what));
     let mut from = 0;
     while let Some(next) = bytes.get(from..).and_then(|rest| memchr(b'\\', rest)) {
         let at = from + next;
@@ -156,9 +156,9 @@ fn escape(text: &str, at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
+fn not_json(text: &str, error: &serde_json::Error) -> InputError {
     if text.trim().is_empty() {
-        return Invalid::new(InvalidCode::Json, "the body is empty; send a JSON object");
+        return InputError::new(InputErrorCode::Json, "the body is empty; send a JSON object");
     }
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or_default();
@@ -168,7 +168,7 @@ fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
         .and_then(|error| unquoted(text, error.line(), error.column()))
         .map(|word| format!("; put `{word}` into double quotes"))
         .unwrap_or_default();
-    Invalid::new(InvalidCode::Json, format!("the body is not valid JSON {place}: {reason}{hint}"))
+    InputError::new(InputErrorCode::Json, format!("the body is not valid JSON {place}: {reason}{hint}"))
 }
 
 /// The bare word around a place in the text, if there is one that JSON does not know.
@@ -205,7 +205,7 @@ mod tests {
             r#"{"a":"\udc00"}"#,
             &deep,
         ] {
-            assert_eq!(read(text.as_bytes()).map(RawValue::get).unwrap_err().code, InvalidCode::Json, "{text}");
+            assert_eq!(read(text.as_bytes()).map(RawValue::get).unwrap_err().code, InputErrorCode::Json, "{text}");
         }
         assert!(read(b"\"\xff\"").is_err());
     }
@@ -226,11 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_name_the_last_value_counts() {
+    fn the_last_value_of_a_duplicate_name_counts() {
         let many: String = (0..40).map(|i| format!("\"k{}\":{i},", i % 20)).collect();
         for text in [r#"{"a":1,"b":2,"a":3}"#.to_owned(), format!("{{{many}\"a\":3}}")] {
             let object = Object::parse(read(text.as_bytes()).expect("JSON")).expect("an object");
-            assert!(object.had_repeats());
+            assert!(object.had_duplicates());
             assert_eq!(object.get("a").map(RawValue::get), Some("3"));
             assert_eq!(object.iter().filter(|(key, _)| *key == "a").count(), 1);
         }

@@ -15,12 +15,12 @@
 //!
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! let mut report = DeploymentReport::new(id);
-//! report.members.environment = Some("dev".into());
+//! report.fields.environment = Some("dev".into());
 //! tracker.start_deployment(report.clone()).await?;
 //! tracker.start_deployment(report).await?; // a repeat is harmless
 //!
 //! let recorded = tracker.deployment(id).await?;
-//! assert_eq!(recorded.deployment.members.environment.as_deref(), Some("dev"));
+//! assert_eq!(recorded.deployment.fields.environment.as_deref(), Some("dev"));
 //!
 //! tracker.shutdown(std::time::Duration::from_secs(5)).await;
 //! # Ok(())
@@ -28,30 +28,26 @@
 //! ```
 
 mod committer;
-mod complaint;
-mod counted;
-mod courier;
-mod couriers;
+mod delivery;
 mod deployment;
 mod event;
-pub mod figures;
+mod failure_log;
+mod fields;
 mod group;
 pub mod health;
-mod invalid;
+mod input_error;
 pub mod json;
 mod log;
-mod members;
 mod memory;
+pub mod metrics;
 mod output;
 mod panics;
 #[cfg(test)]
 mod properties;
 mod queue;
-mod relay;
 mod retention;
 mod rules;
 mod server;
-mod standing;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -59,22 +55,22 @@ pub mod time;
 mod tracker;
 
 pub use committer::Unavailable;
-pub use complaint::Complaint;
+pub use delivery::status::OutputStatus;
 pub use deployment::{
-    DEPLOYMENT_MEMBERS, Deployment, DeploymentMembers, DeploymentReport, DeploymentWithServers, is_log_message,
+    DEPLOYMENT_FIELDS, Deployment, DeploymentFields, DeploymentReport, DeploymentWithServers, is_log_message,
 };
 pub use event::{Batch, Event, EventKind};
-pub use figures::{Figures, ReportKind, ReportResult, Threads};
-pub use group::{Change, Decision, Group, Outcome, Owed, Records, Settled};
-pub use health::{Health, HealthTest};
-pub use invalid::{Invalid, InvalidCode};
+pub use failure_log::FailureLog;
+pub use fields::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
+pub use group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Records};
+pub use health::{Health, HealthCheck};
+pub use input_error::{InputError, InputErrorCode};
 pub use log::{LogBatch, LogDeploymentId, LogMessage};
-pub use members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
 pub use memory::MemoryStore;
+pub use metrics::{Metrics, ReportKind, ReportResult, Threads};
 pub use output::{Delivery, Output, OutputError, chain};
-pub use server::{Hostname, Server, ServerKey, ServerMembers, ServerReport};
-pub use standing::OutputStatus;
-pub use store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
+pub use store::{Backlog, CreatedCursor, Deleted, PENDING_BYTES, Page, PendingBatch, Store, StoreError};
 pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
 
 /// What an `Output` or a `Store` of your own needs.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::invalid::{Invalid, InvalidCode};
+use crate::fields::{DeploymentId, MAX_TEXT, Reporter};
+use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
-use crate::members::{DeploymentId, MAX_TEXT, Reporter};
 use crate::time::Timestamp;
 
 /// The deployment that log messages belong to: its id in canonical form, or, since logs are accepted under any name,
@@ -21,14 +21,14 @@ impl LogDeploymentId {
     /// Takes `text`, a UUID in canonical form.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, longer than 2,048 characters or has a NUL.
-    pub fn new(text: &str) -> Result<Self, Invalid> {
+    /// [`InputError`] when it is empty, longer than 2,048 characters or has a NUL.
+    pub fn new(text: &str) -> Result<Self, InputError> {
         if let Ok(id) = DeploymentId::parse(text) {
             return Ok(Self(id.to_string()));
         }
         if text.is_empty() || text.contains('\0') || text.chars().count() > MAX_TEXT {
             let problem = format_args!("must have 1 to {MAX_TEXT} characters and no NUL").to_string();
-            return Err(Invalid { code: InvalidCode::Id, ..Invalid::member("deployment_id", problem) });
+            return Err(InputError { code: InputErrorCode::Id, ..InputError::member("deployment_id", problem) });
         }
         Ok(Self(text.to_owned()))
     }
@@ -68,13 +68,13 @@ pub struct LogMessage {
 }
 
 impl LogMessage {
-    fn new(object: &RawValue, received_at: Timestamp) -> Result<Self, Invalid> {
+    fn new(object: &RawValue, received_at: Timestamp) -> Result<Self, InputError> {
         let members = Object::parse(object)?;
-        let message = members.get("message").ok_or_else(|| Invalid::member("message", "is required"))?;
+        let message = members.get("message").ok_or_else(|| InputError::member("message", "is required"))?;
         if !message.get().starts_with('"') {
-            return Err(Invalid::member("message", "must be a string"));
+            return Err(InputError::member("message", "must be a string"));
         }
-        let object = if members.had_repeats() {
+        let object = if members.had_duplicates() {
             serde_json::value::to_raw_value(&RawMembers(&members)).expect("raw JSON under string keys is JSON")
         } else {
             object.to_owned()
@@ -85,8 +85,8 @@ impl LogMessage {
     /// A message as a store holds it.
     ///
     /// # Errors
-    /// [`Invalid`] when it is no object: somebody else has written there.
-    pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Result<Self, Invalid> {
+    /// [`InputError`] when it is no object: somebody else has written there.
+    pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Result<Self, InputError> {
         Object::parse(&object)?;
         Ok(Self { event_id, received_at, object })
     }
@@ -117,9 +117,9 @@ struct Stored {
 }
 
 impl TryFrom<Stored> for LogMessage {
-    type Error = Invalid;
+    type Error = InputError;
 
-    fn try_from(Stored { event_id, received_at, object }: Stored) -> Result<Self, Invalid> {
+    fn try_from(Stored { event_id, received_at, object }: Stored) -> Result<Self, InputError> {
         Self::stored(event_id, received_at, object)
     }
 }
@@ -148,8 +148,8 @@ impl LogBatch {
     /// Reads a body: an array of log messages, or one message.
     ///
     /// # Errors
-    /// [`Invalid`] when one of them is not an object or lacks a string `message`; then none is taken.
-    pub fn read(deployment_id: LogDeploymentId, body: &RawValue) -> Result<Self, Invalid> {
+    /// [`InputError`] when one of them is not an object or lacks a string `message`; then none is taken.
+    pub fn read(deployment_id: LogDeploymentId, body: &RawValue) -> Result<Self, InputError> {
         let received_at = crate::time::now();
         let messages = if body.get().starts_with('[') {
             let objects: Vec<&RawValue> = serde_json::from_str(body.get()).expect("JSON that starts an array is one");
@@ -157,7 +157,7 @@ impl LogBatch {
                 .into_iter()
                 .enumerate()
                 .map(|(index, object)| {
-                    LogMessage::new(object, received_at).map_err(|invalid| Invalid {
+                    LogMessage::new(object, received_at).map_err(|invalid| InputError {
                         message: format!("message {index} of the array: {}", invalid.message),
                         ..invalid
                     })

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentWithServers};
 use crate::event::{Batch, EventKind};
-use crate::group::{Decision, Group, Outcome, Records, Settled};
+use crate::fields::DeploymentId;
+use crate::group::{Acknowledged, Decision, Group, Outcome, Records};
 use crate::log::{LogDeploymentId, LogMessage};
-use crate::members::DeploymentId;
 use crate::server::{Hostname, Server, ServerKey};
-use crate::store::{Backlog, Deleted, Newest, OWED_BYTES, OwedBatch, Page, Store, StoreError};
+use crate::store::{Backlog, CreatedCursor, Deleted, PENDING_BYTES, Page, PendingBatch, Store, StoreError};
 use crate::time::Timestamp;
 
 /// A store in memory.
@@ -42,11 +42,11 @@ impl MemoryStore {
 
 impl Tables {
     fn with_servers(&self, deployment: &Deployment) -> DeploymentWithServers {
-        let servers = self.fleet(deployment.id).cloned().collect();
+        let servers = self.servers_of(deployment.id).cloned().collect();
         DeploymentWithServers { deployment: deployment.clone(), servers }
     }
 
-    fn fleet(&self, id: DeploymentId) -> impl Iterator<Item = &Server> {
+    fn servers_of(&self, id: DeploymentId) -> impl Iterator<Item = &Server> {
         let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
         self.servers.range(first..).map(|(_, server)| server).take_while(move |server| server.deployment_id == id)
     }
@@ -67,8 +67,8 @@ impl Store for MemoryStore {
             deployments: group.deployments().iter().filter_map(|id| tables.deployments.get(id).cloned()).collect(),
             servers: group.servers().iter().filter_map(|key| tables.servers.get(key).cloned()).collect(),
         };
-        for id in group.fleets() {
-            records.servers.extend(tables.fleet(id).cloned());
+        for id in group.deployments_with_all_servers() {
+            records.servers.extend(tables.servers_of(id).cloned());
         }
         let mut decision = group.decide(records);
         for deployment in decision.new_deployments.iter().chain(&decision.changed_deployments) {
@@ -87,10 +87,10 @@ impl Store for MemoryStore {
                 }
             }
         }
-        for owed in &decision.owed {
-            tables.outbox.insert((owed.output.clone(), owed.batch.id), owed.batch.clone());
+        for pending in &decision.pending {
+            tables.outbox.insert((pending.output.clone(), pending.batch.id), pending.batch.clone());
         }
-        for Settled { output, batches, outcome } in &decision.settled {
+        for Acknowledged { output, batches, outcome } in &decision.acknowledged {
             for batch in batches {
                 if tables.outbox.remove(&(output.clone(), *batch)).is_none() {
                     decision.outcomes[*outcome] = Outcome::Unchanged;
@@ -105,7 +105,7 @@ impl Store for MemoryStore {
         Ok(tables.deployments.get(&id).map(|deployment| tables.with_servers(deployment)))
     }
 
-    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.deployments.values().collect();
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
@@ -120,7 +120,7 @@ impl Store for MemoryStore {
         Ok(paged(hostnames.into_iter().rev(), page, |hostname, place| hostname < place))
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
@@ -135,18 +135,18 @@ impl Store for MemoryStore {
         Ok(paged(messages, page, |message, place| message.event_id > *place))
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
+    async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
         let tables = self.tables();
         let mut bytes = 0;
-        let owed = tables.outbox.iter().filter(|((name, _), _)| name == output).take_while(|(_, batch)| {
-            let is_enough = bytes >= OWED_BYTES;
+        let pending = tables.outbox.iter().filter(|((name, _), _)| name == output).take_while(|(_, batch)| {
+            let is_enough = bytes >= PENDING_BYTES;
             bytes += batch.size();
             !is_enough
         });
-        Ok(owed.map(|(_, batch)| OwedBatch { batch: batch.clone(), is_taken_over: false }).take(limit).collect())
+        Ok(pending.map(|(_, batch)| PendingBatch { batch: batch.clone(), is_adopted: false }).take(limit).collect())
     }
 
-    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
+    async fn backlog(&self, output: &str) -> Result<Backlog, StoreError> {
         let tables = self.tables();
         let mut backlog = Backlog::default();
         for (_, batch) in tables.outbox.iter().filter(|((name, _), _)| name == output) {
@@ -181,7 +181,7 @@ impl Store for MemoryStore {
         for name in ids.iter() {
             let id = DeploymentId::parse(name.as_str()).ok();
             let deployment = id.and_then(|id| tables.deployments.get(&id));
-            let servers: Vec<_> = id.into_iter().flat_map(|id| tables.fleet(id)).collect();
+            let servers: Vec<_> = id.into_iter().flat_map(|id| tables.servers_of(id)).collect();
             let messages = tables.logs.get(name);
             let first = LogMessage::first_id(before);
             if deployment.is_some_and(|deployment| deployment.updated_at >= before)

@@ -39,13 +39,13 @@ pub trait Output: Debug + Send + Sync + 'static {
     ///
     /// For [`Delivery::AtLeastOnce`]: `Ok` means that the other side has every batch. After an error, or when the
     /// future is dropped, each batch may or may not have arrived, and the caller delivers it again with the same id:
-    /// a batch that has arrived before must not arrive twice. `settled` are batches that will never come again; what
+    /// a batch that has arrived before must not arrive twice. `acknowledged` are batches that will never come again; what
     /// the output keeps in order to recognise them can go. An event that the other side will never take is the output's to log
     /// and to pass over: an error is tried again without end, and everything newer waits.
     ///
     /// # Errors
     /// [`OutputError`] when the other side did not take the batches within the output's own deadline.
-    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError>;
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError>;
 
     /// Tests the way to the other side, within two seconds.
     ///

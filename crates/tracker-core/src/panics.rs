@@ -14,25 +14,25 @@ use crate::store::StoreError;
 /// Code that is not ours has panicked.
 #[derive(Debug, Error)]
 #[error("it panicked: {0}")]
-pub(crate) struct Panic(String);
+pub(crate) struct PanicError(String);
 
-impl From<Panic> for OutputError {
-    fn from(panic: Panic) -> Self {
+impl From<PanicError> for OutputError {
+    fn from(panic: PanicError) -> Self {
         Self::message(panic.to_string())
     }
 }
 
-impl From<Panic> for StoreError {
-    fn from(panic: Panic) -> Self {
+impl From<PanicError> for StoreError {
+    fn from(panic: PanicError) -> Self {
         Self::Unknown(panic.into())
     }
 }
 
 /// What the work that `begin` begins comes to; a panic in it is an error.
-pub(crate) async fn caught<T, E: From<Panic>, F: Future<Output = Result<T, E>>>(
+pub(crate) async fn catch_panic<T, E: From<PanicError>, F: Future<Output = Result<T, E>>>(
     begin: impl FnOnce() -> F,
 ) -> Result<T, E> {
-    let error = |panic: Box<dyn Any + Send>| -> E { Panic(message(panic.as_ref()).to_owned()).into() };
+    let error = |panic: Box<dyn Any + Send>| -> E { PanicError(message(panic.as_ref()).to_owned()).into() };
     let work = catch_unwind(AssertUnwindSafe(begin)).map_err(error)?;
     let mut work = pin!(work);
     let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {

@@ -6,12 +6,12 @@ use proptest::sample::{Index, select};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::deployment::{DEPLOYMENT_MEMBERS, Deployment, DeploymentReport, is_log_message};
+use crate::deployment::{DEPLOYMENT_FIELDS, Deployment, DeploymentReport, is_log_message};
 use crate::event::{Event, EventKind};
-use crate::invalid::{Invalid, InvalidCode};
+use crate::fields::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
+use crate::input_error::{InputError, InputErrorCode};
 use crate::json::{MAX_DEPTH, read};
 use crate::log::{LogBatch, LogDeploymentId};
-use crate::members::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
 use crate::server::{Server, ServerReport};
 use crate::time;
 
@@ -75,7 +75,7 @@ fn number() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    let known: Vec<_> = DEPLOYMENT_MEMBERS.into_iter().chain(SPECIAL).collect();
+    let known: Vec<_> = DEPLOYMENT_FIELDS.into_iter().chain(SPECIAL).collect();
     prop_oneof![6 => select(known).prop_map(|name| format!("\"{name}\"")), 1 => string()]
 }
 
@@ -109,8 +109,8 @@ fn report() -> impl Strategy<Value = String> {
         any::<bool>().prop_map(|flag| format!("\"assert_empty_server_result\":{flag}")),
         string().prop_map(|text| format!("\"message\" : {text}")),
         string().prop_map(|text| format!("\"hostname\" : {text}")),
-        (select(&DEPLOYMENT_MEMBERS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
-        (select(&DEPLOYMENT_MEMBERS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+        (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+        (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
     ];
     let member = prop_oneof![30 => fitting, 1 => (name(), json()).prop_map(|(name, value)| format!("{name}:{value}"))];
     vec(member, 0..8).prop_map(|members| format!("{{{}}}", members.join(",")))
@@ -156,7 +156,7 @@ fn oracle(bytes: &[u8]) -> Option<Result<Value, ()>> {
     }
 }
 
-fn is_one_line(invalid: &Invalid) -> bool {
+fn is_one_line(invalid: &InputError) -> bool {
     !invalid.message.is_empty() && !invalid.message.contains(char::is_control)
 }
 
@@ -182,7 +182,7 @@ fn faults(object: &Map<String, Value>, texts: &[&'static str]) -> Vec<&'static s
 
 /// Holds what was read of a report against what it says.
 fn holds<T>(
-    read: &Result<T, Invalid>,
+    read: &Result<T, InputError>,
     faults: &[&str],
     json: impl Fn(&T) -> Map<String, Value>,
     object: &Map<String, Value>,
@@ -191,12 +191,12 @@ fn holds<T>(
         Ok(report) => {
             prop_assert!(faults.is_empty(), "accepted in spite of {:?}: {:?}", faults, object);
             for (name, value) in json(report) {
-                let given = object.get(&name);
+                let reported = object.get(&name);
                 prop_assert!(
-                    given == Some(&value) || given.and_then(Value::as_f64) == value.as_f64(),
+                    reported == Some(&value) || reported.and_then(Value::as_f64) == value.as_f64(),
                     "{}: {:?}",
                     name,
-                    given
+                    reported
                 );
             }
         }
@@ -223,7 +223,7 @@ proptest! {
     fn what_is_read_is_what_serde_json_reads_but_for_nul(bytes in body()) {
         let read = read(&bytes);
         if let Err(invalid) = &read {
-            prop_assert_eq!(invalid.code, InvalidCode::Json);
+            prop_assert_eq!(invalid.code, InputErrorCode::Json);
             prop_assert!(is_one_line(invalid), "{:?}", invalid);
         }
         // A NUL is refused wherever it stands, even where the name of its member comes again.
@@ -235,30 +235,30 @@ proptest! {
     }
 
     #[test]
-    fn a_report_is_what_its_members_say_or_names_one_that_is_at_fault(bytes in body()) {
+    fn a_report_is_read_field_by_field_or_refused_with_the_field_at_fault(bytes in body()) {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
         let id = DeploymentId::parse(ID).expect("an id");
         let deployment = DeploymentReport::read(id, raw);
         let server = ServerReport::read(id, raw);
         let Some(Ok(value)) = oracle(&bytes) else { return Ok(()) };
         let Value::Object(object) = value else {
-            prop_assert_eq!(deployment.map_err(|invalid| invalid.code).err(), Some(InvalidCode::Shape));
-            prop_assert_eq!(server.map_err(|invalid| invalid.code).err(), Some(InvalidCode::Shape));
+            prop_assert_eq!(deployment.map_err(|invalid| invalid.code).err(), Some(InputErrorCode::Shape));
+            prop_assert_eq!(server.map_err(|invalid| invalid.code).err(), Some(InputErrorCode::Shape));
             return Ok(());
         };
-        let mut wrong = faults(&object, &DEPLOYMENT_MEMBERS[..9]);
+        let mut wrong = faults(&object, &DEPLOYMENT_FIELDS[..9]);
         if object.get("assert_empty_server_result").is_some_and(|flag| !flag.is_boolean()) {
             wrong.push("assert_empty_server_result");
         }
-        holds(&deployment, &wrong, |report| members(serde_json::json!(report.members)), &object)?;
+        holds(&deployment, &wrong, |report| members(serde_json::json!(report.fields)), &object)?;
         let mut wrong = faults(&object, &["hostname", "ip_address"]);
         if object.get("hostname").is_none_or(|name| name.as_str() == Some("")) {
             wrong.push("hostname");
         }
-        holds(&server, &wrong, |report| members(serde_json::json!(report.members)), &object)?;
+        holds(&server, &wrong, |report| members(serde_json::json!(report.fields)), &object)?;
 
         let is_message = object.get("message").is_some_and(Value::is_string)
-            && object.keys().all(|name| !DEPLOYMENT_MEMBERS.contains(&name.as_str()) && name != "assert_empty_server_result");
+            && object.keys().all(|name| !DEPLOYMENT_FIELDS.contains(&name.as_str()) && name != "assert_empty_server_result");
         prop_assert_eq!(is_log_message(raw), is_message);
     }
 
@@ -285,12 +285,12 @@ proptest! {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
         let (id, now) = (DeploymentId::parse(ID).expect("an id"), time::now());
         let deployment = DeploymentReport::read(id, raw).map(|report| {
-            let deployment = Deployment { id, members: report.members, created_at: now, updated_at: now };
+            let deployment = Deployment { id, fields: report.fields, created_at: now, updated_at: now };
             if is_end { EventKind::DeploymentFinished(deployment) } else { EventKind::DeploymentStarted(deployment) }
         });
         let server = ServerReport::read(id, raw).map(|report| {
-            let (hostname, members) = (report.key.hostname, report.members);
-            let server = Server { hostname, deployment_id: id, members, created_at: now, updated_at: now };
+            let (hostname, fields) = (report.key.hostname, report.fields);
+            let server = Server { hostname, deployment_id: id, fields, created_at: now, updated_at: now };
             if is_end { EventKind::ServerFinished(server) } else { EventKind::ServerStarted(server) }
         });
         let logs = LogBatch::read(LogDeploymentId::new(ID).expect("an id"), raw).map(EventKind::Logged);

@@ -16,13 +16,13 @@ pub(crate) struct Queue<T> {
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     item: T,
-    share: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl<T> Queued<T> {
     /// The item, and its share of the bytes.
     pub(crate) fn into_parts(self) -> (T, OwnedSemaphorePermit) {
-        (self.item, self.share)
+        (self.item, self.permit)
     }
 }
 
@@ -38,9 +38,9 @@ pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::R
 impl<T> Queue<T> {
     /// Puts `item` in, if it fits now. One that is larger than the bound takes all of it.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), Full> {
-        let share = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
-        let share = self.bytes.clone().try_acquire_many_owned(share).map_err(|_| Full)?;
-        self.sender.try_send(Queued { item, share }).map_err(|_| Full)
+        let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
+        let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| Full)?;
+        self.sender.try_send(Queued { item, permit }).map_err(|_| Full)
     }
 
     /// How many items wait.
@@ -50,7 +50,7 @@ impl<T> Queue<T> {
 
     /// Waits until there is room for an item of no size.
     pub(crate) async fn send(&self, item: T) -> Result<(), Full> {
-        let share = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;
-        self.sender.send(Queued { item, share }).await.map_err(|_| Full)
+        let permit = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;
+        self.sender.send(Queued { item, permit }).await.map_err(|_| Full)
     }
 }

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta};
 use uuid::Uuid;
 
-use crate::complaint::Complaint;
+use crate::failure_log::FailureLog;
+use crate::fields::DeploymentId;
 use crate::log::{LogDeploymentId, LogMessage};
-use crate::members::DeploymentId;
-use crate::panics::caught;
-use crate::store::{Deleted, Newest, Page, Store, StoreError};
+use crate::panics::catch_panic;
+use crate::store::{CreatedCursor, Deleted, Page, Store, StoreError};
 use crate::time::{self, Timestamp};
 
 /// How long after one search the next begins.
 const EVERY: Duration = Duration::from_hours(1);
 /// How long after a failure the next attempt begins.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_BACKOFF: Duration = Duration::from_secs(5);
 /// How many records are looked at together.
 const PAGE: u32 = 250;
 /// How long a piece should take: whoever reports meanwhile may have to wait for it.
@@ -54,17 +54,17 @@ impl Retention {
 
     /// Searches again and again, without end.
     pub(crate) async fn run(mut self) {
-        let mut complaint = Complaint::about("deleting what is old");
+        let mut failure_log = FailureLog::new("deleting what is old");
         loop {
             let before = read(&self.total);
-            let pause = match caught(|| self.search()).await {
+            let pause = match catch_panic(|| self.search()).await {
                 Ok(()) => {
-                    complaint.works();
+                    failure_log.succeeded();
                     EVERY
                 }
                 Err(error) => {
-                    complaint.failed(&error);
-                    AGAIN
+                    failure_log.failed(&error);
+                    RETRY_BACKOFF
                 }
             };
             let Deleted { deployments, servers, messages } = read(&self.total).since(before);
@@ -89,7 +89,7 @@ impl Retention {
         loop {
             let found = self.store.deployments(Page { limit: PAGE, after: Some(place), offset: 0 }).await?;
             let Some(last) = found.last() else { return Ok(()) };
-            place = Newest { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
+            place = CreatedCursor { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
             self.delete(found.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
         }
     }
@@ -106,7 +106,7 @@ impl Retention {
                     let page = Page { limit: PAGE, after: Some(place), offset: 0 };
                     let servers = self.store.servers(host.clone(), page).await?;
                     let Some(last) = servers.last() else { break };
-                    place = Newest { created_at: last.created_at, deployment_id: last.deployment_id };
+                    place = CreatedCursor { created_at: last.created_at, deployment_id: last.deployment_id };
                     self.delete(servers.iter().map(|server| server.deployment_id.into()).collect(), before).await?;
                 }
             }
@@ -150,6 +150,6 @@ impl Retention {
 }
 
 /// Where in a list that is newest first the records begin that are older than `before`.
-fn end_of(before: Timestamp) -> Newest {
-    Newest { created_at: before, deployment_id: DeploymentId(Uuid::nil()) }
+fn end_of(before: Timestamp) -> CreatedCursor {
+    CreatedCursor { created_at: before, deployment_id: DeploymentId(Uuid::nil()) }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::deployment::{Deployment, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
-use crate::group::{Change, Decision, Outcome, Owed, Records, Settled};
-use crate::members::{DeploymentId, DeploymentResult, Merge, Reporter};
+use crate::fields::{DeploymentId, DeploymentResult, Merge, Reporter};
+use crate::group::{Acknowledged, Change, Decision, OutboxEntry, Outcome, Records};
 use crate::output::Output;
 use crate::server::{Hostname, Server, ServerKey, ServerReport};
 use crate::time::{self, Timestamp};
@@ -19,17 +19,17 @@ struct Entry<T> {
 }
 
 /// The records that a group touches, and what has happened to them so far.
-pub(crate) struct Ledger {
+pub(crate) struct Decider {
     now: Timestamp,
     deployments: BTreeMap<DeploymentId, Entry<Deployment>>,
     servers: BTreeMap<ServerKey, Entry<Server>>,
     logs: Vec<Arc<Event>>,
-    owed: Vec<Owed>,
-    settled: Vec<Settled>,
+    pending: Vec<OutboxEntry>,
+    acknowledged: Vec<Acknowledged>,
     events: Vec<Arc<Event>>,
 }
 
-impl Ledger {
+impl Decider {
     pub(crate) fn open(records: Records) -> Self {
         fn entry<T>(record: T) -> Entry<T> {
             Entry { record, is_new: false, is_changed: false }
@@ -39,8 +39,8 @@ impl Ledger {
             deployments: records.deployments.into_iter().map(|record| (record.id, entry(record))).collect(),
             servers: records.servers.into_iter().map(|record| (record.key(), entry(record))).collect(),
             logs: Vec::new(),
-            owed: Vec::new(),
-            settled: Vec::new(),
+            pending: Vec::new(),
+            acknowledged: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -56,12 +56,16 @@ impl Ledger {
                 self.events.push(event.clone());
                 Outcome::Recorded
             }
-            Change::Owe(owed) => {
-                self.owed.push(owed.clone());
+            Change::Enqueue(pending) => {
+                self.pending.push(pending.clone());
                 Outcome::Recorded
             }
-            Change::Settle { output, batches } => {
-                self.settled.push(Settled { output: output.clone(), batches: batches.clone(), outcome: index });
+            Change::Acknowledge { output, batches } => {
+                self.acknowledged.push(Acknowledged {
+                    output: output.clone(),
+                    batches: batches.clone(),
+                    outcome: index,
+                });
                 Outcome::Recorded
             }
         }
@@ -69,26 +73,26 @@ impl Ledger {
 
     fn start_deployment(&mut self, report: &DeploymentReport) -> Outcome {
         if let Some(entry) = self.deployments.get(&report.id) {
-            return match entry.record.members.conflict(&report.members) {
+            return match entry.record.fields.conflict(&report.fields) {
                 Some(conflict) => Outcome::Conflict { field: conflict.field },
                 None => Outcome::Unchanged,
             };
         }
-        let members = report.members.clone();
-        let record = Deployment { id: report.id, members, created_at: self.now, updated_at: self.now };
-        self.happened(EventKind::DeploymentStarted(record.clone()), &report.reporter);
+        let fields = report.fields.clone();
+        let record = Deployment { id: report.id, fields, created_at: self.now, updated_at: self.now };
+        self.push_event(EventKind::DeploymentStarted(record.clone()), &report.reporter);
         self.deployments.insert(report.id, Entry { record, is_new: true, is_changed: false });
         Outcome::Recorded
     }
 
     fn finish_deployment(&mut self, report: &DeploymentReport) -> Outcome {
         let Some(entry) = self.deployments.get_mut(&report.id) else { return Outcome::Unknown };
-        let changes = entry.record.members.merge(report.members.clone());
+        let changes = entry.record.fields.merge(report.fields.clone());
         if changes {
             entry.record.updated_at = self.now;
             entry.is_changed = true;
             let kind = EventKind::DeploymentFinished(entry.record.clone());
-            self.happened(kind, &report.reporter);
+            self.push_event(kind, &report.reporter);
         }
         let asserts = report.asserted_result().is_some_and(|result| self.assert_result(report.id, result));
         if changes || asserts { Outcome::Recorded } else { Outcome::Unchanged }
@@ -98,9 +102,9 @@ impl Ledger {
     fn assert_result(&mut self, id: DeploymentId, result: DeploymentResult) -> bool {
         let mut any = false;
         let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
-        let fleet = self.servers.range_mut(first..).take_while(|(key, _)| key.deployment_id == id);
-        for entry in fleet.map(|(_, entry)| entry).filter(|entry| entry.record.members.result.is_none()) {
-            entry.record.members.result = Some(result);
+        let servers_of = self.servers.range_mut(first..).take_while(|(key, _)| key.deployment_id == id);
+        for entry in servers_of.map(|(_, entry)| entry).filter(|entry| entry.record.fields.result.is_none()) {
+            entry.record.fields.result = Some(result);
             entry.record.updated_at = self.now;
             entry.is_changed = true;
             any = true;
@@ -111,15 +115,15 @@ impl Ledger {
     fn start_server(&mut self, report: &ServerReport) -> Outcome {
         let Some(entry) = self.servers.get_mut(&report.key) else {
             let record = self.insert_server(report);
-            self.happened(EventKind::ServerStarted(record), &report.reporter);
+            self.push_event(EventKind::ServerStarted(record), &report.reporter);
             return Outcome::Recorded;
         };
-        let stored = &mut entry.record.members;
-        match stored.conflict(&report.members) {
+        let stored = &mut entry.record.fields;
+        match stored.conflict(&report.fields) {
             None => Outcome::Unchanged,
             // The start comes after the finish, which could not know this.
             Some(conflict) if conflict.absent && stored.is_finished() => {
-                stored.merge(report.members.clone());
+                stored.merge(report.fields.clone());
                 entry.record.updated_at = self.now;
                 entry.is_changed = true;
                 Outcome::Recorded
@@ -132,7 +136,7 @@ impl Ledger {
         let record = match self.servers.get_mut(&report.key) {
             None => self.insert_server(report),
             Some(entry) => {
-                if !entry.record.members.merge(report.members.clone()) {
+                if !entry.record.fields.merge(report.fields.clone()) {
                     return Outcome::Unchanged;
                 }
                 entry.record.updated_at = self.now;
@@ -140,7 +144,7 @@ impl Ledger {
                 entry.record.clone()
             }
         };
-        self.happened(EventKind::ServerFinished(record), &report.reporter);
+        self.push_event(EventKind::ServerFinished(record), &report.reporter);
         Outcome::Recorded
     }
 
@@ -148,7 +152,7 @@ impl Ledger {
         let record = Server {
             hostname: report.key.hostname.clone(),
             deployment_id: report.key.deployment_id,
-            members: report.members.clone(),
+            fields: report.fields.clone(),
             created_at: self.now,
             updated_at: self.now,
         };
@@ -157,16 +161,16 @@ impl Ledger {
         record
     }
 
-    fn happened(&mut self, kind: EventKind, reporter: &Option<Reporter>) {
+    fn push_event(&mut self, kind: EventKind, reporter: &Option<Reporter>) {
         self.events.push(Arc::new(Event::new(kind, self.now, reporter.clone())));
     }
 
     pub(crate) fn close(self, outcomes: Vec<Outcome>, outputs: &[Arc<dyn Output>]) -> Decision {
         let batches = Batch::cut(self.events);
-        let mut owed = self.owed;
+        let mut pending = self.pending;
         for output in outputs {
             let wanted = batches.iter().filter_map(|batch| wanted(batch, output.as_ref()));
-            owed.extend(wanted.map(|batch| Owed { output: output.name().to_owned(), batch }));
+            pending.extend(wanted.map(|batch| OutboxEntry { output: output.name().to_owned(), batch }));
         }
         let (new_deployments, changed_deployments) = split(self.deployments.into_values());
         let (new_servers, changed_servers) = split(self.servers.into_values());
@@ -177,8 +181,8 @@ impl Ledger {
             new_servers,
             changed_servers,
             logs: self.logs,
-            owed,
-            settled: self.settled,
+            pending,
+            acknowledged: self.acknowledged,
             batches,
         }
     }

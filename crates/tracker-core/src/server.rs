@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::invalid::Invalid;
+use crate::fields::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, Text, differs, replace};
+use crate::input_error::InputError;
 use crate::json::{Object, ObjectWriter, WriteJson, write_text};
-use crate::members::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, Text, differs, replace};
 use crate::time::{self, Timestamp};
 
 /// The name of a server: 1 to 2,048 characters.
@@ -17,14 +17,14 @@ impl Hostname {
     /// Takes `text` as a hostname; nothing is asked of its form but that it is not empty.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, longer than 2,048 characters, or has a NUL.
-    pub fn new(text: impl Into<Text>) -> Result<Self, Invalid> {
+    /// [`InputError`] when it is empty, longer than 2,048 characters, or has a NUL.
+    pub fn new(text: impl Into<Text>) -> Result<Self, InputError> {
         let text = text.into();
         match text.chars().count() {
-            _ if text.contains('\0') => Err(Invalid::member("hostname", "must not have a NUL")),
-            0 => Err(Invalid::member("hostname", "must not be empty")),
+            _ if text.contains('\0') => Err(InputError::member("hostname", "must not have a NUL")),
+            0 => Err(InputError::member("hostname", "must not be empty")),
             1..=MAX_TEXT => Ok(Self(text)),
-            _ => Err(Invalid::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
+            _ => Err(InputError::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
         }
     }
 
@@ -57,7 +57,7 @@ pub struct ServerKey {
 /// What is known of a deployment on one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ServerMembers {
+pub struct ServerFields {
     /// The address of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_address: Option<Text>,
@@ -69,7 +69,7 @@ pub struct ServerMembers {
     pub elapsed_seconds: Option<i32>,
 }
 
-impl ServerMembers {
+impl ServerFields {
     /// About how many bytes they take.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.ip_address.as_ref().map_or(0, Text::len)
@@ -81,21 +81,21 @@ impl ServerMembers {
     }
 }
 
-impl Merge for ServerMembers {
-    fn conflict(&self, given: &Self) -> Option<Conflict> {
+impl Merge for ServerFields {
+    fn conflict(&self, reported: &Self) -> Option<Conflict> {
         let conflicts = [
-            differs("ip_address", &self.ip_address, &given.ip_address),
-            differs("result", &self.result, &given.result),
-            differs("elapsed_seconds", &self.elapsed_seconds, &given.elapsed_seconds),
+            differs("ip_address", &self.ip_address, &reported.ip_address),
+            differs("result", &self.result, &reported.result),
+            differs("elapsed_seconds", &self.elapsed_seconds, &reported.elapsed_seconds),
         ];
         // A value that contradicts the record weighs more than one that the record lacks.
         conflicts.into_iter().flatten().min_by_key(|conflict| conflict.absent)
     }
 
-    fn merge(&mut self, given: Self) -> bool {
-        replace(&mut self.ip_address, given.ip_address)
-            | replace(&mut self.result, given.result)
-            | replace(&mut self.elapsed_seconds, given.elapsed_seconds)
+    fn merge(&mut self, reported: Self) -> bool {
+        replace(&mut self.ip_address, reported.ip_address)
+            | replace(&mut self.result, reported.result)
+            | replace(&mut self.elapsed_seconds, reported.elapsed_seconds)
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Server {
     pub deployment_id: DeploymentId,
     /// What is known of it.
     #[serde(flatten)]
-    pub members: ServerMembers,
+    pub fields: ServerFields,
     /// When it was recorded first.
     #[serde(rename = "createdAt", serialize_with = "time::serialize")]
     pub created_at: Timestamp,
@@ -126,12 +126,12 @@ impl Server {
 
 impl WriteJson for Server {
     fn write_json(&self, out: &mut Vec<u8>) {
-        let Self { hostname, deployment_id, members, created_at, updated_at } = self;
+        let Self { hostname, deployment_id, fields, created_at, updated_at } = self;
         let mut object = ObjectWriter::begin(out);
         object.text("hostname", hostname.as_str());
         object.id("deployment_id", deployment_id.0);
-        object.text_if_given("ip_address", members.ip_address.as_ref());
-        object.outcome(members.result, members.elapsed_seconds);
+        object.text_if_given("ip_address", fields.ip_address.as_ref());
+        object.outcome(fields.result, fields.elapsed_seconds);
         object.time("createdAt", created_at);
         object.time("updatedAt", updated_at);
         object.end();
@@ -144,7 +144,7 @@ pub struct ServerReport {
     /// The record it is about.
     pub key: ServerKey,
     /// What the engine gave.
-    pub members: ServerMembers,
+    pub fields: ServerFields,
     /// Who sent it, if that is known; a body cannot say it.
     pub reporter: Option<Reporter>,
 }
@@ -153,15 +153,16 @@ impl ServerReport {
     /// Reads the body of a report on a server of the deployment `id`: a JSON object. Unknown members are ignored.
     ///
     /// # Errors
-    /// [`Invalid`], naming the member, for a missing hostname, a wrong type, a value out of range and an id that is
+    /// [`InputError`], naming the member, for a missing hostname, a wrong type, a value out of range and an id that is
     /// not `id`.
-    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, Invalid> {
+    pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, InputError> {
         let object = Object::parse(body)?;
         object.same_id(id)?;
-        let hostname = object.text("hostname", MAX_TEXT)?.ok_or_else(|| Invalid::member("hostname", "is required"))?;
+        let hostname =
+            object.text("hostname", MAX_TEXT)?.ok_or_else(|| InputError::member("hostname", "is required"))?;
         Ok(Self {
             key: ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? },
-            members: ServerMembers {
+            fields: ServerFields {
                 ip_address: object.text("ip_address", MAX_TEXT)?,
                 result: object.result()?,
                 elapsed_seconds: object.elapsed_seconds()?,

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::deployment::DeploymentWithServers;
 use crate::event::Batch;
-use crate::figures::Threads;
+use crate::fields::DeploymentId;
 use crate::group::{Decision, Group};
 use crate::log::{LogDeploymentId, LogMessage};
-use crate::members::DeploymentId;
+use crate::metrics::Threads;
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
 
@@ -37,7 +37,7 @@ impl<K> Page<K> {
 
 /// A place in a list that is newest first: of what is as old, the one with the greater id comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Newest {
+pub struct CreatedCursor {
     /// When the record was made.
     pub created_at: Timestamp,
     /// Its deployment.
@@ -45,16 +45,16 @@ pub struct Newest {
 }
 
 /// After how many bytes a reading of the outbox ends, so that a long backlog takes little memory.
-pub const OWED_BYTES: usize = 4 << 20;
+pub const PENDING_BYTES: usize = 4 << 20;
 
 /// A batch as the outbox has it.
 #[derive(Debug, Clone)]
-pub struct OwedBatch {
+pub struct PendingBatch {
     /// The batch.
     pub batch: Arc<Batch>,
     /// It was taken over from a replica that seemed to be gone, and may come back: the output must go on recognising
     /// the batch.
-    pub is_taken_over: bool,
+    pub is_adopted: bool,
 }
 
 /// How much is owed to an output.
@@ -131,7 +131,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError>;
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError>;
 
     /// The distinct hostnames, descending by their bytes.
     ///
@@ -143,7 +143,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError>;
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError>;
 
     /// The log messages of a deployment that the store keeps, oldest first; each is known by its event's id.
     ///
@@ -152,18 +152,18 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError>;
 
     /// The oldest batches that are owed to `output`, in the order of their ids: `limit` of them, but few more bytes
-    /// than [`OWED_BYTES`]; none only when nothing is owed.
+    /// than [`PENDING_BYTES`]; none only when nothing is owed.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError>;
+    async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError>;
 
     /// Counts what is owed to `output`, and takes over what replicas that are gone have left behind. Called about once
     /// a second.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be used.
-    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError>;
+    async fn backlog(&self, output: &str) -> Result<Backlog, StoreError>;
 
     /// The deployments that log messages are kept of, recorded or not, in an order of the store's own, each once with the
     /// id of its oldest message: the next ones after `after`, `limit` at the most, none only at the end.

@@ -10,11 +10,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::event::{Event, EventKind};
+use crate::fields::DeploymentId;
 use crate::json;
 use crate::log::{LogBatch, LogDeploymentId};
-use crate::members::DeploymentId;
-use crate::server::{Hostname, Server, ServerMembers, ServerReport};
-use crate::{Deployment, DeploymentMembers, DeploymentReport, time};
+use crate::server::{Hostname, Server, ServerFields, ServerReport};
+use crate::{Deployment, DeploymentFields, DeploymentReport, time};
 
 pub use outputs::{OutputHarness, output_suite};
 pub use stores::store_suite;
@@ -53,42 +53,42 @@ pub fn logs(id: DeploymentId, body: &str) -> LogBatch {
 }
 
 /// A deployment's start as outputs get it.
-pub fn started(members: DeploymentMembers) -> Arc<Event> {
-    happened(EventKind::DeploymentStarted(deployment(members)))
+pub fn started(fields: DeploymentFields) -> Arc<Event> {
+    push_event(EventKind::DeploymentStarted(deployment(fields)))
 }
 
 /// A deployment's finish as outputs get it.
-pub fn finished(members: DeploymentMembers) -> Arc<Event> {
-    happened(EventKind::DeploymentFinished(deployment(members)))
+pub fn finished(fields: DeploymentFields) -> Arc<Event> {
+    push_event(EventKind::DeploymentFinished(deployment(fields)))
 }
 
 /// A deployment's start on a server as outputs get it.
-pub fn server_started(hostname: &str, members: ServerMembers) -> Arc<Event> {
-    happened(EventKind::ServerStarted(server(hostname, members)))
+pub fn server_started(hostname: &str, fields: ServerFields) -> Arc<Event> {
+    push_event(EventKind::ServerStarted(server(hostname, fields)))
 }
 
 /// A deployment's finish on a server as outputs get it.
-pub fn server_finished(hostname: &str, members: ServerMembers) -> Arc<Event> {
-    happened(EventKind::ServerFinished(server(hostname, members)))
+pub fn server_finished(hostname: &str, fields: ServerFields) -> Arc<Event> {
+    push_event(EventKind::ServerFinished(server(hostname, fields)))
 }
 
 /// Log messages as outputs get them.
 pub fn logged(body: &str) -> Arc<Event> {
-    happened(EventKind::Logged(logs(new_id(), body)))
+    push_event(EventKind::Logged(logs(new_id(), body)))
 }
 
-fn happened(kind: EventKind) -> Arc<Event> {
+fn push_event(kind: EventKind) -> Arc<Event> {
     Arc::new(Event::new(kind, time::now(), None))
 }
 
-fn deployment(members: DeploymentMembers) -> Deployment {
+fn deployment(fields: DeploymentFields) -> Deployment {
     let now = time::now();
-    Deployment { id: new_id(), members, created_at: now, updated_at: now }
+    Deployment { id: new_id(), fields, created_at: now, updated_at: now }
 }
 
-fn server(hostname: &str, members: ServerMembers) -> Server {
+fn server(hostname: &str, fields: ServerFields) -> Server {
     let now = time::now();
-    Server { hostname: Hostname::stored(hostname), deployment_id: new_id(), members, created_at: now, updated_at: now }
+    Server { hostname: Hostname::stored(hostname), deployment_id: new_id(), fields, created_at: now, updated_at: now }
 }
 
 /// Waits until `condition` holds.

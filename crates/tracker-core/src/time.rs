@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::Serializer;
 
-use crate::members::Text;
+use crate::fields::Text;
 
 /// A point in time in UTC. Everything that this crate makes is cut to whole milliseconds, so that what is answered
 /// before storage equals what is read back.

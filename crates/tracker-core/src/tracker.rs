@@ -12,20 +12,20 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::committer::{Committer, Unavailable};
-use crate::counted::Counted;
-use crate::couriers::Couriers;
+use crate::delivery::Dispatcher;
+use crate::delivery::instrumented::InstrumentedOutput;
+use crate::delivery::status::OutputStatus;
 use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::event::{Event, EventKind};
-use crate::figures::{Figures, ReportKind, ReportResult, Threads};
+use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
-use crate::health::{self, Health, HealthTest, StoreTest};
+use crate::health::{self, Health, HealthCheck, StoreHealthCheck};
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
-use crate::members::DeploymentId;
+use crate::metrics::{Metrics, ReportKind, ReportResult, Threads};
 use crate::output::Output;
 use crate::retention;
 use crate::server::{Hostname, Server, ServerReport};
-use crate::standing::OutputStatus;
-use crate::store::{Deleted, Newest, Page, Store, StoreError};
+use crate::store::{CreatedCursor, Deleted, Page, Store, StoreError};
 use crate::time;
 
 pub use builder::{OutboxLimits, TrackerBuilder};
@@ -43,14 +43,14 @@ pub struct Tracker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
-    outputs: Vec<Arc<Counted>>,
+    outputs: Vec<Arc<InstrumentedOutput>>,
     keep_logs: bool,
     outbox_limits: OutboxLimits,
     committer: Arc<Committer>,
-    couriers: Arc<Couriers>,
-    figures: Arc<Figures>,
+    dispatcher: Arc<Dispatcher>,
+    metrics: Arc<Metrics>,
     deleted: retention::Total,
-    store_test: StoreTest,
+    store_check: StoreHealthCheck,
     is_closed: AtomicBool,
     tasks: Mutex<Tasks>,
 }
@@ -58,10 +58,10 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     pub lanes: JoinSet<()>,
-    pub couriers: JoinSet<()>,
-    pub relays: JoinSet<()>,
+    pub workers: JoinSet<()>,
+    pub forwarders: JoinSet<()>,
     /// These run until the end and are aborted.
-    pub stock: JoinSet<()>,
+    pub backlog_polls: JoinSet<()>,
     /// As are these, before anything else ends.
     pub retention: JoinSet<()>,
 }
@@ -140,7 +140,7 @@ impl Tracker {
     pub async fn append_logs(&self, mut logs: LogBatch) -> Result<(), TrackerError> {
         let messages = logs.messages.len() as u64;
         if messages == 0 {
-            self.0.figures.logged(ReportResult::Unchanged, 0);
+            self.0.metrics.logged(ReportResult::Unchanged, 0);
             return Ok(());
         }
         let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(Uuid::nil()));
@@ -148,13 +148,13 @@ impl Tracker {
         let event = Arc::new(Event::new(EventKind::Logged(logs), time::now(), reporter));
         let outcome =
             if self.0.keep_logs { self.commit(id, Change::KeepLogs(event)).await } else { self.send(event).await };
-        self.0.figures.logged((&outcome).into(), messages);
+        self.0.metrics.logged((&outcome).into(), messages);
         answer(outcome)
     }
 
     async fn report(&self, kind: ReportKind, id: DeploymentId, change: Change) -> Result<(), TrackerError> {
         let outcome = self.commit(id, change).await;
-        self.0.figures.reported(kind, (&outcome).into());
+        self.0.metrics.reported(kind, (&outcome).into());
         answer(outcome)
     }
 
@@ -165,7 +165,7 @@ impl Tracker {
 
     async fn send(&self, event: Arc<Event>) -> Result<Outcome, Unavailable> {
         self.check_room()?;
-        self.0.couriers.send(event).await.map(|()| Outcome::Recorded)
+        self.0.dispatcher.send(event).await.map(|()| Outcome::Recorded)
     }
 
     /// One deployment with its servers.
@@ -180,7 +180,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, TrackerError> {
+    pub async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, TrackerError> {
         answered(self.0.store.deployments(page).await)
     }
 
@@ -196,7 +196,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unknown`] when there is none at all, [`TrackerError::Unavailable`].
-    pub async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, TrackerError> {
+    pub async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, TrackerError> {
         let servers = answered(self.0.store.servers(hostname.clone(), page).await)?;
         if servers.is_empty() && answered(self.0.store.servers(hostname, Page::first(1)).await)?.is_empty() {
             return Err(TrackerError::Unknown);
@@ -215,7 +215,7 @@ impl Tracker {
         answered(self.0.store.logs(id, page).await)
     }
 
-    /// Tests the store and every output, all at the same time, for [`health::TEST_DEADLINE`] at the most. An output
+    /// Tests the store and every output, all at the same time, for [`health::CHECK_DEADLINE`] at the most. An output
     /// that can be reached fails nevertheless while it takes no deliveries. Of those who ask at the same time, one has the
     /// store tested for all.
     pub async fn health(&self) -> Health {
@@ -225,9 +225,9 @@ impl Tracker {
             let output = output.clone();
             running.spawn(async move { health::test(output.name(), output.check()).await });
         }
-        let mut tests = vec![self.0.store_test.run(self.0.store.as_ref(), Duration::ZERO).await];
+        let mut tests = vec![self.0.store_check.run(self.0.store.as_ref(), Duration::ZERO).await];
         tests.extend(running.join_all().await);
-        tests[1..].sort_by(|a: &HealthTest, b| a.name.cmp(&b.name));
+        tests[1..].sort_by(|a: &HealthCheck, b| a.name.cmp(&b.name));
         let outputs = self.outputs();
         for test in &mut tests {
             let failing = outputs.iter().find(|output| output.name == test.name && output.failing_since.is_some());
@@ -240,7 +240,7 @@ impl Tracker {
 
     /// How the outputs stand that must have everything.
     pub fn outputs(&self) -> Vec<OutputStatus> {
-        self.0.couriers.statuses()
+        self.0.dispatcher.statuses()
     }
 
     /// What was counted since the start. Figures go on changing while they are read.
@@ -253,13 +253,13 @@ impl Tracker {
     /// # let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
     /// # let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
     /// tracker.start_deployment(DeploymentReport::new(id)).await?;
-    /// assert_eq!(tracker.figures().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);
-    /// assert_eq!(tracker.figures().commits.changes.count(), 1);
+    /// assert_eq!(tracker.metrics().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);
+    /// assert_eq!(tracker.metrics().commits.changes.count(), 1);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn figures(&self) -> &Figures {
-        &self.0.figures
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// How busy the threads of the store are.
@@ -284,7 +284,7 @@ impl Tracker {
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
         self.check_room()?;
-        match self.0.store_test.run(self.0.store.as_ref(), READY_FOR).await.error {
+        match self.0.store_check.run(self.0.store.as_ref(), READY_FOR).await.error {
             None => Ok(()),
             Some(_) => Err(Unavailable::Store.into()),
         }
@@ -299,13 +299,13 @@ impl Tracker {
         let mut tasks = self.0.tasks.lock().await;
         let end = async {
             tasks.retention.shutdown().await;
-            self.0.couriers.close().await;
-            while tasks.couriers.join_next().await.is_some() {}
+            self.0.dispatcher.close().await;
+            while tasks.workers.join_next().await.is_some() {}
             self.0.committer.close().await;
             while tasks.lanes.join_next().await.is_some() {}
-            self.0.couriers.close_relays().await;
-            while tasks.relays.join_next().await.is_some() {}
-            tasks.stock.shutdown().await;
+            self.0.dispatcher.close_forwarders().await;
+            while tasks.forwarders.join_next().await.is_some() {}
+            tasks.backlog_polls.shutdown().await;
             self.0.store.close().await;
         };
         let in_time = tokio::time::timeout(deadline, end).await.is_ok();
@@ -318,7 +318,7 @@ impl Tracker {
         if self.0.is_closed.load(Ordering::Acquire) {
             return Err(Unavailable::Closed);
         }
-        self.0.couriers.check_room(self.0.outbox_limits)
+        self.0.dispatcher.check_room(self.0.outbox_limits)
     }
 }
 

@@ -47,7 +47,7 @@ impl Output for List {
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
         self.reach(|far| {
             for batch in batches {
                 if far.recognised.insert(batch.id) {
@@ -55,7 +55,7 @@ impl Output for List {
                     far.elements.extend(elements);
                 }
             }
-            far.recognised.retain(|id| !settled.contains(id));
+            far.recognised.retain(|id| !acknowledged.contains(id));
         })
     }
 

@@ -272,7 +272,7 @@ mod tests {
             (r#"{"timeout_millis":0}"#, ConfigError::Millis("timeout_millis")),
             (r#"{"connect_timeout_millis":600001}"#, ConfigError::Millis("connect_timeout_millis")),
             (r#"{"username":"u","password":""}"#, ConfigError::UsernameAlone("")),
-            (r#"{"path":"/a","cluster":[{"host":"a"}]}"#, ConfigError::ManyWays),
+            (r#"{"path":"/a","cluster":[{"host":"a"}]}"#, ConfigError::SeveralAddresses),
             (r#"{"cluster":[{"host":"a"},{"host":"redis://:secret@h"}]}"#, ConfigError::Node("cluster")),
             (r#"{"cluster":[{"host":"a"}],"db":1}"#, ConfigError::ClusterDb),
             (r#"{"sentinels":[{"host":"a","port":0}],"master_name":"m"}"#, ConfigError::Node("sentinels")),

@@ -18,17 +18,17 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::{Credentials, RedisConfig};
 use crate::tls::Tls;
-use crate::way::Way;
+use crate::topology::Topology;
 
 /// How long a master that Sentinels named is taken for the master. Nobody tells a master that a failover is about to replace
 /// it: for ten seconds it goes on to take what will be lost.
-const NAMED_FOR: Duration = Duration::from_secs(1);
+const SENTINEL_MAX_AGE: Duration = Duration::from_secs(1);
 /// How long Redis may take to say goodbye.
 const QUIT_WITHIN: Duration = Duration::from_millis(500);
 
 /// The way to Redis: at most one connection, for one user at a time.
 pub(crate) struct Link {
-    way: Way,
+    topology: Topology,
     dialer: Dialer,
     connect_timeout: Duration,
     idle: Mutex<Option<Connection>>,
@@ -67,7 +67,7 @@ impl Lease<'_> {
 impl Link {
     pub(crate) fn new(config: &RedisConfig) -> Self {
         Self {
-            way: Way::new(config),
+            topology: Topology::new(config),
             dialer: Dialer::new(config),
             connect_timeout: config.connect_timeout(),
             idle: Mutex::default(),
@@ -88,12 +88,12 @@ impl Link {
     }
 
     fn is_good(&self, connection: &Connection) -> bool {
-        let is_out_of_date = self.way.is_named() && connection.opened.elapsed() > NAMED_FOR;
+        let is_out_of_date = self.topology.is_sentinel() && connection.opened.elapsed() > SENTINEL_MAX_AGE;
         !is_out_of_date && !connection.task.is_finished()
     }
 
     async fn open(&self) -> Result<Connection, Error> {
-        self.way.go(&self.dialer.ready().await?).await
+        self.topology.connect_to_primary(&self.dialer.ready().await?).await
     }
 
     /// Closes the connection when nobody uses it any more.

@@ -7,10 +7,10 @@ use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Timelike};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tracker_core::json::write;
-use tracker_core::{Deployment, DeploymentMembers, DeploymentResult, Event, LogBatch, LogMessage, time};
+use tracker_core::{Deployment, DeploymentFields, DeploymentResult, Event, LogBatch, LogMessage, time};
 
 use crate::config::RedisConfig;
-use crate::encode::{Elements, Encoder, Phase, announcement};
+use crate::encode::{Elements, Encoder, Phase, message_text};
 
 /// The version of the schema: <https://www.elastic.co/docs/reference/ecs>.
 const VERSION: &str = "9.3.0";
@@ -53,7 +53,7 @@ impl Ecs {
 
 impl Encoder for Ecs {
     fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements) {
-        let DeploymentMembers {
+        let DeploymentFields {
             engine,
             engine_version,
             host,
@@ -65,11 +65,11 @@ impl Encoder for Ecs {
             arguments,
             result,
             elapsed_seconds,
-        } = &deployment.members;
+        } = &deployment.fields;
         let is_end = phase == Phase::End;
         let element = json!({
             "@timestamp": time::rfc3339(&event.at),
-            "message": announcement(phase, deployment.id).to_string(),
+            "message": message_text(phase, deployment.id).to_string(),
             "event": {
                 "id": event.id,
                 "action": format!("deployment-{phase}"),

@@ -6,7 +6,7 @@ use tracker_core::{Deployment, DeploymentId, Event, EventKind, LogBatch, LogMess
 
 use crate::config::{Format, RedisConfig};
 use crate::ecs::Ecs;
-use crate::flat::Flat;
+use crate::logstash::Logstash;
 
 /// Elements, one behind the other.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(crate) trait Encoder: fmt::Debug + Send + Sync {
 /// The encoder that the configuration asks for.
 pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
     match config.format {
-        Format::Logstash | Format::Original => Box::new(Flat::new(config)),
+        Format::Logstash | Format::Original => Box::new(Logstash::new(config)),
         Format::Ecs => Box::new(Ecs::new(config)),
     }
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Phase {
 }
 
 /// The `message` of a deployment's element.
-pub(crate) fn announcement(phase: Phase, id: DeploymentId) -> impl fmt::Display {
+pub(crate) fn message_text(phase: Phase, id: DeploymentId) -> impl fmt::Display {
     fmt::from_fn(move |formatter| {
         write!(formatter, "Deployment Tracker recording deployment {phase} for deployment {id}")
     })
@@ -84,7 +84,7 @@ pub(crate) mod tests {
     use chrono::{TimeZone, Utc};
     use serde_json::{Value, json};
     use tracker_core::testing::{deployment_report, logged, new_id, server_report, started};
-    use tracker_core::{DeploymentMembers, Server, time};
+    use tracker_core::{DeploymentFields, Server, time};
 
     use super::*;
 
@@ -114,11 +114,11 @@ pub(crate) mod tests {
         let id = DeploymentId::parse(ID).expect("an id");
         let created_at = Utc.with_ymd_and_hms(2015, 7, 7, 17, 34, 12).single().expect("a time");
         let updated_at = created_at + chrono::TimeDelta::milliseconds(75);
-        Deployment { id, members: deployment_report(id, body).members, created_at, updated_at }
+        Deployment { id, fields: deployment_report(id, body).fields, created_at, updated_at }
     }
 
     pub(crate) fn event(kind: EventKind) -> Event {
-        Event { kind, ..Event::clone(&started(DeploymentMembers::default())) }
+        Event { kind, ..Event::clone(&started(DeploymentFields::default())) }
     }
 
     pub(crate) fn with(mut element: Value, members: Value) -> Value {
@@ -134,7 +134,7 @@ pub(crate) mod tests {
         let server = Server {
             hostname: report.key.hostname,
             deployment_id: report.key.deployment_id,
-            members: report.members,
+            fields: report.fields,
             created_at: now,
             updated_at: now,
         };
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     #[test]
     fn who_reported_stands_in_all_but_the_original_format() {
         let message = r#"{"message":"m","reporter":"an impostor"}"#;
-        for event in [started(DeploymentMembers::default()), logged(message)] {
+        for event in [started(DeploymentFields::default()), logged(message)] {
             let own = matches!(event.kind, EventKind::Logged(_)).then_some(json!("an impostor"));
             let known = Event { reporter: Some("ci".into()), ..Event::clone(&event) };
             for (event, in_logstash, in_original) in

@@ -22,11 +22,11 @@ mod config;
 mod connection;
 mod ecs;
 mod encode;
-mod flat;
+mod logstash;
 mod output;
 mod push;
 mod tls;
-mod way;
+mod topology;
 
 pub use config::{ConfigError, Format, Node, RedisConfig, Secret, Sentinel};
 pub use output::RedisOutput;

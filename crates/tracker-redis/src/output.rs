@@ -90,7 +90,7 @@ impl RedisOutput {
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
         let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let sending = push.seal().send(lease.client(), &self.keys, self.max_list_length);
+        let sending = push.encode().send(lease.client(), &self.keys, self.max_list_length);
         let sent = match tokio::time::timeout(self.timeout, sending).await {
             Ok(sent) => sent,
             Err(late) => Err(Error::new(ErrorKind::Timeout, late.to_string())),
@@ -192,7 +192,7 @@ impl Output for RedisOutput {
 
     /// Takes up to `connect_timeout_millis`, and for every 1,000 elements or 1 MiB up to `timeout_millis`. While Redis takes
     /// one push, the next is encoded; it is sent when the one before it has arrived, or there would be no order.
-    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
         let mut rest = batches.iter();
         let mut next = |mut push: Push| {
             while !push.is_full()
@@ -203,7 +203,7 @@ impl Output for RedisOutput {
             push
         };
         let mut push = Push::default();
-        push.settle(&self.keys, settled);
+        push.forget(&self.keys, acknowledged);
         push = next(push);
         while !push.is_empty() {
             let (pushed, following) = tokio::join!(self.push(push), async { next(Push::default()) });

@@ -60,7 +60,7 @@ fn has_hash_tag(key: &str) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Push {
     markers: Vec<Value>,
-    settled: Vec<Value>,
+    acknowledged: Vec<Value>,
     elements: Elements,
     /// The number of elements up to the end of each batch.
     batch_ends: Vec<usize>,
@@ -68,8 +68,8 @@ pub(crate) struct Push {
 
 impl Push {
     /// Has Redis forget the markers of `settled`.
-    pub(crate) fn settle(&mut self, keys: &Keys, settled: &[Uuid]) {
-        self.settled.extend(settled.iter().map(|batch| keys.marker(*batch).into()));
+    pub(crate) fn forget(&mut self, keys: &Keys, acknowledged: &[Uuid]) {
+        self.acknowledged.extend(acknowledged.iter().map(|batch| keys.marker(*batch).into()));
     }
 
     /// Adds a batch, unless it has no elements.
@@ -85,7 +85,7 @@ impl Push {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.markers.is_empty() && self.settled.is_empty()
+        self.markers.is_empty() && self.acknowledged.is_empty()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -93,35 +93,36 @@ impl Push {
     }
 
     /// Ready to be sent.
-    pub(crate) fn seal(self) -> Sealed {
-        let Self { markers, settled, elements: Elements { bytes, ends }, batch_ends } = self;
+    pub(crate) fn encode(self) -> EncodedPush {
+        let Self { markers, acknowledged, elements: Elements { bytes, ends }, batch_ends } = self;
         let (bytes, mut start) = (Bytes::from(bytes), 0);
         let elements = ends.into_iter().map(|end| Value::Bytes(bytes.slice(mem::replace(&mut start, end)..end)));
-        Sealed { markers, settled, elements: elements.collect(), batch_ends }
+        EncodedPush { markers, acknowledged, elements: elements.collect(), batch_ends }
     }
 }
 
 /// Batches ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Sealed {
+pub(crate) struct EncodedPush {
     markers: Vec<Value>,
-    settled: Vec<Value>,
+    acknowledged: Vec<Value>,
     elements: Vec<Value>,
     batch_ends: Vec<usize>,
 }
 
-impl Sealed {
+impl EncodedPush {
     /// Pushes the batches that are not on the list yet, each whole or not at all, and has Redis forget those that will never
     /// come again.
     pub(crate) async fn send(self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<(), Error> {
         if self.elements.len() >= MANY && self.transact(client, keys, max_list_length).await? {
             return Ok(());
         }
-        let Self { markers, settled, elements, batch_ends } = self;
-        let mut arguments = Vec::with_capacity(5 + batch_ends.len() + elements.len() + markers.len() + settled.len());
-        arguments.extend([PUSH.into(), count(1 + markers.len() + settled.len()), keys.list.clone().into()]);
+        let Self { markers, acknowledged, elements, batch_ends } = self;
+        let mut arguments =
+            Vec::with_capacity(5 + batch_ends.len() + elements.len() + markers.len() + acknowledged.len());
+        arguments.extend([PUSH.into(), count(1 + markers.len() + acknowledged.len()), keys.list.clone().into()]);
         let batches = count(markers.len());
-        arguments.extend(markers.into_iter().chain(settled));
+        arguments.extend(markers.into_iter().chain(acknowledged));
         arguments.push(max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
         arguments.push(batches);
         let (mut elements, mut first) = (elements.into_iter(), 0);
@@ -165,8 +166,8 @@ impl Sealed {
         let mark = [MARK.into(), count(1 + self.markers.len()), list()];
         let last = self.elements.last().cloned();
         add(&transaction, "EVAL", mark.into_iter().chain(self.markers.iter().cloned()).chain(last).collect()).await?;
-        if !self.settled.is_empty() {
-            add(&transaction, "DEL", self.settled.clone()).await?;
+        if !self.acknowledged.is_empty() {
+            add(&transaction, "DEL", self.acknowledged.clone()).await?;
         }
         add(&transaction, "EXEC", Vec::new()).await?;
         let answers: Vec<Value> = transaction.all().await?;

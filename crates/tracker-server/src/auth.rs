@@ -143,8 +143,8 @@ impl Tokens {
 
     /// Whom the headers of a request belong to, if that may do what is asked for.
     pub(crate) fn admit(&self, headers: &HeaderMap, needs: &'static [Scope]) -> Result<Arc<Token>, ApiError> {
-        let mut given = headers.get_all(AUTHORIZATION);
-        let (Some(header), None) = (given.next(), given.next()) else {
+        let mut values = headers.get_all(AUTHORIZATION);
+        let (Some(header), None) = (values.next(), values.next()) else {
             return Err(ApiError::unauthorized(
                 None,
                 "a token is needed; send it once, as `Authorization: Bearer SECRET`",

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracker_core::json;
 
-use crate::door::Door;
+use crate::admission::Admission;
 use crate::error::ApiError;
 
 /// How many bytes brotli is inflated at a time.
@@ -27,7 +27,7 @@ const BROTLI_BUFFER: usize = 4 << 10;
 pub struct Body {
     bytes: Vec<u8>,
     /// Its share of what all bodies may take.
-    share: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Body {
@@ -42,23 +42,23 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
-        let limit = door.limits.body_bytes;
+        let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
+        let limit = admission.limits.body_bytes;
         let encoding = check_type(request).and_then(|()| encoding(request)).and_then(|encoding| {
             if length(request).is_some_and(|length| length > limit) { Err(too_large(limit)) } else { Ok(encoding) }
         });
         let payload = payload.take();
         Box::pin(async move {
             let encoding = encoding?;
-            let deadline = Duration::from_secs(door.limits.body_seconds);
-            let body = tokio::time::timeout(deadline, read(payload, limit, &door.room)).await;
+            let deadline = Duration::from_secs(admission.limits.body_seconds);
+            let body = tokio::time::timeout(deadline, read(payload, limit, &admission.body_permits)).await;
             let body = body.map_err(|_| {
                 let message = format!("the body was not there after {} s; send it at once", deadline.as_secs());
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
             })??;
             match encoding {
                 None => Ok(body),
-                Some(encoding) => inflate(body, encoding, &door).await,
+                Some(encoding) => inflate(body, encoding, &admission).await,
             }
         })
     }
@@ -75,15 +75,15 @@ fn length(request: &HttpRequest) -> Option<usize> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Result<Body, ApiError> {
+async fn read(mut payload: Payload, limit: usize, permits: &Arc<Semaphore>) -> Result<Body, ApiError> {
     let mut next = async || payload.next().await.transpose().map_err(|_| unreadable());
     let first = next().await?.unwrap_or_default();
-    let mut body = Body { share: share(room, first.len())?, bytes: first.into() };
+    let mut body = Body { permit: permit(permits, first.len())?, bytes: first.into() };
     while let Some(piece) = next().await? {
         if body.bytes.len() + piece.len() > limit {
             return Err(too_large(limit));
         }
-        body.share.merge(share(room, piece.len())?);
+        body.permit.merge(permit(permits, piece.len())?);
         body.bytes.extend_from_slice(&piece);
     }
     if body.bytes.len() > limit { Err(too_large(limit)) } else { Ok(body) }
@@ -91,13 +91,13 @@ async fn read(mut payload: Payload, limit: usize, room: &Arc<Semaphore>) -> Resu
 
 /// Inflates `body` up to the limit, and not a byte further. A thread does, to the end, even when the future is dropped
 /// because the client has hung up.
-async fn inflate(body: Body, encoding: Encoding, door: &Door) -> Result<Body, ApiError> {
-    let limit = door.limits.body_bytes;
-    let whole = share(&door.room, limit)?;
-    let place = door.inflating.clone().acquire_owned().await;
+async fn inflate(body: Body, encoding: Encoding, admission: &Admission) -> Result<Body, ApiError> {
+    let limit = admission.limits.body_bytes;
+    let whole = permit(&admission.body_permits, limit)?;
+    let turn = admission.inflate_permits.clone().acquire_owned().await;
     let inflated = block(move || {
         // The thread's until it has ended.
-        let (_place, Body { bytes, share: _share }) = (place, body);
+        let (_turn, Body { bytes, permit: _permit }) = (turn, body);
         let mut inflated = Vec::new();
         let most = limit as u64 + 1;
         match encoding {
@@ -114,14 +114,14 @@ async fn inflate(body: Body, encoding: Encoding, door: &Door) -> Result<Body, Ap
         return Err(too_large(limit));
     }
     drop(whole.split(limit - bytes.len()));
-    Ok(Body { bytes, share: whole })
+    Ok(Body { bytes, permit: whole })
 }
 
 /// A share of what all bodies may take.
-fn share(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+fn permit(permits: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let share = room.clone().try_acquire_many_owned(bytes);
-    share.map_err(|_| ApiError::overloaded("too many bytes of bodies are in memory; send this one again later"))
+    let permit = permits.clone().try_acquire_many_owned(bytes);
+    permit.map_err(|_| ApiError::overloaded("too many bytes of bodies are in memory; send this one again later"))
 }
 
 fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
@@ -131,9 +131,9 @@ fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     if types.peek().is_none() {
         return unsupported("the content type is missing; send the header `Content-Type: application/json`");
     }
-    for given in types {
+    for value in types {
         // White space may stand around each `;`, and the charset in quotes: RFC 9110, section 8.3.1.
-        let mut parts = given.to_str().unwrap_or_default().split(';').map(str::trim);
+        let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
         if !parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
             return unsupported("the content type is not JSON; send the header `Content-Type: application/json`");
         }
@@ -188,25 +188,25 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::door::Access;
+    use crate::admission::Access;
     use crate::limits::Limits;
 
     #[actix_web::test]
-    async fn what_is_inflated_for_nobody_keeps_its_place() {
+    async fn an_abandoned_inflation_keeps_its_permits_until_it_ends() {
         let limits = Limits { body_bytes: 64 << 20, buffered_bytes: 100 << 20, ..Limits::default() };
-        let door = Door::new(&limits, &Access::open());
-        let free = || (door.inflating.available_permits(), door.room.available_permits());
+        let admission = Admission::new(&limits, &Access::open());
+        let free = || (admission.inflate_permits.available_permits(), admission.body_permits.available_permits());
         let before = free();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&vec![b' '; limits.body_bytes]).expect("it fits into memory");
         let bytes = gzip.finish().expect("it fits into memory");
         let taken = limits.body_bytes + bytes.len();
-        let body = Body { share: share(&door.room, bytes.len()).expect("there is room"), bytes };
-        let abandoned = tokio::time::timeout(Duration::from_millis(1), inflate(body, Encoding::Gzip, &door)).await;
+        let body = Body { permit: permit(&admission.body_permits, bytes.len()).expect("there is room"), bytes };
+        let abandoned = tokio::time::timeout(Duration::from_millis(1), inflate(body, Encoding::Gzip, &admission)).await;
         abandoned.expect_err("64 MiB take longer");
         assert_eq!(free(), (before.0 - 1, before.1 - taken));
         // It ends, and leaves.
-        for (semaphore, all) in [(&door.inflating, before.0), (&door.room, before.1)] {
+        for (semaphore, all) in [(&admission.inflate_permits, before.0), (&admission.body_permits, before.1)] {
             let all = semaphore.acquire_many(u32::try_from(all).expect("as many as there were"));
             let free = tokio::time::timeout(Duration::from_secs(10), all).await;
             drop(free.expect("the thread has ended"));

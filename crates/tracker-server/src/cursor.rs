@@ -1,7 +1,7 @@
 //! Places in lists, as the API writes them.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use tracker_core::{DeploymentId, Hostname, Newest};
+use tracker_core::{CreatedCursor, DeploymentId, Hostname};
 use uuid::Uuid;
 
 /// A place in a list that a text can tell.
@@ -14,7 +14,7 @@ pub trait Cursor: Clone {
 
 /// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. A time alone is before
 /// everything of that time.
-impl Cursor for Newest {
+impl Cursor for CreatedCursor {
     fn read(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('_').map_or((text, None), |(time, id)| (time, Some(id)));
         let created_at = DateTime::parse_from_rfc3339(time).ok()?.to_utc();

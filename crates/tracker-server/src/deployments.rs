@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{ContentType, LOCATION};
 use actix_web::web::{Data, Path};
-use tracker_core::{DeploymentId, DeploymentReport, DeploymentWithServers, Newest, Tracker, is_log_message};
+use tracker_core::{CreatedCursor, DeploymentId, DeploymentReport, DeploymentWithServers, Tracker, is_log_message};
 
 use crate::body::Body;
 use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
@@ -38,7 +38,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     }
     let id = DeploymentId::parse(&id)?;
     let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
-    engine.check_environment(report.members.environment.as_deref())?;
+    engine.check_environment(report.fields.environment.as_deref())?;
     engine.tracker.start_deployment(report).await.map_err(named(id))?;
     Ok(HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish())
 }
@@ -61,8 +61,8 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
     let id = DeploymentId::parse(&id)?;
     let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, body.json()?)? };
     engine.check_deployment(Some(id)).await?;
-    if report.members.environment.is_some() {
-        engine.check_environment(report.members.environment.as_deref())?;
+    if report.fields.environment.is_some() {
+        engine.check_environment(report.fields.environment.as_deref())?;
     }
     engine.tracker.finish_deployment(report).await.map_err(named(id))?;
     Ok(HttpResponse::NoContent().finish())
@@ -101,9 +101,9 @@ pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse
         let tracker = tracker.clone();
         async move { tracker.deployments(page).await.map_err(|error| ApiError::from_tracker(error, "this list")) }
     };
-    let place = |listed: &DeploymentWithServers| Newest {
+    let cursor = |listed: &DeploymentWithServers| CreatedCursor {
         created_at: listed.deployment.created_at,
         deployment_id: listed.deployment.id,
     };
-    paging.answer(fetch, place).await
+    paging.answer(fetch, cursor).await
 }

@@ -1,6 +1,6 @@
 //! The API description: the shapes of what goes in and out, for people and programs. The handlers describe themselves.
 
-mod door;
+mod admission;
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use actix_web::web::Bytes;
 use serde::Serialize;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
-use crate::description::door::Door;
+use crate::description::admission::Admission;
 use crate::{deployments, logs, metrics, servers, service};
 
 /// The whole description.
@@ -46,7 +46,7 @@ use crate::{deployments, logs, metrics, servers, service};
         service::swagger_json,
         service::swagger,
     ),
-    modifiers(&Door),
+    modifiers(&Admission),
 )]
 pub struct Description;
 

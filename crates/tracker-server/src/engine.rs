@@ -37,7 +37,7 @@ impl Engine {
         }
         let Some(id) = id else { return self.check_environment(None) };
         match self.tracker.deployment(id).await {
-            Ok(recorded) => self.check_environment(recorded.deployment.members.environment.as_deref()),
+            Ok(recorded) => self.check_environment(recorded.deployment.fields.environment.as_deref()),
             Err(TrackerError::Unknown) => self.check_environment(None),
             Err(error) => Err(ApiError::from_tracker(error, format_args!("deployment {id}"))),
         }

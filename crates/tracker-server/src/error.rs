@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use tracker_core::{Invalid, TrackerError, Unavailable};
+use tracker_core::{InputError, TrackerError, Unavailable};
 
 use crate::auth::Scope;
 
@@ -114,8 +114,8 @@ impl ApiError {
     }
 }
 
-impl From<Invalid> for ApiError {
-    fn from(invalid: Invalid) -> Self {
+impl From<InputError> for ApiError {
+    fn from(invalid: InputError) -> Self {
         Self { field: invalid.field, ..Self::bad_request(invalid.code.as_str(), invalid.message) }
     }
 }

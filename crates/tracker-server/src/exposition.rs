@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use tracker_core::figures::Histogram;
+use tracker_core::metrics::Histogram;
 
 /// What is said to be in the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

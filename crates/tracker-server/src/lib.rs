@@ -15,7 +15,7 @@
 //!     access: Access::open(),
 //!     tls: None,
 //!     shutdown_timeout: Duration::from_secs(10),
-//!     given: serde_json::json!({}),
+//!     raw_config: serde_json::json!({}),
 //! };
 //! let listener = Listener::bind(&"http://127.0.0.1:8080".parse()?)?;
 //! run(vec![listener], settings, tracker, std::future::pending()).await?;
@@ -23,13 +23,12 @@
 //! # }
 //! ```
 
+mod admission;
 mod auth;
 mod body;
-mod connections;
 mod cursor;
 mod deployments;
 mod description;
-mod door;
 mod engine;
 mod error;
 mod exposition;
@@ -46,11 +45,12 @@ mod routes;
 mod server;
 mod servers;
 mod service;
+mod stalled_connections;
 mod tls;
-mod unread;
+mod unread_body;
 
+pub use admission::Access;
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
-pub use door::Access;
 pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};
 pub use redact::redact;

@@ -27,17 +27,17 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_place = |place: &str| {
+        let is_place = |address: &str| {
             let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
             let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@', '*']);
-            place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+            address.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
         };
         // It is not shown: whoever gives a URL of another kind here may have a password in it.
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
-                Some(place) if is_place(place) && scheme == "http" => Ok(Self::Http(place.to_owned())),
-                Some(place) if is_place(place) => Ok(Self::Https(place.to_owned())),
+                Some(address) if is_place(address) && scheme == "http" => Ok(Self::Http(address.to_owned())),
+                Some(address) if is_place(address) => Ok(Self::Https(address.to_owned())),
                 _ => Err(format!(
                     "this is no host and port; write them as {scheme}://HOST:PORT, with 0.0.0.0 or [::] for all"
                 )),
@@ -64,8 +64,8 @@ impl From<Address> for String {
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Http(place) => write!(formatter, "http://{place}"),
-            Self::Https(place) => write!(formatter, "https://{place}"),
+            Self::Http(address) => write!(formatter, "http://{address}"),
+            Self::Https(address) => write!(formatter, "https://{address}"),
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
@@ -90,8 +90,8 @@ impl Listener {
     /// When the address is taken, is not this machine's, or may not be used.
     pub fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Http(place) => TcpListener::bind(place).map(Self::Http),
-            Address::Https(place) => TcpListener::bind(place).map(Self::Https),
+            Address::Http(address) => TcpListener::bind(address).map(Self::Http),
+            Address::Https(address) => TcpListener::bind(address).map(Self::Https),
             Address::Unix(path) => {
                 let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
                 if is_socket && UnixStream::connect(path).is_err() {

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use tracker_core::figures::OutputFigures;
-use tracker_core::{Deleted, Delivery, Figures, OutputStatus, ReportKind, ReportResult, Threads, Tracker, time};
+use tracker_core::metrics::OutputMetrics;
+use tracker_core::{
+    Deleted, Delivery, Metrics as TrackerMetrics, OutputStatus, ReportKind, ReportResult, Threads, Tracker, time,
+};
 
 use crate::exposition::{CONTENT_TYPE, Exposition, NANOSECONDS, PIECES};
-use crate::requests::Requests;
+use crate::requests::RequestMetrics;
 
 /// The statuses that say that a report is wrong in itself.
 const INVALID: [&str; 3] = ["400", "413", "415"];
@@ -19,14 +21,14 @@ const INVALID: [&str; 3] = ["400", "413", "415"];
 pub struct Metrics {
     started: Duration,
     /// What was counted of requests.
-    pub requests: Requests,
+    pub requests: RequestMetrics,
 }
 
 impl Metrics {
     /// Nothing is counted yet.
     pub fn new() -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started, requests: Requests::default() }
+        Self { started, requests: RequestMetrics::default() }
     }
 }
 
@@ -38,9 +40,9 @@ pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResp
     let mut text = Exposition::default();
     about(&mut text, &metrics);
     requests(&mut text, &metrics.requests);
-    reports(&mut text, &metrics.requests, tracker.figures());
+    reports(&mut text, &metrics.requests, tracker.metrics());
     commits(&mut text, &tracker);
-    outputs(&mut text, &tracker.figures().outputs);
+    outputs(&mut text, &tracker.metrics().outputs);
     backlogs(&mut text, &tracker.outputs());
     threads(&mut text, &tracker.threads());
     deleted(&mut text, tracker.deleted());
@@ -54,15 +56,15 @@ fn about(text: &mut Exposition, metrics: &Metrics) {
         .sample(&[], metrics.started.as_secs_f64());
 }
 
-fn requests(text: &mut Exposition, requests: &Requests) {
+fn requests(text: &mut Exposition, requests: &RequestMetrics) {
     let routes = requests.routes();
     let mut family = text.family(
         "deployment_tracker_http_requests_total",
         "counter",
         "Requests that were answered, by the pattern of the route, method and status.",
     );
-    for (route, figures) in &routes {
-        for (method, answers) in figures.methods() {
+    for (route, metrics) in &routes {
+        for (method, answers) in metrics.methods() {
             for (status, count) in answers.statuses() {
                 family.sample(&[("route", *route), ("method", method), ("status", status.as_str())], count);
             }
@@ -73,8 +75,8 @@ fn requests(text: &mut Exposition, requests: &Requests) {
         "histogram",
         "How long requests took, from their head to the begin of the answer.",
     );
-    for (route, figures) in &routes {
-        for (method, answers) in figures.methods() {
+    for (route, metrics) in &routes {
+        for (method, answers) in metrics.methods() {
             family.histogram(&[("route", *route), ("method", method)], &answers.durations, NANOSECONDS);
         }
     }
@@ -86,7 +88,7 @@ fn requests(text: &mut Exposition, requests: &Requests) {
     .sample(&[], requests.in_flight());
 }
 
-fn reports(text: &mut Exposition, requests: &Requests, figures: &Figures) {
+fn reports(text: &mut Exposition, requests: &RequestMetrics, metrics: &TrackerMetrics) {
     let routes = requests.routes();
     let invalid = |kind| {
         let (route, method) = address(kind);
@@ -101,7 +103,7 @@ fn reports(text: &mut Exposition, requests: &Requests, figures: &Figures) {
     for kind in ReportKind::ALL {
         for result in results() {
             let labels = [("kind", kind.as_str()), ("result", result.as_str())];
-            family.sample(&labels, figures.reports(kind, result));
+            family.sample(&labels, metrics.reports(kind, result));
         }
         family.sample(&[("kind", kind.as_str()), ("result", "invalid")], invalid(kind));
     }
@@ -111,7 +113,7 @@ fn reports(text: &mut Exposition, requests: &Requests, figures: &Figures) {
         "Log messages in the batches that were answered, by the result of the batch.",
     );
     for result in ReportResult::ALL {
-        family.sample(&[("result", result.as_str())], figures.log_messages(result));
+        family.sample(&[("result", result.as_str())], metrics.log_messages(result));
     }
 }
 
@@ -135,7 +137,7 @@ fn deleted(text: &mut Exposition, Deleted { deployments, servers, messages }: De
 }
 
 fn commits(text: &mut Exposition, tracker: &Tracker) {
-    let commits = &tracker.figures().commits;
+    let commits = &tracker.metrics().commits;
     text.family(
         "deployment_tracker_commit_changes",
         "histogram",
@@ -154,8 +156,8 @@ fn commits(text: &mut Exposition, tracker: &Tracker) {
         .sample(&[], tracker.waiting_changes());
 }
 
-fn outputs(text: &mut Exposition, outputs: &[Arc<OutputFigures>]) {
-    let name: fn(&Arc<OutputFigures>) -> (&str, &str) = |output| ("output", &output.name);
+fn outputs(text: &mut Exposition, outputs: &[Arc<OutputMetrics>]) {
+    let name: fn(&Arc<OutputMetrics>) -> (&str, &str) = |output| ("output", &output.name);
     let mut family = text.family(
         "deployment_tracker_output_batch_messages",
         "histogram",
@@ -172,7 +174,7 @@ fn outputs(text: &mut Exposition, outputs: &[Arc<OutputFigures>]) {
     for output in outputs {
         family.histogram(&[name(output)], &output.attempts, NANOSECONDS);
     }
-    let rows: [Row<Arc<OutputFigures>>; 4] = [
+    let rows: [Row<Arc<OutputMetrics>>; 4] = [
         (
             "deployment_tracker_output_delivered_messages_total",
             "counter",
@@ -201,7 +203,7 @@ fn outputs(text: &mut Exposition, outputs: &[Arc<OutputFigures>]) {
     table(text, outputs, name, &rows);
     let best_effort: Vec<_> =
         outputs.iter().filter(|output| output.delivery == Delivery::BestEffort).cloned().collect();
-    let rows: [Row<Arc<OutputFigures>>; 1] = [(
+    let rows: [Row<Arc<OutputMetrics>>; 1] = [(
         "deployment_tracker_output_dropped_messages_total",
         "counter",
         "Messages that an output went without, because it takes what it can.",

@@ -136,7 +136,7 @@ impl Paging {
     pub async fn answer<T, K, F>(
         self,
         fetch: impl Fn(Page<K>) -> F + 'static,
-        place: impl Fn(&T) -> K + 'static,
+        cursor: impl Fn(&T) -> K + 'static,
     ) -> Result<HttpResponse, ApiError>
     where
         T: WriteJson + 'static,
@@ -151,9 +151,9 @@ impl Paging {
             // The link is written before the rest is read.
             Start::Before(_) if !is_all => {
                 let last = fetch(Page { limit: 1, after: page.after, offset: u64::from(page.limit) - 1 }).await?;
-                last.first().map(&place)
+                last.first().map(&cursor)
             }
-            _ => first.last().filter(|_| first.len() == page.limit as usize).map(&place),
+            _ => first.last().filter(|_| first.len() == page.limit as usize).map(&cursor),
         };
         let mut response = HttpResponse::Ok();
         if let Some(link) = self.link(end) {
@@ -164,17 +164,17 @@ impl Paging {
             return Ok(response.body(json(first.as_slice())));
         }
         let begin = piece(&first, b'[', false);
-        let after = first.last().map(&place);
-        let list = Rc::new((fetch, place));
+        let after = first.last().map(&cursor);
+        let list = Rc::new((fetch, cursor));
         let pieces = stream::try_unfold((after, rest), move |(after, rest)| {
             let list = list.clone();
             async move {
                 let Some(after) = after else { return Ok(None) };
-                let (fetch, place) = list.as_ref();
+                let (fetch, cursor) = list.as_ref();
                 let limit = rest.min(at_once);
                 let rows = fetch(Page { limit, after: Some(after), offset: 0 }).await?;
                 let is_end = limit == rest || rows.len() < limit as usize;
-                let after = rows.last().filter(|_| !is_end).map(place);
+                let after = rows.last().filter(|_| !is_end).map(cursor);
                 Ok::<_, ApiError>(Some((piece(&rows, b',', is_end), (after, rest - limit))))
             }
         });

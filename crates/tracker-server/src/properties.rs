@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
-use tracker_core::{DeploymentId, Hostname, Newest, Page, time};
+use tracker_core::{CreatedCursor, DeploymentId, Hostname, Page, time};
 use uuid::Uuid;
 
 use crate::auth::{Scope, TokenConfig, Tokens, hashed};
@@ -39,7 +39,7 @@ fn time() -> &'static str {
     "[+-]?[0-9]{4,6}-(0[1-9]|1[0-9])-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{1,12})?(Z|[+-][0-2][0-9]:[0-5][0-9])"
 }
 
-fn place() -> impl Strategy<Value = String> {
+fn cursor() -> impl Strategy<Value = String> {
     let id =
         select(vec!["", "_", "_84e803f7-9562-4d95-b828-25b167aea34b", "_84E803F7-9562-4D95-B828-25B167AEA34B", "_x"]);
     prop_oneof![
@@ -84,7 +84,7 @@ fn query() -> impl Strategy<Value = String> {
     let name = select(vec!["limit", "offset", "%6cimit", "of%66set", "Limit", "other", "", "x%26y", "\"{|}"]);
     let member = prop_oneof![
         8 => (name, select(vec!["=", "=", "=", ""]), value).prop_map(|(name, is, value)| format!("{name}{is}{value}")),
-        1 => place().prop_map(|place| format!("before={}", percent_encoding::utf8_percent_encode(&place, crate::servers::SEGMENT))),
+        1 => cursor().prop_map(|cursor| format!("before={}", percent_encoding::utf8_percent_encode(&cursor, crate::servers::SEGMENT))),
     ];
     vec(member, 0..4).prop_map(|members| members.join("&"))
 }
@@ -221,24 +221,24 @@ proptest! {
             }
         };
         prop_assert!(limit.is_some() && offset.is_some(), "{}", query);
-        let last = Newest { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
+        let last = CreatedCursor { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
         let links = paging.link(Some(last)).expect("there is more");
         prop_assert!(HeaderValue::try_from(&links).is_ok(), "{:?}", links);
         let link = links.split(['<', '>']).nth(1).expect("a link");
         let uri: Uri = link.parse().expect("a URI");
         let next = read(&uri.to_string(), &host).expect("a URI").expect("a part");
-        let here: Page<Newest> = match paging.page() {
+        let here: Page<CreatedCursor> = match paging.page() {
             Ok(page) => page,
             Err(error) => {
                 prop_assert_eq!(field(&error), "before");
                 return Ok(());
             }
         };
-        let there: Page<Newest> = next.page().expect("a place");
+        let there: Page<CreatedCursor> = next.page().expect("a place");
         prop_assert_eq!(u64::from(here.limit), limit.unwrap_or(0));
         prop_assert_eq!(there.limit, here.limit);
         if has_before {
-            prop_assert_eq!(there.after.map(|place| place.created_at), Some(last.created_at));
+            prop_assert_eq!(there.after.map(|cursor| cursor.created_at), Some(last.created_at));
         } else {
             prop_assert_eq!(here.offset, offset.unwrap_or(0));
             prop_assert_eq!(there.offset, (here.offset + u64::from(here.limit)).min(i64::MAX as u64));
@@ -252,11 +252,11 @@ proptest! {
     }
 
     #[test]
-    fn a_place_that_is_read_is_written_so_that_it_is_read_again(text in place()) {
-        if let Some(place) = Newest::read(&text) {
-            prop_assert!((0..=9_999).contains(&place.created_at.year()));
-            let place = Newest { created_at: place.created_at.trunc_subsecs(6), ..place };
-            prop_assert_eq!(Newest::read(&place.write()), Some(place));
+    fn a_cursor_that_is_read_is_written_as_text_that_reads_back(text in cursor()) {
+        if let Some(cursor) = CreatedCursor::read(&text) {
+            prop_assert!((0..=9_999).contains(&cursor.created_at.year()));
+            let cursor = CreatedCursor { created_at: cursor.created_at.trunc_subsecs(6), ..cursor };
+            prop_assert_eq!(CreatedCursor::read(&cursor.write()), Some(cursor));
         }
         if let Some(name) = Hostname::read(&text) {
             prop_assert_eq!(name.write(), text.as_str());
@@ -268,16 +268,16 @@ proptest! {
 
     #[test]
     fn an_address_is_shown_as_it_is_written_or_refused_in_one_line(
-        scheme in "(http|https|unix|HTTP|ftp|)", rest in ":(//)?", place in "[a-z0-9.\\[\\]:/@ -]{0,8}|\\PC{0,4}|.{0,4}",
+        scheme in "(http|https|unix|HTTP|ftp|)", rest in ":(//)?", cursor in "[a-z0-9.\\[\\]:/@ -]{0,8}|\\PC{0,4}|.{0,4}",
         port in "(:\\+?-?[0-9]{1,6})?",
     ) {
-        let text = format!("{scheme}{rest}{place}{port}");
+        let text = format!("{scheme}{rest}{cursor}{port}");
         match text.parse::<Address>() {
             Ok(address) => {
                 prop_assert_eq!(address.to_string(), text.as_str());
-                if let Address::Http(place) | Address::Https(place) = &address {
-                    let (host, port) = place.rsplit_once(':').expect("a port");
-                    prop_assert!(!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()), "{}", place);
+                if let Address::Http(cursor) | Address::Https(cursor) = &address {
+                    let (host, port) = cursor.rsplit_once(':').expect("a port");
+                    prop_assert!(!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()), "{}", cursor);
                 }
                 let json = json!(address);
                 prop_assert_eq!(serde_json::from_value::<Address>(json).ok(), Some(address));
@@ -292,8 +292,8 @@ proptest! {
         headers in vec((select(vec!["Bearer", "bearer", "BEARER", "Basic", "Bear", ""]), "[ \t]{0,3}", select(vec!["", "x", "ÿ"]), "[ \t]{0,2}"), 0..3),
     ) {
         prop_assume!(!secret.starts_with("sha256:"));
-        let given = if secret.len() % 2 == 0 { secret.clone() } else { hashed(&secret) };
-        let tokens = Tokens::new(&[token("t", &given)]).expect("a token");
+        let written = if secret.len() % 2 == 0 { secret.clone() } else { hashed(&secret) };
+        let tokens = Tokens::new(&[token("t", &written)]).expect("a token");
         let mut map = HeaderMap::new();
         let mut is_good = false;
         for (scheme, space, wrong, end) in &headers {

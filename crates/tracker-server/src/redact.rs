@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn secrets_are_replaced_and_nothing_else() {
-        let given = json!({
+        let raw_config = json!({
             "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x",
                 "tls": {"key": "-----BEGIN PRIVATE KEY-----\nx", "ca": "x"}, "auth_pass": "x", "API-Key": "x"},
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
@@ -103,6 +103,6 @@ mod tests {
             "e": "https://h/#access_token=[REDACTED]", "f": "http://u:[REDACTED]@h, http://v:[REDACTED]@i/",
             "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
-        assert_eq!(redact(&given), expected);
+        assert_eq!(redact(&raw_config), expected);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
-use tracker_core::figures::{Counter, DURATIONS, Histogram};
+use tracker_core::metrics::{Counter, DURATIONS, Histogram};
 
 /// The pattern of requests that no route takes, or that are refused before they are routed.
 const UNMATCHED: &str = "unmatched";
@@ -19,11 +19,11 @@ const STATUSES: [u16; 18] = [200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 4
 
 /// What every worker has counted.
 #[derive(Debug, Default)]
-pub struct Requests(Mutex<Vec<Arc<Worker>>>);
+pub struct RequestMetrics(Mutex<Vec<Arc<WorkerMetrics>>>);
 
 /// What one worker has counted.
 #[derive(Debug)]
-pub struct Worker {
+pub struct WorkerMetrics {
     in_flight: AtomicU64,
     unmatched: Arc<Route>,
     routes: Mutex<Vec<Arc<Route>>>,
@@ -45,12 +45,12 @@ pub struct Answers {
     pub durations: Histogram,
 }
 
-impl Requests {
+impl RequestMetrics {
     /// Figures for one more worker.
-    pub fn worker(&self) -> Arc<Worker> {
+    pub fn worker(&self) -> Arc<WorkerMetrics> {
         let unmatched = Arc::new(Route::new(UNMATCHED));
         let routes = Mutex::new(vec![unmatched.clone()]);
-        let worker = Arc::new(Worker { in_flight: AtomicU64::default(), unmatched, routes });
+        let worker = Arc::new(WorkerMetrics { in_flight: AtomicU64::default(), unmatched, routes });
         lock(&self.0).push(worker.clone());
         worker
     }
@@ -72,7 +72,7 @@ impl Requests {
     }
 }
 
-impl Worker {
+impl WorkerMetrics {
     /// Figures for the route with `pattern`, to be put among its data.
     pub fn route(&self, pattern: &'static str) -> Arc<Route> {
         let route = Arc::new(Route::new(pattern));
@@ -130,16 +130,16 @@ fn number(method: &Method) -> usize {
 
 /// A request that is being answered. Who hangs up ends it as well, and is not counted.
 #[derive(Debug)]
-pub struct Counting {
-    worker: Arc<Worker>,
+pub struct RequestTimer {
+    worker: Arc<WorkerMetrics>,
     method: usize,
     begun: Instant,
 }
 
-impl Counting {
+impl RequestTimer {
     /// Begins with `request`, among whose data are the figures of the worker.
     pub fn begin(request: &ServiceRequest) -> Self {
-        let worker = request.app_data::<Arc<Worker>>().expect("every worker has its figures").clone();
+        let worker = request.app_data::<Arc<WorkerMetrics>>().expect("every worker has its figures").clone();
         worker.in_flight.fetch_add(1, Ordering::Relaxed);
         Self { worker, method: number(request.method()), begun: Instant::now() }
     }
@@ -151,13 +151,13 @@ impl Counting {
     }
 }
 
-impl Drop for Counting {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         self.worker.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn lock<T>(figures: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(metrics: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whatever was put in is whole.
-    figures.lock().unwrap_or_else(PoisonError::into_inner)
+    metrics.lock().unwrap_or_else(PoisonError::into_inner)
 }

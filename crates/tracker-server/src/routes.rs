@@ -6,11 +6,11 @@ use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
 
 use crate::description::Document;
 use crate::error::ApiError;
-use crate::requests::Worker;
+use crate::requests::WorkerMetrics;
 use crate::{deployments, logs, metrics, servers, service};
 
 /// Adds every route, whose requests are counted in `worker`.
-pub fn configure(config: &mut ServiceConfig, worker: &Worker) {
+pub fn configure(config: &mut ServiceConfig, worker: &WorkerMetrics) {
     let at = |path, allow| at(path, allow).app_data(worker.route(path));
     config
         .app_data(Data::new(Document::new()))

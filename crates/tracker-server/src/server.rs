@@ -10,14 +10,14 @@ use actix_web::{App, HttpServer};
 use serde_json::Value;
 use tracker_core::Tracker;
 
-use crate::connections::{Connections, Patience};
-use crate::door::{self, Access, Door};
+use crate::admission::{self, Access, Admission};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::metrics::Metrics;
 use crate::redact::redact;
 use crate::routes;
-use crate::service::Given;
+use crate::service::RawConfig;
+use crate::stalled_connections::{Connections, StallTimeouts};
 use crate::tls::Tls;
 
 /// How many bytes of bodies that nobody reads yet an HTTP/2 connection may hold: the least of RFC 9113, section 6.9.2.
@@ -36,7 +36,7 @@ pub struct Settings {
     /// How long requests in flight may go on after the end was asked for, in whole seconds or a fraction more.
     pub shutdown_timeout: Duration,
     /// What `/config` answers, [redacted](crate::redact).
-    pub given: Value,
+    pub raw_config: Value,
 }
 
 /// Serves `tracker` on `listeners` until `shutdown` completes; then takes no more connections, and returns when the
@@ -58,12 +58,12 @@ pub async fn run(
     }
     let connections = Connections::default();
     let Limits { keep_alive_seconds, header_seconds, body_seconds, write_seconds, .. } = settings.limits;
-    let patience = Patience {
+    let timeouts = StallTimeouts {
         idle: Duration::from_secs(keep_alive_seconds.saturating_add(header_seconds).max(write_seconds)),
         busy: Duration::from_secs(body_seconds.saturating_add(write_seconds)),
     };
     let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
-    let watch = tokio::spawn(connections.watch(patience));
+    let watch = tokio::spawn(connections.watch(timeouts));
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
         shutdown.await;
@@ -81,22 +81,22 @@ fn listen(
     tracker: Tracker,
     connections: Connections,
 ) -> io::Result<(Server, Vec<SocketFile>)> {
-    let Settings { limits, access, tls, shutdown_timeout, given } = settings;
+    let Settings { limits, access, tls, shutdown_timeout, raw_config } = settings;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
     let tracker = Data::new(tracker);
-    let door = Data::new(Door::new(&limits, &access));
-    let given = Data::new(Given(redact(&given)));
+    let admission = Data::new(Admission::new(&limits, &access));
+    let raw_config = Data::new(RawConfig(redact(&raw_config)));
     let metrics = Data::new(Metrics::new());
     let mut server = HttpServer::new(move || {
         let worker = metrics.requests.worker();
         App::new()
             .app_data(tracker.clone())
-            .app_data(door.clone())
-            .app_data(given.clone())
+            .app_data(admission.clone())
+            .app_data(raw_config.clone())
             .app_data(metrics.clone())
             .app_data(worker.clone())
-            .wrap(from_fn(door::pass))
+            .wrap(from_fn(admission::pass))
             .configure(|config| routes::configure(config, &worker))
     })
     .on_connect(move |stream, data| connections.add(stream, data))

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tracker_core::{DeploymentId, Hostname, Newest, Server as Record, ServerReport, Tracker, TrackerError};
+use tracker_core::{CreatedCursor, DeploymentId, Hostname, Server as Record, ServerReport, Tracker, TrackerError};
 
 use crate::body::Body;
 use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
@@ -109,6 +109,6 @@ pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging)
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
         async move { tracker.servers(hostname, page).await.map_err(named) }
     };
-    let place = |server: &Record| Newest { created_at: server.created_at, deployment_id: server.deployment_id };
-    paging.answer(fetch, place).await
+    let cursor = |server: &Record| CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id };
+    paging.answer(fetch, cursor).await
 }

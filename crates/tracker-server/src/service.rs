@@ -7,13 +7,13 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION};
 use actix_web::web::{Data, Path};
 use serde_json::{Map, Value, json};
-use tracker_core::{Backlog, HealthTest, OutputStatus, Tracker, time};
+use tracker_core::{Backlog, HealthCheck, OutputStatus, Tracker, time};
 
 use crate::description::{Document, Error, Health};
 use crate::error::ApiError;
 
 /// The configuration as given, without secrets.
-pub struct Given(pub Value);
+pub struct RawConfig(pub Value);
 
 /// Leads to the API documentation
 #[utoipa::path(get, path = "/", tag = "service", responses((status = 302, description = "See `/docs/`", headers(("Location" = String, description = "`/docs/`")))))]
@@ -25,8 +25,8 @@ pub async fn root() -> HttpResponse {
 ///
 /// File and environment merged, no defaults filled in; secrets read `[REDACTED]`.
 #[utoipa::path(get, path = "/config", tag = "service", responses((status = 200, description = "The configuration", body = Object)))]
-pub async fn config(given: Data<Given>) -> HttpResponse {
-    HttpResponse::Ok().json(&given.0)
+pub async fn config(raw_config: Data<RawConfig>) -> HttpResponse {
+    HttpResponse::Ok().json(&raw_config.0)
 }
 
 /// Test every output and the database
@@ -42,7 +42,7 @@ pub async fn config(given: Data<Given>) -> HttpResponse {
 pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
     let health = tracker.health().await;
     let tests: Map<_, _> =
-        health.tests.iter().map(|test| (test.name.clone(), test_report(test, &health.outputs))).collect();
+        health.tests.iter().map(|check| (check.name.clone(), check_report(check, &health.outputs))).collect();
     let mut response = if health.passed() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(json!({
         "generated_at": time::rfc3339(&health.generated_at),
@@ -51,17 +51,17 @@ pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
     }))
 }
 
-fn test_report(test: &HealthTest, outputs: &[OutputStatus]) -> Value {
+fn check_report(check: &HealthCheck, outputs: &[OutputStatus]) -> Value {
     let mut report = json!({
-        "test_name": test.name,
-        "tested_at": time::rfc3339(&test.tested_at),
-        "duration_millis": millis(test.duration),
-        "result": if test.error.is_none() { "passed" } else { "failed" },
+        "test_name": check.name,
+        "tested_at": time::rfc3339(&check.tested_at),
+        "duration_millis": millis(check.duration),
+        "result": if check.error.is_none() { "passed" } else { "failed" },
     });
-    if let Some(error) = &test.error {
+    if let Some(error) = &check.error {
         report["error"] = error.as_str().into();
     }
-    if let Some(output) = outputs.iter().find(|output| output.name == test.name) {
+    if let Some(output) = outputs.iter().find(|output| output.name == check.name) {
         let Backlog { messages, bytes, oldest } = output.backlog;
         // While all is well, what is owed is on its way.
         if let (true, Some(oldest)) = (output.is_behind, oldest) {

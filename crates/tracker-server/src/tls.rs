@@ -114,9 +114,9 @@ struct Current {
 impl Current {
     fn read(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let TlsConfig { certificate, key, client_ca, client_optional } = config;
-        let places =
+        let files =
             [("tls.certificate", Some(certificate)), ("tls.key", Some(key)), ("tls.client_ca", client_ca.as_ref())];
-        for (key, path) in places {
+        for (key, path) in files {
             if path.is_some_and(|path| path.to_string_lossy().contains("-----BEGIN")) {
                 return Err(TlsError::Pem { key });
             }

@@ -34,7 +34,7 @@ async fn serve() -> u16 {
         access: Access::open(),
         tls: None,
         shutdown_timeout: Duration::from_secs(1),
-        given: json!({"port": port}),
+        raw_config: json!({"port": port}),
     };
     let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
     tokio::spawn(run(vec![listener], settings, tracker, std::future::pending()));

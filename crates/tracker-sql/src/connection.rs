@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage,
-    Newest, OwedBatch, Page, Server, chain,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId,
+    LogMessage, Page, PendingBatch, Server, chain,
 };
 use uuid::Uuid;
 
-use crate::attendance::Attendance;
 use crate::error::Error;
+use crate::liveness::Liveness;
 
 /// How long after a failed connection the next is not tried.
-const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL, `mysql://…` or
 /// `mariadb://…` for MySQL and MariaDB.
@@ -59,11 +59,11 @@ impl DatabaseUrl {
                     "SQLite's own notations are not taken, and what is in memory only would be lost; give a path";
                 return Err(Error::Url(message.into()));
             }
-            Self::Postgres(url) | Self::Mysql(url) if !is_sound(url) => return Err(Error::Url(UNSOUND.into())),
+            Self::Postgres(url) | Self::Mysql(url) if !is_well_formed(url) => return Err(Error::Url(MALFORMED.into())),
             Self::Sqlite(_) if !cfg!(feature = "sqlite") => "sqlite",
             Self::Postgres(_) if !cfg!(feature = "postgres") => "postgres",
             #[cfg(feature = "mysql")]
-            Self::Mysql(url) => return crate::mysql::admit_url(url).map(|()| parsed),
+            Self::Mysql(url) => return crate::mysql::check_url(url).map(|()| parsed),
             #[cfg(not(feature = "mysql"))]
             Self::Mysql(_) => "mysql",
             _ => return Ok(parsed),
@@ -73,16 +73,16 @@ impl DatabaseUrl {
 }
 
 /// What is wrong with a URL, without a word of it: there may be a password in any part.
-const UNSOUND: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of \
+const MALFORMED: &str = "it has not the form postgres://USER:PASSWORD@HOST:5432/NAME, or mysql://…; in its parts, write any of \
                        / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
 
-fn behind_scheme(url: &str) -> Option<&str> {
+fn after_scheme(url: &str) -> Option<&str> {
     url.split_once(':')?.1.strip_prefix("//")
 }
 
 /// Whether `url` has the parts of a URL, so that nobody who reads it takes a part of the password for something else.
-fn is_sound(url: &str) -> bool {
-    let Some(rest) = behind_scheme(url) else { return false };
+fn is_well_formed(url: &str) -> bool {
+    let Some(rest) = after_scheme(url) else { return false };
     let place = rest.split(['/', '?']).next().unwrap_or_default();
     let (credentials, hosts) = place.rsplit_once('@').unwrap_or(("", place));
     let user = credentials.split(':').next().unwrap_or_default();
@@ -110,7 +110,7 @@ impl fmt::Display for DatabaseUrl {
             Self::Postgres(url) => ("postgres", url),
             Self::Mysql(url) => ("mysql", url),
         };
-        let rest = behind_scheme(url).unwrap_or_default();
+        let rest = after_scheme(url).unwrap_or_default();
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let place = place.split('?').next().unwrap_or_default();
         write!(formatter, "{scheme}://{place}")
@@ -159,7 +159,7 @@ impl Connector {
         match &connected {
             Ok(_) => *attempts = Attempts { succeeded: Some(Instant::now()), down: None },
             Err(error) if attempts.succeeded.is_none_or(|succeeded| succeeded < begun) => {
-                attempts.down = Some((Instant::now() + RECONNECT_AFTER, chain(error)));
+                attempts.down = Some((Instant::now() + RECONNECT_BACKOFF, chain(error)));
             }
             // Another thread has got through since this attempt began.
             Err(_) => {}
@@ -181,7 +181,7 @@ impl Connector {
             *is_migrated = true;
         }
         drop(is_migrated);
-        connection.bound()?;
+        connection.configure()?;
         Ok(connection)
     }
 }
@@ -228,8 +228,8 @@ impl Connection {
         on_each!(self, migrate())
     }
 
-    fn bound(&mut self) -> Result<(), Error> {
-        on_each!(self, bound())
+    fn configure(&mut self) -> Result<(), Error> {
+        on_each!(self, configure())
     }
 
     /// Leaves everything where whoever copies the database finds it.
@@ -249,7 +249,7 @@ impl Connection {
         on_each!(self, queries::deployment(id))
     }
 
-    pub fn deployments(&mut self, page: &Page<Newest>) -> Result<Vec<DeploymentWithServers>, Error> {
+    pub fn deployments(&mut self, page: &Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, Error> {
         on_each!(self, queries::deployments(page))
     }
 
@@ -257,7 +257,7 @@ impl Connection {
         on_each!(self, queries::hostnames(page))
     }
 
-    pub fn servers(&mut self, hostname: &Hostname, page: &Page<Newest>) -> Result<Vec<Server>, Error> {
+    pub fn servers(&mut self, hostname: &Hostname, page: &Page<CreatedCursor>) -> Result<Vec<Server>, Error> {
         on_each!(self, queries::servers(hostname, page))
     }
 
@@ -292,12 +292,12 @@ impl Connection {
         on_each!(self, end_snapshot())
     }
 
-    pub fn owed(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
-        on_each!(self, queries::owed(owner, output, limit))
+    pub fn pending(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<PendingBatch>, Error> {
+        on_each!(self, queries::pending(owner, output, limit))
     }
 
-    pub fn take_stock(&mut self, owner: &str, output: &str, attendance: &Attendance) -> Result<Backlog, Error> {
-        on_each!(self, take_stock(owner, output, attendance))
+    pub fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, Error> {
+        on_each!(self, backlog(owner, output, liveness))
     }
 }
 

@@ -73,12 +73,12 @@ impl Error {
     }
 
     /// Whether the connection may be the reason.
-    pub(crate) fn spoils_connection(&self) -> bool {
+    pub(crate) fn breaks_connection(&self) -> bool {
         !matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::Query(QueryError::NotFound))
     }
 
     /// Whether nothing was done, so that it may be tried again.
-    pub(crate) fn is_repeatable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         !matches!(self, Self::Commit(_))
     }
 

@@ -32,10 +32,10 @@ compile_error!("tracker-sql needs a database: turn on the feature `sqlite`, `pos
 
 #[cfg(feature = "postgres")]
 mod adoption;
-#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "a file has one server"))]
-mod attendance;
 mod connection;
 mod error;
+#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "a file has one server"))]
+mod liveness;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]

@@ -19,8 +19,8 @@ pub mod queries;
 mod replicated;
 
 pub use replicated::{
-    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, take_stock,
-    write_back,
+    backlog, begin_snapshot, close, commit, delete_older, end_snapshot, find, is_any, servers_of, spelled_in_list,
+    spelled_on_host, write_back,
 };
 
 pub type Connection = MysqlConnection;
@@ -41,23 +41,23 @@ pub const BACKLOG: &str = "
     FROM Outbox WHERE output = ? AND owner = ?";
 
 /// Forgets replicas that are long gone.
-pub const FORGET: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
+pub const FORGET_DEAD: &str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
 
 /// Says that a replica is there. The time comes last, since what stands before it looks at the old one.
-pub const SEEN: &str = "
+pub const HEARTBEAT: &str = "
     INSERT INTO Replicas (replica, seenAt) VALUES (?, utc_timestamp(3))
     ON DUPLICATE KEY UPDATE
         takenBy = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, NULL, takenBy),
         seenAt = if(seenAt < utc_timestamp(3) - INTERVAL 2 SECOND, utc_timestamp(3), seenAt)";
 
 /// Counts those who owe and are unknown as seen now.
-pub const UNKNOWN: &str = "
+pub const REGISTER_OWNERS: &str = "
     INSERT IGNORE INTO Replicas (replica, seenAt)
     SELECT DISTINCT owner, utc_timestamp(3) FROM Outbox o
     WHERE output = ? AND owner <> ? AND NOT EXISTS (SELECT 1 FROM Replicas r WHERE r.replica = o.owner)";
 
 /// A replica that owes, was not seen for long, and that nobody takes over from but the one who asks.
-pub const GONE: &str = "
+pub const DEAD_INSTANCE: &str = "
     SELECT replica FROM Replicas r
     WHERE replica <> ? AND seenAt < utc_timestamp(3) - INTERVAL 15 SECOND
         AND NOT EXISTS (
@@ -70,22 +70,22 @@ pub const GONE: &str = "
 pub const CLAIM: &str = "UPDATE Replicas SET takenBy = ? WHERE replica = ?";
 
 /// Takes over the oldest batches that a replica owes.
-pub const TAKE_OVER: &str = "
+pub const ADOPT: &str = "
     UPDATE Outbox SET owner = ?, is_taken_over = true WHERE output = ? AND owner = ? ORDER BY batch_id LIMIT 5000";
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
-pub const LOGGED: &str = "
+pub const LOGGED_DEPLOYMENTS: &str = "
     SELECT deployment_id AS name, event_id FROM Logs
     WHERE deployment_hash > coalesce(unhex(sha2(nullif(?, ''), 256)), '')
     ORDER BY deployment_hash, event_id LIMIT ?";
 
 /// Those of a list of names with a log message from an id on.
-pub const YOUNG_LOGS: &str = "
+pub const RECENT_LOGS: &str = "
     SELECT k.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
     WHERE (SELECT 1 FROM Logs l WHERE l.deployment_hash = unhex(sha2(k.name, 256)) AND l.event_id >= ? LIMIT 1) IS NOT NULL";
 
 /// Deletes log messages of a list of names, before an id, so many at the most. What another replica holds is its business.
-pub const OLD_LOGS: &str = "
+pub const DELETE_LOGS: &str = "
     DELETE l FROM (
         SELECT o.deployment_hash, o.event_id
         FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
@@ -94,7 +94,7 @@ pub const OLD_LOGS: &str = "
     STRAIGHT_JOIN Logs l ON l.deployment_hash = d.deployment_hash AND l.event_id = d.event_id";
 
 /// Deletes servers of a list of ids, not changed since a time, so many at the most.
-pub const OLD_SERVERS: &str = "
+pub const DELETE_SERVERS: &str = "
     DELETE s FROM (
         SELECT o.deployment_id, o.hostname_hash
         FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) k
@@ -103,7 +103,7 @@ pub const OLD_SERVERS: &str = "
     STRAIGHT_JOIN Servers s ON s.deployment_id = d.deployment_id AND s.hostname_hash = d.hostname_hash";
 
 /// Deletes deployments likewise.
-pub const OLD_DEPLOYMENTS: &str = "
+pub const DELETE_DEPLOYMENTS: &str = "
     DELETE n FROM (
         SELECT o.deployment_id
         FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) k
@@ -124,7 +124,7 @@ const LOCKED: &str = "
 
 /// Refuses a URL without a database, and one that asks for more than the client library does: MariaDB's passes over
 /// `ssl_mode` in silence.
-pub fn admit_url(url: &str) -> Result<(), Error> {
+pub fn check_url(url: &str) -> Result<(), Error> {
     let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
     let name = place.split_once("://").and_then(|(_, place)| place.rsplit_once('/')).map_or("", |(_, name)| name);
     if name.is_empty() {
@@ -158,7 +158,7 @@ pub fn connect(url: &str) -> Result<Connection, Error> {
 
 /// Makes what a connection does independent of the server's settings, and bounds what it may wait for. Errors come in English,
 /// since [`Error`] knows some by their text.
-pub fn bound(connection: &mut Connection) -> Result<(), Error> {
+pub fn configure(connection: &mut Connection) -> Result<(), Error> {
     Ok(connection.batch_execute(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00',
              SESSION lc_messages = 'en_US',
@@ -182,7 +182,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// Makes sure that the server takes a row of `size` bytes: at one that it finds too large it hangs up.
-fn admit(connection: &mut Connection, size: usize) -> Result<(), Error> {
+fn check_row_size(connection: &mut Connection, size: usize) -> Result<(), Error> {
     let limit = diesel::select(sql::<BigInt>("@@max_allowed_packet")).get_result::<i64>(connection)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // Beside it are the other rows of the statement and the lengths of all values.
@@ -203,12 +203,12 @@ where
 }
 
 /// Whether a row of `Servers` is about the host.
-pub fn is_about(hostname: &str) -> Box<dyn BoxableExpression<servers::table, Mysql, SqlType = Bool> + '_> {
+pub fn is_hostname(hostname: &str) -> Box<dyn BoxableExpression<servers::table, Mysql, SqlType = Bool> + '_> {
     Box::new(sql::<Bool>("hostname_hash = unhex(sha2(").bind::<Text, _>(hostname).sql(", 256))"))
 }
 
 /// Whether a row of `Logs` belongs to the deployment.
-pub fn belongs_to(deployment: &str) -> Box<dyn BoxableExpression<logs::table, Mysql, SqlType = Bool> + '_> {
+pub fn is_log_of(deployment: &str) -> Box<dyn BoxableExpression<logs::table, Mysql, SqlType = Bool> + '_> {
     Box::new(sql::<Bool>("deployment_hash = unhex(sha2(").bind::<Text, _>(deployment).sql(", 256))"))
 }
 
@@ -230,7 +230,7 @@ mod tests {
         let mut connection = connect(&Mariadb::shared().new_database()).expect("a connection");
         let mut message = |language: &str| {
             connection.batch_execute(&format!("SET lc_messages = '{language}'")).expect("a language");
-            bound(&mut connection).expect("settings");
+            configure(&mut connection).expect("settings");
             connection.batch_execute("SELECT * FROM nothing").expect_err("no such table").to_string()
         };
         assert_eq!(message("de_DE"), message("en_US"));

@@ -23,8 +23,8 @@ pub mod queries;
 mod replicated;
 
 pub use replicated::{
-    begin_snapshot, close, commit, delete_older, end_snapshot, find, fleet, is_any, listed, listed_on_host, take_stock,
-    write_back,
+    backlog, begin_snapshot, close, commit, delete_older, end_snapshot, find, is_any, servers_of, spelled_in_list,
+    spelled_on_host, write_back,
 };
 
 pub type Connection = PgConnection;
@@ -49,21 +49,21 @@ pub const BACKLOG: &str = r#"
     FROM "Outbox" WHERE output = $1 AND owner = $2"#;
 
 /// Forgets replicas that are long gone.
-pub const FORGET: &str = r#"DELETE FROM "Replicas" WHERE "seenAt" < now() - interval '1 hour'"#;
+pub const FORGET_DEAD: &str = r#"DELETE FROM "Replicas" WHERE "seenAt" < now() - interval '1 hour'"#;
 
 /// Says that a replica is there.
-pub const SEEN: &str = r#"
+pub const HEARTBEAT: &str = r#"
     INSERT INTO "Replicas" AS r (replica, "seenAt") VALUES ($1, now())
     ON CONFLICT (replica) DO UPDATE SET "seenAt" = now(), "takenBy" = NULL WHERE r."seenAt" < now() - interval '2 s'"#;
 
 /// Counts those who owe and are unknown as seen now.
-pub const UNKNOWN: &str = r#"
+pub const REGISTER_OWNERS: &str = r#"
     INSERT INTO "Replicas" (replica, "seenAt") SELECT DISTINCT owner, now() FROM "Outbox" o
     WHERE output = $1 AND owner <> $2 AND NOT EXISTS (SELECT FROM "Replicas" r WHERE r.replica = o.owner)
     ON CONFLICT DO NOTHING"#;
 
 /// A replica that owes, was not seen for long, and that nobody takes over from but the one who asks.
-pub const GONE: &str = r#"
+pub const DEAD_INSTANCE: &str = r#"
     SELECT replica FROM "Replicas" r
     WHERE replica <> $1 AND "seenAt" < now() - interval '15 s'
         AND NOT EXISTS (
@@ -76,33 +76,33 @@ pub const GONE: &str = r#"
 pub const CLAIM: &str = r#"UPDATE "Replicas" SET "takenBy" = $1 WHERE replica = $2"#;
 
 /// Takes over the oldest batches that a replica owes.
-pub const TAKE_OVER: &str = r#"
+pub const ADOPT: &str = r#"
     UPDATE "Outbox" SET owner = $1, is_taken_over = true WHERE (output, batch_id) IN (
         SELECT output, batch_id FROM "Outbox" WHERE output = $2 AND owner = $3 ORDER BY batch_id LIMIT 5000)"#;
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
-pub const LOGGED: &str = r#"
+pub const LOGGED_DEPLOYMENTS: &str = r#"
     SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > $1 ORDER BY deployment_id, event_id LIMIT $2"#;
 
 /// Those of a list of names with a log message from an id on.
-pub const YOUNG_LOGS: &str = r#"
+pub const RECENT_LOGS: &str = r#"
     SELECT name FROM json_array_elements_text($1::json) name
     WHERE (SELECT 1 FROM "Logs" WHERE deployment_id = name AND event_id >= $2 LIMIT 1) IS NOT NULL"#;
 
 /// Deletes log messages of a list of names, before an id, so many at the most. What another replica holds is its business.
-pub const OLD_LOGS: &str = r#"
+pub const DELETE_LOGS: &str = r#"
     DELETE FROM "Logs" WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM "Logs" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)))
         AND event_id < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
 /// Deletes servers of a list of ids, not changed since a time, so many at the most.
-pub const OLD_SERVERS: &str = r#"
+pub const DELETE_SERVERS: &str = r#"
     DELETE FROM "Servers" WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM "Servers" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
         AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
 /// Deletes deployments likewise.
-pub const OLD_DEPLOYMENTS: &str = r#"
+pub const DELETE_DEPLOYMENTS: &str = r#"
     DELETE FROM "Deployments" WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM "Deployments" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
         AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
@@ -139,7 +139,7 @@ const BY_INDEX: &str = "
     WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'jit')";
 
 /// Bounds what a connection that serves reports may wait for, and has it go by indexes and speak English.
-pub fn bound(connection: &mut Connection) -> Result<(), Error> {
+pub fn configure(connection: &mut Connection) -> Result<(), Error> {
     connection.batch_execute("SET statement_timeout = 5000; SET lock_timeout = 3000; SET TIME ZONE 'UTC'")?;
     connection.batch_execute(BY_INDEX)?;
     speak_english(connection)
@@ -176,7 +176,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
 
 /// A row may be as large as anything that is taken.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
-fn admit(_: &mut Connection, _: usize) -> Result<(), Error> {
+fn check_row_size(_: &mut Connection, _: usize) -> Result<(), Error> {
     Ok(())
 }
 
@@ -186,12 +186,12 @@ fn key<T: Table>(table: T) -> T::PrimaryKey {
 }
 
 /// Whether a row of `"Servers"` is about the host.
-pub fn is_about(hostname: &str) -> Eq<servers::hostname, &str> {
+pub fn is_hostname(hostname: &str) -> Eq<servers::hostname, &str> {
     servers::hostname.eq(hostname)
 }
 
 /// Whether a row of `"Logs"` belongs to the deployment.
-pub fn belongs_to(deployment: &str) -> Eq<logs::deployment_id, &str> {
+pub fn is_log_of(deployment: &str) -> Eq<logs::deployment_id, &str> {
     logs::deployment_id.eq(deployment)
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use diesel::sql_types::BigInt;
     use test_servers::{Database as _, Postgres};
     use tracker_core::testing::{deployment_report, new_id, server_report};
-    use tracker_core::{Batch, Change, Group, Owed};
+    use tracker_core::{Batch, Change, Group, OutboxEntry};
 
     use super::*;
 
@@ -224,7 +224,7 @@ mod tests {
         let start = vec![
             Change::StartDeployment(deployment_report(id, "{}")),
             Change::StartServer(server_report(id, r#"{"hostname": "h"}"#)),
-            Change::Owe(Owed { output: "o".into(), batch: batch.clone() }),
+            Change::Enqueue(OutboxEntry { output: "o".into(), batch: batch.clone() }),
         ];
         let finish = vec![
             Change::FinishServer(server_report(id, r#"{"hostname": "h", "elapsed_seconds": 1}"#)),
@@ -232,7 +232,7 @@ mod tests {
                 id,
                 r#"{"result": "success", "assert_empty_server_result": true}"#,
             )),
-            Change::Settle { output: "o".into(), batches: vec![batch.id] },
+            Change::Acknowledge { output: "o".into(), batches: vec![batch.id] },
         ];
         for changes in [start, finish] {
             commit(connection, "r", &Group::new(changes, Arc::new([]))).expect("a commit");
@@ -254,12 +254,12 @@ mod tests {
     fn errors_come_in_a_language_that_is_known() {
         let mut connection = connect(&Postgres::shared().new_database()).expect("a connection");
         connection.batch_execute("SET lc_messages = 'POSIX'").expect("a language");
-        bound(&mut connection).expect("settings");
+        configure(&mut connection).expect("settings");
         let language = diesel::select(sql::<Text>("current_setting('lc_messages')"));
         assert_eq!(language.get_result::<String>(&mut connection).expect("a setting"), "C");
         // Who may not choose it works nevertheless.
         connection.batch_execute("SET lc_messages = 'POSIX'; CREATE ROLE plain; SET ROLE plain").expect("a role");
-        bound(&mut connection).expect("settings");
+        configure(&mut connection).expect("settings");
         connection.batch_execute("RESET ROLE; DROP ROLE plain").expect("no role");
     }
 
@@ -267,7 +267,7 @@ mod tests {
     fn what_was_prepared_on_small_tables_does_not_read_all_of_large_ones() {
         let mut connection = connect(&Postgres::shared().new_database()).expect("a connection");
         migrate(&mut connection).expect("tables");
-        bound(&mut connection).expect("settings");
+        configure(&mut connection).expect("settings");
         connection.batch_execute(r#"CREATE INDEX ON "Servers" (deployment_id)"#).expect("an index");
         live(&mut connection);
         connection.batch_execute("ANALYZE").expect("an analysis");

@@ -8,14 +8,15 @@ use diesel::connection::Connection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
-    Backlog, Batch, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers, Hostname, LogDeploymentId,
-    LogMessage, MAX_TEXT, Newest, OWED_BYTES, Outcome, Owed, OwedBatch, Page, Server, Settled, time::Timestamp,
+    Acknowledged, Backlog, Batch, CreatedCursor, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers,
+    Hostname, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page, PendingBatch, Server,
+    time::Timestamp,
 };
 use uuid::Uuid;
 
 use super::{
-    BACKLOG, Connection, HOSTNAMES, LOGGED, OLD_DEPLOYMENTS, OLD_LOGS, OLD_SERVERS, YOUNG_LOGS, belongs_to, find,
-    fleet, is_about, is_any, listed, listed_on_host,
+    BACKLOG, Connection, DELETE_DEPLOYMENTS, DELETE_LOGS, DELETE_SERVERS, HOSTNAMES, LOGGED_DEPLOYMENTS, RECENT_LOGS,
+    find, is_any, is_hostname, is_log_of, servers_of, spelled_in_list, spelled_on_host,
 };
 use crate::error::Error;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
@@ -31,7 +32,7 @@ fn offset<K>(page: &Page<K>) -> i64 {
 /// Reads, and writes as reports are written: a row that is gone before anybody sees it, but has been on the disk.
 pub fn check(connection: &mut Connection, owner: &str) -> Result<(), Error> {
     deployments::table.select(deployments::deployment_id).limit(1).load::<Id>(connection)?;
-    let probe = Owed { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
+    let probe = OutboxEntry { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
     let row = OutboxRow::new(&probe, owner).map_err(Error::Content)?;
     connection.transaction(|connection| {
         diesel::insert_into(outbox::table).values(row).execute(connection)?;
@@ -42,18 +43,21 @@ pub fn check(connection: &mut Connection, owner: &str) -> Result<(), Error> {
 
 pub fn deployment(connection: &mut Connection, id: DeploymentId) -> Result<Option<DeploymentWithServers>, Error> {
     let Some(row) = find(connection, id.0)? else { return Ok(None) };
-    let servers = fleet(connection, id.0)?;
+    let servers = servers_of(connection, id.0)?;
     Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
 }
 
-pub fn deployments(connection: &mut Connection, page: &Page<Newest>) -> Result<Vec<DeploymentWithServers>, Error> {
+pub fn deployments(
+    connection: &mut Connection,
+    page: &Page<CreatedCursor>,
+) -> Result<Vec<DeploymentWithServers>, Error> {
     let mut query = deployments::table
         .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
         .into_boxed::<Backend>();
-    if let Some(Newest { created_at, deployment_id }) = page.after {
-        let id = listed(connection, deployment_id.0)?;
+    if let Some(CreatedCursor { created_at, deployment_id }) = page.after {
+        let id = spelled_in_list(connection, deployment_id.0)?;
         // Written so that every database begins in the index at this place.
         let is_older = deployments::created_at.lt(Time(created_at));
         let is_as_old = deployments::created_at.le(Time(created_at));
@@ -61,17 +65,17 @@ pub fn deployments(connection: &mut Connection, page: &Page<Newest>) -> Result<V
     }
     let rows = query.load::<DeploymentRow>(connection)?;
     let ids: Vec<_> = rows.iter().map(|row| row.deployment_id.0).collect();
-    let mut fleets: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(rows.len());
+    let mut deployments_with_all_servers: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(rows.len());
     for row in servers::table.filter(is_any(servers::deployment_id, &ids)).load::<ServerRow>(connection)? {
         let server = Server::from(row);
-        fleets.entry(server.deployment_id).or_default().push(server);
+        deployments_with_all_servers.entry(server.deployment_id).or_default().push(server);
     }
-    let listed = rows.into_iter().map(|row| {
+    let spelled_in_list = rows.into_iter().map(|row| {
         let deployment = Deployment::from(row);
-        let servers = fleets.remove(&deployment.id).unwrap_or_default();
+        let servers = deployments_with_all_servers.remove(&deployment.id).unwrap_or_default();
         with_servers(deployment, servers)
     });
-    Ok(listed.collect())
+    Ok(spelled_in_list.collect())
 }
 
 fn with_servers(deployment: Deployment, mut servers: Vec<Server>) -> DeploymentWithServers {
@@ -95,15 +99,19 @@ pub fn hostnames(connection: &mut Connection, page: &Page<Hostname>) -> Result<V
     Ok(rows.into_iter().map(|row| Hostname::stored(row.hostname)).collect())
 }
 
-pub fn servers(connection: &mut Connection, hostname: &Hostname, page: &Page<Newest>) -> Result<Vec<Server>, Error> {
+pub fn servers(
+    connection: &mut Connection,
+    hostname: &Hostname,
+    page: &Page<CreatedCursor>,
+) -> Result<Vec<Server>, Error> {
     let mut query = servers::table
-        .filter(is_about(hostname.as_str()))
+        .filter(is_hostname(hostname.as_str()))
         .order((servers::created_at.desc(), servers::deployment_id.desc()))
         .limit(page.limit.into())
         .offset(offset(page))
         .into_boxed::<Backend>();
-    if let Some(Newest { created_at, deployment_id }) = page.after {
-        let id = listed_on_host(connection, hostname.as_str(), deployment_id.0)?;
+    if let Some(CreatedCursor { created_at, deployment_id }) = page.after {
+        let id = spelled_on_host(connection, hostname.as_str(), deployment_id.0)?;
         let is_older = servers::created_at.lt(Time(created_at));
         let is_as_old = servers::created_at.le(Time(created_at));
         query = query.filter(is_as_old.and(is_older.or(servers::deployment_id.lt(id))));
@@ -114,7 +122,7 @@ pub fn servers(connection: &mut Connection, hostname: &Hostname, page: &Page<New
 
 pub fn logs(connection: &mut Connection, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, Error> {
     let mut query = logs::table
-        .filter(belongs_to(id.as_str()))
+        .filter(is_log_of(id.as_str()))
         .order(logs::event_id)
         .limit(page.limit.into())
         .offset(offset(page))
@@ -140,7 +148,7 @@ pub fn logged(
         #[diesel(sql_type = SqlUuid)]
         event_id: Id,
     }
-    let mut rows = diesel::sql_query(LOGGED)
+    let mut rows = diesel::sql_query(LOGGED_DEPLOYMENTS)
         .bind::<Text, _>(after.map_or("", LogDeploymentId::as_str))
         .bind::<BigInt, _>(i64::from(limit))
         .load::<Row>(connection)?;
@@ -180,7 +188,7 @@ pub fn delete_older(
         .map(|id| id.0.to_string())
         .collect();
     let texts: Vec<_> = names.iter().map(LogDeploymentId::as_str).collect();
-    let logged = diesel::sql_query(YOUNG_LOGS).bind::<Text, _>(as_json(&texts)?).bind::<SqlUuid, _>(first);
+    let logged = diesel::sql_query(RECENT_LOGS).bind::<Text, _>(as_json(&texts)?).bind::<SqlUuid, _>(first);
     young.extend(logged.load::<Row>(connection)?.into_iter().map(|row| row.name));
 
     let old: Vec<_> = names.iter().filter(|name| !young.contains(name.as_str())).collect();
@@ -192,16 +200,21 @@ pub fn delete_older(
         room -= i64::try_from(rows).unwrap_or(i64::MAX);
         (rows as u64, room)
     };
-    let query = diesel::sql_query(OLD_LOGS).bind::<Text, _>(texts).bind::<SqlUuid, _>(first);
+    let query = diesel::sql_query(DELETE_LOGS).bind::<Text, _>(texts).bind::<SqlUuid, _>(first);
     let (messages, room) = count(query.bind::<BigInt, _>(i64::from(limit)).execute(connection)?);
-    let query = diesel::sql_query(OLD_SERVERS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
+    let query = diesel::sql_query(DELETE_SERVERS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
     let (servers, room) = count(query.bind::<BigInt, _>(room).execute(connection)?);
-    let query = diesel::sql_query(OLD_DEPLOYMENTS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
+    let query = diesel::sql_query(DELETE_DEPLOYMENTS).bind::<Text, _>(&ids).bind::<SqlTime, _>(Time(before));
     let (deployments, _) = count(query.bind::<BigInt, _>(room).execute(connection)?);
     Ok(Deleted { deployments, servers, messages })
 }
 
-pub fn owed(connection: &mut Connection, owner: &str, output: &str, limit: usize) -> Result<Vec<OwedBatch>, Error> {
+pub fn pending(
+    connection: &mut Connection,
+    owner: &str,
+    output: &str,
+    limit: usize,
+) -> Result<Vec<PendingBatch>, Error> {
     let sizes = outbox::table
         .filter(outbox::output.eq(output).and(outbox::owner.eq(owner)))
         .order(outbox::batch_id)
@@ -210,7 +223,7 @@ pub fn owed(connection: &mut Connection, owner: &str, output: &str, limit: usize
         .load::<(Id, i64)>(connection)?;
     let mut bytes = 0;
     let few = sizes.into_iter().take_while(|(_, size)| {
-        let is_enough = bytes >= OWED_BYTES;
+        let is_enough = bytes >= PENDING_BYTES;
         bytes += usize::try_from(*size).unwrap_or(0);
         !is_enough
     });
@@ -220,11 +233,11 @@ pub fn owed(connection: &mut Connection, owner: &str, output: &str, limit: usize
         .order(outbox::batch_id)
         .select((outbox::batch_id, outbox::is_taken_over, outbox::events))
         .load::<(Id, bool, String)>(connection)?;
-    let owed = rows.into_iter().map(|(id, is_taken_over, events)| {
+    let pending = rows.into_iter().map(|(id, is_adopted, events)| {
         let events = serde_json::from_str(&events).map_err(Error::Content)?;
-        Ok(OwedBatch { batch: Arc::new(Batch { id: id.0, events }), is_taken_over })
+        Ok(PendingBatch { batch: Arc::new(Batch { id: id.0, events }), is_adopted })
     });
-    owed.collect()
+    pending.collect()
 }
 
 pub fn backlog(connection: &mut Connection, owner: &str, output: &str) -> Result<Backlog, Error> {
@@ -247,8 +260,8 @@ pub fn backlog(connection: &mut Connection, owner: &str, output: &str) -> Result
 }
 
 /// Removes what is owed no more from the outbox. Where a batch was not there, or not one's own, the change is unchanged.
-pub fn settle(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
-    for Settled { output, batches, outcome } in &decision.settled {
+pub fn acknowledge(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), Error> {
+    for Acknowledged { output, batches, outcome } in &decision.acknowledged {
         let (Some(first), Some(last)) = (batches.iter().min(), batches.iter().max()) else { continue };
         let ids: Vec<_> = batches.iter().copied().map(Id).collect();
         let mine = outbox::output.eq(output).and(outbox::owner.eq(owner));

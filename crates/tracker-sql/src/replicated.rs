@@ -9,9 +9,12 @@ use tracker_core::time::Timestamp;
 use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server, chain};
 use uuid::Uuid;
 
-use super::{CLAIM, Connection, FORGET, GONE, SEEN, TAKE_OVER, UNKNOWN, admit, excluded, key, locked, queries};
-use crate::attendance::Attendance;
+use super::{
+    ADOPT, CLAIM, Connection, DEAD_INSTANCE, FORGET_DEAD, HEARTBEAT, REGISTER_OWNERS, check_row_size, excluded, key,
+    locked, queries,
+};
 use crate::error::Error;
+use crate::liveness::Liveness;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
 use crate::values::Id;
@@ -51,13 +54,13 @@ pub fn end_snapshot(_: &mut Connection) -> Result<(), Error> {
 
 /// An id as it stands in the list of deployments.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
-pub fn listed(_: &mut Connection, id: Uuid) -> QueryResult<Id> {
+pub fn spelled_in_list(_: &mut Connection, id: Uuid) -> QueryResult<Id> {
     Ok(Id(id))
 }
 
 /// An id as it stands in the list of a host's records.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
-pub fn listed_on_host(_: &mut Connection, _: &str, id: Uuid) -> QueryResult<Id> {
+pub fn spelled_on_host(_: &mut Connection, _: &str, id: Uuid) -> QueryResult<Id> {
     Ok(Id(id))
 }
 
@@ -75,7 +78,7 @@ pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<Deploym
 }
 
 /// The servers of a deployment.
-pub fn fleet(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+pub fn servers_of(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
     servers::table.filter(servers::deployment_id.eq(Id(id))).load(connection)
 }
 
@@ -121,10 +124,10 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
     if !keys.is_empty() {
         records.servers.extend(locked(connection, &keys)?.into_iter().map(Server::from));
     }
-    let fleets: Vec<_> = group.fleets().iter().map(|id| Id(id.0)).collect();
-    if !fleets.is_empty() {
+    let deployments_with_all_servers: Vec<_> = group.deployments_with_all_servers().iter().map(|id| Id(id.0)).collect();
+    if !deployments_with_all_servers.is_empty() {
         let rows = servers::table
-            .filter(servers::deployment_id.eq_any(fleets))
+            .filter(servers::deployment_id.eq_any(deployments_with_all_servers))
             .order((servers::deployment_id, servers::hostname))
             .for_update()
             .load::<ServerRow>(connection)?;
@@ -188,7 +191,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     for rows in parts(connection, &rows)? {
         diesel::insert_into(logs::table).values(rows).on_conflict(key(logs::table)).do_nothing().execute(connection)?;
     }
-    let rows = decision.owed.iter().map(|owed| OutboxRow::new(owed, owner)).collect::<Result<Vec<_>, _>>();
+    let rows = decision.pending.iter().map(|pending| OutboxRow::new(pending, owner)).collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(Error::Content)?;
     for rows in parts(connection, &rows)? {
         diesel::insert_into(outbox::table)
@@ -197,25 +200,20 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             .do_nothing()
             .execute(connection)?;
     }
-    queries::settle(connection, owner, decision)
+    queries::acknowledge(connection, owner, decision)
 }
 
 /// Tells the other replicas that this one is there, counts, and takes over some of what one that is gone has left.
-pub fn take_stock(
-    connection: &mut Connection,
-    owner: &str,
-    output: &str,
-    attendance: &Attendance,
-) -> Result<Backlog, Error> {
-    diesel::sql_query(FORGET).execute(connection)?;
-    diesel::sql_query(SEEN).bind::<Text, _>(owner).execute(connection)?;
-    attendance.note();
+pub fn backlog(connection: &mut Connection, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, Error> {
+    diesel::sql_query(FORGET_DEAD).execute(connection)?;
+    diesel::sql_query(HEARTBEAT).bind::<Text, _>(owner).execute(connection)?;
+    liveness.note();
     let backlog = queries::backlog(connection, owner, output)?;
-    if attendance.is_time_to_look(output) {
-        match take_over(connection, owner, output) {
+    if liveness.should_adopt(output) {
+        match adopt(connection, owner, output) {
             Ok(None) => {}
             Ok(Some((gone, batches))) => {
-                attendance.look_again(output);
+                liveness.adopt_again_soon(output);
                 log::info!(
                     "took over {batches} batches for output `{output}` from the replica `{gone}`, which is gone"
                 );
@@ -229,25 +227,26 @@ pub fn take_stock(
 /// Takes over the oldest of what a replica owes that is gone: from whom, and how many batches. In small steps, each of which is
 /// over at once: that replica may come back, and this one must go on saying that it is there. One alone takes from it, so
 /// that one alone delivers what it owes, in order.
-fn take_over(connection: &mut Connection, owner: &str, output: &str) -> Result<Option<(String, usize)>, Error> {
+fn adopt(connection: &mut Connection, owner: &str, output: &str) -> Result<Option<(String, usize)>, Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
-        replica: String,
+        instance: String,
     }
-    diesel::sql_query(UNKNOWN).bind::<Text, _>(output).bind::<Text, _>(owner).execute(connection)?;
+    diesel::sql_query(REGISTER_OWNERS).bind::<Text, _>(output).bind::<Text, _>(owner).execute(connection)?;
     let gone = connection.transaction(|connection| {
-        let gone = diesel::sql_query(GONE).bind::<Text, _>(owner).bind::<Text, _>(owner).bind::<Text, _>(output);
+        let gone =
+            diesel::sql_query(DEAD_INSTANCE).bind::<Text, _>(owner).bind::<Text, _>(owner).bind::<Text, _>(output);
         let gone = gone.get_result::<Row>(connection).optional()?;
-        if let Some(Row { replica }) = &gone {
-            diesel::sql_query(CLAIM).bind::<Text, _>(owner).bind::<Text, _>(replica).execute(connection)?;
+        if let Some(Row { instance }) = &gone {
+            diesel::sql_query(CLAIM).bind::<Text, _>(owner).bind::<Text, _>(instance).execute(connection)?;
         }
         Ok::<_, QueryError>(gone)
     })?;
-    let Some(Row { replica }) = gone else { return Ok(None) };
-    let part = diesel::sql_query(TAKE_OVER).bind::<Text, _>(owner).bind::<Text, _>(output);
-    let batches = part.bind::<Text, _>(&replica).execute(connection)?;
-    Ok(Some((replica, batches)))
+    let Some(Row { instance }) = gone else { return Ok(None) };
+    let part = diesel::sql_query(ADOPT).bind::<Text, _>(owner).bind::<Text, _>(output);
+    let batches = part.bind::<Text, _>(&instance).execute(connection)?;
+    Ok(Some((instance, batches)))
 }
 
 /// Parts of `rows` that each fit into a statement.
@@ -256,7 +255,7 @@ fn parts<'a, T: Size>(
     rows: &'a [T],
 ) -> Result<impl Iterator<Item = &'a [T]> + use<'a, T>, Error> {
     if let Some(size) = rows.iter().map(Size::size).filter(|size| *size > BYTES).max() {
-        admit(connection, size)?;
+        check_row_size(connection, size)?;
     }
     let (mut count, mut bytes) = (0, 0);
     Ok(rows.chunk_by(move |row, _| {

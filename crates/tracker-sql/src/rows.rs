@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 use tracker_core::{
-    Deployment, DeploymentId, DeploymentMembers, DeploymentResult, Hostname, LogBatch, LogMessage, Owed, Server,
-    ServerMembers, Text, time,
+    Deployment, DeploymentFields, DeploymentId, DeploymentResult, Hostname, LogBatch, LogMessage, OutboxEntry, Server,
+    ServerFields, Text, time,
 };
 
 use crate::schema::{deployments, logs, outbox, servers};
@@ -56,20 +56,20 @@ fn result_value(text: Option<Cow<'_, Text>>) -> Option<DeploymentResult> {
 }
 
 impl<'a> From<&'a Deployment> for DeploymentRow<'a> {
-    fn from(Deployment { id, members, created_at, updated_at }: &'a Deployment) -> Self {
+    fn from(Deployment { id, fields, created_at, updated_at }: &'a Deployment) -> Self {
         Self {
             deployment_id: Id(id.0),
-            engine: borrowed(&members.engine),
-            engine_version: borrowed(&members.engine_version),
-            host: borrowed(&members.host),
-            user: borrowed(&members.user),
-            environment: borrowed(&members.environment),
-            package: borrowed(&members.package),
-            package_url: borrowed(&members.package_url),
-            version: borrowed(&members.version),
-            arguments: borrowed(&members.arguments),
-            result: result_text(members.result),
-            elapsed_seconds: members.elapsed_seconds,
+            engine: borrowed(&fields.engine),
+            engine_version: borrowed(&fields.engine_version),
+            host: borrowed(&fields.host),
+            user: borrowed(&fields.user),
+            environment: borrowed(&fields.environment),
+            package: borrowed(&fields.package),
+            package_url: borrowed(&fields.package_url),
+            version: borrowed(&fields.version),
+            arguments: borrowed(&fields.arguments),
+            result: result_text(fields.result),
+            elapsed_seconds: fields.elapsed_seconds,
             created_at: Time(*created_at),
             updated_at: Time(*updated_at),
         }
@@ -80,7 +80,7 @@ impl From<DeploymentRow<'_>> for Deployment {
     fn from(row: DeploymentRow) -> Self {
         Self {
             id: DeploymentId(row.deployment_id.0),
-            members: DeploymentMembers {
+            fields: DeploymentFields {
                 engine: owned(row.engine),
                 engine_version: owned(row.engine_version),
                 host: owned(row.host),
@@ -117,9 +117,9 @@ impl<'a> From<&'a Server> for ServerRow<'a> {
         Self {
             hostname: server.hostname.as_str().into(),
             deployment_id: Id(server.deployment_id.0),
-            ip_address: borrowed(&server.members.ip_address),
-            result: result_text(server.members.result),
-            elapsed_seconds: server.members.elapsed_seconds,
+            ip_address: borrowed(&server.fields.ip_address),
+            result: result_text(server.fields.result),
+            elapsed_seconds: server.fields.elapsed_seconds,
             created_at: Time(server.created_at),
             updated_at: Time(server.updated_at),
         }
@@ -131,7 +131,7 @@ impl From<ServerRow<'_>> for Server {
         Self {
             hostname: Hostname::stored(row.hostname),
             deployment_id: DeploymentId(row.deployment_id.0),
-            members: ServerMembers {
+            fields: ServerFields {
                 ip_address: owned(row.ip_address),
                 result: result_value(row.result),
                 elapsed_seconds: row.elapsed_seconds,
@@ -185,7 +185,7 @@ pub struct OutboxRow<'a> {
 }
 
 impl<'a> OutboxRow<'a> {
-    pub fn new(Owed { output, batch }: &'a Owed, owner: &'a str) -> Result<Self, serde_json::Error> {
+    pub fn new(OutboxEntry { output, batch }: &'a OutboxEntry, owner: &'a str) -> Result<Self, serde_json::Error> {
         let events = serde_json::to_string(&batch.events)?;
         Ok(Self {
             output,

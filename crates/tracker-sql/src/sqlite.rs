@@ -8,8 +8,8 @@ use tracker_core::time::Timestamp;
 use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
 use uuid::Uuid;
 
-use crate::attendance::Attendance;
 use crate::error::Error;
+use crate::liveness::Liveness;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
 use crate::values::{Capitals, Id, Spelled};
@@ -40,27 +40,27 @@ pub const BACKLOG: &str = r#"
     FROM "Outbox" WHERE output = ? AND owner = ?"#;
 
 /// Deployments behind a name that log messages are kept of, each with the oldest first.
-pub const LOGGED: &str = r#"SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ? ORDER BY deployment_id, event_id LIMIT ?"#;
+pub const LOGGED_DEPLOYMENTS: &str = r#"SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ? ORDER BY deployment_id, event_id LIMIT ?"#;
 
 /// Those of a list of names with a log message from an id on.
-pub const YOUNG_LOGS: &str = r#"
+pub const RECENT_LOGS: &str = r#"
     SELECT value AS name FROM json_each(?)
     WHERE (SELECT 1 FROM "Logs" WHERE deployment_id = value AND event_id >= ? LIMIT 1) IS NOT NULL"#;
 
 /// Deletes log messages of a list of names, before an id, so many at the most.
-pub const OLD_LOGS: &str = r#"
+pub const DELETE_LOGS: &str = r#"
     DELETE FROM "Logs" WHERE rowid IN (
         SELECT rowid FROM "Logs" WHERE deployment_id IN (SELECT value FROM json_each(?)) AND event_id < ? LIMIT ?)"#;
 
 /// Deletes servers of a list of ids, in either spelling, not changed since a time, so many at the most.
-pub const OLD_SERVERS: &str = r#"
+pub const DELETE_SERVERS: &str = r#"
     DELETE FROM "Servers" WHERE rowid IN (
         SELECT rowid FROM "Servers" WHERE deployment_id IN (
             SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
         AND "updatedAt" < ?2 LIMIT ?3)"#;
 
 /// Deletes deployments likewise.
-pub const OLD_DEPLOYMENTS: &str = r#"
+pub const DELETE_DEPLOYMENTS: &str = r#"
     DELETE FROM "Deployments" WHERE rowid IN (
         SELECT rowid FROM "Deployments" WHERE deployment_id IN (
             SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
@@ -77,7 +77,7 @@ pub fn connect(path: &str) -> Result<Connection, Error> {
 
 /// A file has nothing to bound: nobody else is waited for longer than the busy timeout.
 #[expect(clippy::unnecessary_wraps, reason = "every database has this function")]
-pub fn bound(_: &mut Connection) -> Result<(), Error> {
+pub fn configure(_: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
@@ -93,13 +93,13 @@ pub fn close(connection: &mut Connection) -> Result<(), Error> {
 
 /// An id as it stands in the list of deployments. The index has ids in the order of their spelling: to sort them by what
 /// they are, every row that a page passes over would have to be read.
-pub fn listed(connection: &mut Connection, id: Uuid) -> QueryResult<Spelled> {
+pub fn spelled_in_list(connection: &mut Connection, id: Uuid) -> QueryResult<Spelled> {
     let in_capitals = deployments::table.filter(deployments::deployment_id.eq(Capitals(id)));
     Ok(spelled(id, diesel::select(exists(in_capitals)).get_result(connection)?))
 }
 
 /// An id as it stands in the list of a host's records.
-pub fn listed_on_host(connection: &mut Connection, hostname: &str, id: Uuid) -> QueryResult<Spelled> {
+pub fn spelled_on_host(connection: &mut Connection, hostname: &str, id: Uuid) -> QueryResult<Spelled> {
     let on_host = servers::table.filter(servers::hostname.eq(hostname));
     let in_capitals = on_host.filter(servers::deployment_id.eq(Capitals(id)));
     Ok(spelled(id, diesel::select(exists(in_capitals)).get_result(connection)?))
@@ -115,12 +115,12 @@ pub fn is_any<C: Expression<SqlType = SqlUuid>>(column: C, ids: &[Uuid]) -> IsAn
 }
 
 /// Whether a row of `"Servers"` is about the host.
-pub fn is_about(hostname: &str) -> Eq<servers::hostname, &str> {
+pub fn is_hostname(hostname: &str) -> Eq<servers::hostname, &str> {
     servers::hostname.eq(hostname)
 }
 
 /// Whether a row of `"Logs"` belongs to the deployment.
-pub fn belongs_to(deployment: &str) -> Eq<logs::deployment_id, &str> {
+pub fn is_log_of(deployment: &str) -> Eq<logs::deployment_id, &str> {
     logs::deployment_id.eq(deployment)
 }
 
@@ -135,7 +135,7 @@ pub fn find(connection: &mut Connection, id: Uuid) -> QueryResult<Option<Deploym
 
 /// The servers of a deployment, likewise. An id without a letter has one spelling, and each of its servers comes once. Where
 /// a server is there in both spellings the last one counts.
-pub fn fleet(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+pub fn servers_of(connection: &mut Connection, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
     let in_capitals = servers::table.filter(servers::deployment_id.eq(Capitals(id)));
     let rows = in_capitals
         .filter(servers::deployment_id.ne(Id(id)))
@@ -179,7 +179,7 @@ pub fn write_back(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// Counts what is owed. A file has one server at a time: there is nobody to take over from.
-pub fn take_stock(connection: &mut Connection, owner: &str, output: &str, _: &Attendance) -> Result<Backlog, Error> {
+pub fn backlog(connection: &mut Connection, owner: &str, output: &str, _: &Liveness) -> Result<Backlog, Error> {
     queries::backlog(connection, owner, output)
 }
 
@@ -195,8 +195,8 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, Error> {
             .union_all(on_host.filter(servers::deployment_id.eq(Capitals(key.deployment_id.0))));
         records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().next().map(Server::from));
     }
-    for id in group.fleets() {
-        records.servers.extend(fleet(connection, id.0)?.into_iter().map(Server::from));
+    for id in group.deployments_with_all_servers() {
+        records.servers.extend(servers_of(connection, id.0)?.into_iter().map(Server::from));
     }
     Ok(records)
 }
@@ -231,11 +231,11 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             }
         }
     }
-    for owed in &decision.owed {
-        let row = OutboxRow::new(owed, owner).map_err(Error::Content)?;
+    for pending in &decision.pending {
+        let row = OutboxRow::new(pending, owner).map_err(Error::Content)?;
         diesel::insert_into(outbox::table).values(row).on_conflict_do_nothing().execute(connection)?;
     }
-    queries::settle(connection, owner, decision)
+    queries::acknowledge(connection, owner, decision)
 }
 
 #[cfg(test)]
@@ -244,7 +244,7 @@ mod tests {
 
     use diesel::connection::InstrumentationEvent;
     use diesel::sql_types::Text;
-    use tracker_core::{DeploymentId, Hostname, Newest, Page, time};
+    use tracker_core::{CreatedCursor, DeploymentId, Hostname, Page, time};
 
     use super::*;
 
@@ -280,7 +280,7 @@ mod tests {
         let ids = [Uuid::nil()];
         let plans = plans(|connection| {
             servers::table.filter(is_any(servers::deployment_id, &ids)).load::<ServerRow>(connection).expect("a list");
-            fleet(connection, ids[0]).expect("a list");
+            servers_of(connection, ids[0]).expect("a list");
         });
         let searches = plans.iter().filter(|step| step.contains("SEARCH Servers USING INDEX Servers_of_deployment"));
         assert_eq!(searches.count(), 3, "{plans:?}");
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn lists_come_in_the_order_of_an_index() {
-        let place = Newest { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
+        let place = CreatedCursor { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
         let host = Hostname::stored("h");
         for page in [Page { offset: 9, ..Page::first(5) }, Page { after: Some(place), ..Page::first(5) }] {
             let plans = plans(|connection| {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId, LogMessage,
-    Newest, OwedBatch, Page, Server, Store, StoreError, Threads,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId,
+    LogMessage, Page, PendingBatch, Server, Store, StoreError, Threads,
 };
 use uuid::Uuid;
 
-use crate::attendance::Attendance;
 use crate::connection::{Connection, Connector, DatabaseUrl};
 use crate::error::Error;
+use crate::liveness::Liveness;
 use crate::worker::Workers;
 
 /// How long a query may take, waiting included.
@@ -33,7 +33,7 @@ pub struct SqlStore {
     readers: Workers,
     /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
     owner: Arc<str>,
-    attendance: Arc<Attendance>,
+    liveness: Arc<Liveness>,
     is_file: bool,
 }
 
@@ -52,12 +52,12 @@ impl SqlStore {
     ///
     /// # Panics
     /// When the system has no room for a few threads.
-    pub fn open(url: DatabaseUrl, replica: &str, max_queries: usize) -> Result<Self, Error> {
+    pub fn open(url: DatabaseUrl, instance: &str, max_queries: usize) -> Result<Self, Error> {
         // On a server two writers, so that one that waits for a lock does not hold up all. More make smaller groups, and each
         // group costs the server about as much.
         let (writers, readers, owner) = match url {
             DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
-            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (2, 4, replica.into()),
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (2, 4, instance.into()),
         };
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
         let connector = Connector::new(url);
@@ -68,7 +68,7 @@ impl SqlStore {
             writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
             readers: Workers::start("sql-reader", readers, max_queries.clamp(1, 1_000_000), is_file, &connector),
             owner,
-            attendance: Arc::default(),
+            liveness: Arc::default(),
             is_file,
         })
     }
@@ -97,7 +97,7 @@ impl Store for SqlStore {
         self.read(move |connection| connection.deployment(id)).await
     }
 
-    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
         self.read(move |connection| connection.deployments(&page)).await
     }
 
@@ -105,7 +105,7 @@ impl Store for SqlStore {
         self.read(move |connection| connection.hostnames(&page)).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
         self.read(move |connection| connection.servers(&hostname, &page)).await
     }
 
@@ -113,16 +113,16 @@ impl Store for SqlStore {
         self.read(move |connection| connection.logs(&id, &page)).await
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
+    async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
-        self.read(move |connection| connection.owed(&owner, &output, limit)).await
+        self.read(move |connection| connection.pending(&owner, &output, limit)).await
     }
 
-    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
+    async fn backlog(&self, output: &str) -> Result<Backlog, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
-        let attendance = self.attendance.clone();
+        let liveness = self.liveness.clone();
         // Nobody waits for it.
-        let stock = move |connection: &mut Connection| connection.take_stock(&owner, &output, &attendance);
+        let stock = move |connection: &mut Connection| connection.backlog(&owner, &output, &liveness);
         Ok(self.readers.run(None, stock).await?)
     }
 

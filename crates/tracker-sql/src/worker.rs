@@ -25,12 +25,12 @@ struct Job {
 #[derive(Debug)]
 pub struct Workers {
     jobs: Sender<Job>,
-    load: Arc<Load>,
+    load: Arc<PoolStats>,
 }
 
 /// What the threads have to do.
 #[derive(Debug, Default)]
-struct Load {
+struct PoolStats {
     threads: u64,
     waiting: AtomicU64,
     busy: AtomicU64,
@@ -42,7 +42,7 @@ impl Workers {
     /// Starts `threads` threads, for which `max_waiting` jobs may wait. Jobs that only read may share snapshots.
     pub fn start(name: &str, threads: usize, max_waiting: usize, is_sharing: bool, connector: &Connector) -> Self {
         let (jobs, queue) = bounded::<Job>(max_waiting);
-        let load = Arc::new(Load { threads: threads as u64, ..Load::default() });
+        let load = Arc::new(PoolStats { threads: threads as u64, ..PoolStats::default() });
         for _ in 0..threads {
             let (queue, load) = (queue.clone(), load.clone());
             let worker = Worker { connector: connector.clone(), connection: None, snapshot: None };
@@ -56,7 +56,7 @@ impl Workers {
 
     /// What the threads of all `groups` have to do.
     pub fn load(name: &'static str, groups: &[Self]) -> Threads {
-        let sum = |figure: fn(&Load) -> &AtomicU64| {
+        let sum = |figure: fn(&PoolStats) -> &AtomicU64| {
             groups.iter().map(|group| figure(&group.load).load(Ordering::Relaxed)).sum()
         };
         Threads {
@@ -115,7 +115,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(mut self, queue: &Receiver<Job>, load: &Load, is_sharing: bool) {
+    fn work(mut self, queue: &Receiver<Job>, load: &PoolStats, is_sharing: bool) {
         loop {
             let next = queue.try_recv().or_else(|_| {
                 self.end_snapshot();
@@ -163,9 +163,9 @@ impl Worker {
     fn run<T>(&mut self, job: impl Fn(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
         let was_open = self.connection.is_some();
         match job(self.connection()?) {
-            Err(error) if error.spoils_connection() => {
+            Err(error) if error.breaks_connection() => {
                 (self.connection, self.snapshot) = (None, None);
-                if !was_open || !error.is_repeatable() {
+                if !was_open || !error.is_retryable() {
                     return Err(error);
                 }
                 // What kept the first attempt says more than that there is no second.

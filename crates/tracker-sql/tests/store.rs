@@ -82,7 +82,7 @@ mod shared {
 
     use test_servers::Database;
     use tracker_core::testing::{deployment_report, logged, new_id, server_report};
-    use tracker_core::{Batch, Change, DeploymentId, EventKind, Group, Outcome, Owed, Page, Store as _, time};
+    use tracker_core::{Batch, Change, DeploymentId, EventKind, Group, OutboxEntry, Outcome, Page, Store as _, time};
     use tracker_sql::{DatabaseUrl, SqlStore};
     use uuid::Uuid;
 
@@ -95,30 +95,30 @@ mod shared {
     }
 
     /// Owes a new batch to the output `sink`; its id.
-    pub async fn owe(store: &SqlStore) -> Uuid {
+    pub async fn enqueue(store: &SqlStore) -> Uuid {
         let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
-        commit(store, Change::Owe(Owed { output: "sink".into(), batch: batch.clone() })).await;
+        commit(store, Change::Enqueue(OutboxEntry { output: "sink".into(), batch: batch.clone() })).await;
         batch.id
     }
 
     /// What is owed to the output `sink`: ids, and whether they were taken over.
-    pub async fn owed(store: &SqlStore) -> Vec<(Uuid, bool)> {
-        let owed = store.owed("sink", 10).await.expect("a query");
-        owed.iter().map(|owed| (owed.batch.id, owed.is_taken_over)).collect()
+    pub async fn pending(store: &SqlStore) -> Vec<(Uuid, bool)> {
+        let pending = store.pending("sink", 10).await.expect("a query");
+        pending.iter().map(|pending| (pending.batch.id, pending.is_adopted)).collect()
     }
 
     pub async fn what_a_replica_owes_is_delivered_by_another_only_when_it_is_gone(server: &dyn Database) {
         let url = server.new_database();
         let (first, second) = (open(&url, "first"), open(&url, "second"));
-        let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
+        let messages = async |store: &SqlStore| store.backlog("sink").await.expect("a query").messages;
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0), "both are seen from here on");
-        let batch = owe(&first).await;
-        let own = owe(&second).await;
+        let batch = enqueue(&first).await;
+        let own = enqueue(&second).await;
 
         assert_eq!((messages(&first).await, messages(&second).await), (1, 1), "each counts its own");
-        assert_eq!(owed(&first).await, [(batch, false)]);
-        assert_eq!(owed(&second).await, [(own, false)]);
-        assert_eq!(owed(&open(&url, "first")).await, [(batch, false)], "after a restart it is still its own");
+        assert_eq!(pending(&first).await, [(batch, false)]);
+        assert_eq!(pending(&second).await, [(own, false)]);
+        assert_eq!(pending(&open(&url, "first")).await, [(batch, false)], "after a restart it is still its own");
 
         let database = url.rsplit('/').next().expect("a name");
         let owner = format!(r#"(SELECT owner FROM "Outbox" WHERE batch_id = '{batch}')"#);
@@ -133,17 +133,17 @@ mod shared {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(owed(&second).await, [(batch, true), (own, false)]);
-        assert_eq!(owed(&first).await, [], "a replica that comes back leaves alone what was taken over");
+        assert_eq!(pending(&second).await, [(batch, true), (own, false)]);
+        assert_eq!(pending(&first).await, [], "a replica that comes back leaves alone what was taken over");
 
-        let settle = async |store: &SqlStore, batches: Vec<Uuid>| {
-            let group = Group::new(vec![Change::Settle { output: "sink".into(), batches }], Arc::new([]));
+        let acknowledge = async |store: &SqlStore, batches: Vec<Uuid>| {
+            let group = Group::new(vec![Change::Acknowledge { output: "sink".into(), batches }], Arc::new([]));
             store.commit(0, Arc::new(group)).await.expect("a database").outcomes
         };
         // Its marker must stay: the second may deliver it yet.
-        assert_eq!(settle(&first, vec![batch]).await, [Outcome::Unchanged]);
+        assert_eq!(acknowledge(&first, vec![batch]).await, [Outcome::Unchanged]);
         assert_eq!(messages(&second).await, 2);
-        assert_eq!(settle(&second, vec![batch, own]).await, [Outcome::Recorded]);
+        assert_eq!(acknowledge(&second, vec![batch, own]).await, [Outcome::Recorded]);
         assert_eq!((messages(&first).await, messages(&second).await), (0, 0));
     }
 
@@ -154,11 +154,11 @@ mod shared {
         let (gone, second, third) = (open(&url, "gone"), open(&url, "second"), open(&url, "third"));
         let changes = (0..MANY).map(|_| {
             let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
-            Change::Owe(Owed { output: "sink".into(), batch })
+            Change::Enqueue(OutboxEntry { output: "sink".into(), batch })
         });
         gone.commit(0, Arc::new(Group::new(changes.collect(), Arc::new([])))).await.expect("a database");
-        let own = owe(&second).await;
-        let messages = async |store: &SqlStore| store.take_stock("sink").await.expect("a query").messages;
+        let own = enqueue(&second).await;
+        let messages = async |store: &SqlStore| store.backlog("sink").await.expect("a query").messages;
         let begun = Instant::now();
         // It never said that it was there.
         let both = loop {
@@ -170,16 +170,20 @@ mod shared {
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(both == (MANY + 1, 0) || both == (1, MANY), "{both:?}");
-        let all = second.owed("sink", 10_000).await.expect("a query");
-        assert_eq!(all.last().map(|owed| (owed.batch.id, owed.is_taken_over)), Some((own, false)), "it was there");
+        let all = second.pending("sink", 10_000).await.expect("a query");
+        assert_eq!(
+            all.last().map(|pending| (pending.batch.id, pending.is_adopted)),
+            Some((own, false)),
+            "it was there"
+        );
         // Whoever comes back is not taken from any more.
         assert_eq!(messages(&gone).await, 0);
-        let batch = owe(&gone).await;
+        let batch = enqueue(&gone).await;
         for _ in 0..10 {
             tokio::join!(messages(&second), messages(&third));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(owed(&gone).await, [(batch, false)]);
+        assert_eq!(pending(&gone).await, [(batch, false)]);
     }
 
     pub async fn replicas_that_begin_together_record_the_same_reports_once(server: &dyn Database) {
@@ -254,7 +258,7 @@ mod postgres {
     use tracker_core::testing::{self, eventually, new_id, server_report};
     use tracker_core::{Store as _, Tracker, TrackerError, Unavailable};
 
-    use super::shared::{self, open, owe, owed};
+    use super::shared::{self, enqueue, open, pending};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn postgresql_keeps_to_the_suite() {
@@ -299,15 +303,15 @@ mod postgres {
             .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
             .expect("a transaction that stays open");
         let (first, second) = (open(&url, "first"), open(&url, "second"));
-        let batch = owe(&first).await;
-        second.take_stock("sink").await.expect("the other serves, too");
+        let batch = enqueue(&first).await;
+        second.backlog("sink").await.expect("the other serves, too");
         eventually("the first index is begun", async || {
             let begun = r#"SELECT count(*) FROM pg_class WHERE relname = 'Deployments_newest'"#;
             Postgres::shared().psql(database, begun).expect("a query") == "1"
         })
         .await;
         assert_eq!(indexes(database), "", "it waits for the transaction");
-        assert_eq!(owed(&first).await, [(batch, false)], "nobody waits for it");
+        assert_eq!(pending(&first).await, [(batch, false)], "nobody waits for it");
         drop((first, reporting));
         eventually("the indexes are made by the other", async || indexes(database) == ALL).await;
     }

@@ -50,12 +50,12 @@ impl Destination {
     pub(crate) async fn place(&self) -> Result<Arc<Place>, OutputError> {
         match tokio::time::timeout(LOOKUP_WITHIN, self.look_up()).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(error)) => Err(OutputError::new(self.complaint(), error)),
-            Err(late) => Err(OutputError::new(self.complaint(), late)),
+            Ok(Err(error)) => Err(OutputError::new(self.failure_log(), error)),
+            Err(late) => Err(OutputError::new(self.failure_log(), late)),
         }
     }
 
-    fn complaint(&self) -> String {
+    fn failure_log(&self) -> String {
         format!("cannot look up `{}`; check `statsd.host`", self.host)
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tracker_core::{DeploymentMembers, Event, EventKind, Server};
+use tracker_core::{DeploymentFields, Event, EventKind, Server};
 
 use crate::config::Names;
 
@@ -32,8 +32,8 @@ pub(crate) fn suffix(configured: &str) -> String {
 /// The metrics of `event`; none of log messages, which are counted together.
 pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
     match &event.kind {
-        EventKind::DeploymentStarted(deployment) => started(names, &deployment.members),
-        EventKind::DeploymentFinished(deployment) => finished(names, &deployment.members),
+        EventKind::DeploymentStarted(deployment) => started(names, &deployment.fields),
+        EventKind::DeploymentFinished(deployment) => finished(names, &deployment.fields),
         EventKind::ServerStarted(server) => {
             hostname(names, server).map(|host| Metric::Count(format!("{host}.started").into())).into_iter().collect()
         }
@@ -42,30 +42,30 @@ pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
     }
 }
 
-fn started(names: Names, members: &DeploymentMembers) -> Vec<Metric> {
+fn started(names: Names, fields: &DeploymentFields) -> Vec<Metric> {
     let mut metrics = vec![Metric::Count("deployments.started".into())];
-    if let Some(engine) = part(names, members.engine.as_deref()) {
+    if let Some(engine) = part(names, fields.engine.as_deref()) {
         metrics.push(Metric::Count(format!("deployments.engine.{engine}").into()));
     }
-    if let Some(package) = package(names, members) {
+    if let Some(package) = package(names, fields) {
         metrics.push(Metric::Count(format!("{package}{}started", names.after_package()).into()));
     }
     metrics
 }
 
-fn finished(names: Names, members: &DeploymentMembers) -> Vec<Metric> {
+fn finished(names: Names, fields: &DeploymentFields) -> Vec<Metric> {
     let mut metrics = Vec::with_capacity(4);
-    if let Some(result) = members.result {
+    if let Some(result) = fields.result {
         metrics.push(Metric::Count(format!("deployments.{}", result.as_str()).into()));
     }
-    if let Some(elapsed) = members.elapsed_seconds {
+    if let Some(elapsed) = fields.elapsed_seconds {
         metrics.push(Metric::Time("deployments.elapsed".into(), elapsed));
     }
-    let Some(package) = package(names, members) else { return metrics };
-    if let Some(result) = members.result {
+    let Some(package) = package(names, fields) else { return metrics };
+    if let Some(result) = fields.result {
         metrics.push(Metric::Count(format!("{package}.{}", result.as_str()).into()));
     }
-    if let Some(elapsed) = members.elapsed_seconds {
+    if let Some(elapsed) = fields.elapsed_seconds {
         metrics.push(Metric::Time(format!("{package}{}elapsed", names.after_package()).into(), elapsed));
     }
     metrics
@@ -73,8 +73,8 @@ fn finished(names: Names, members: &DeploymentMembers) -> Vec<Metric> {
 
 fn server_finished(names: Names, server: &Server) -> Vec<Metric> {
     let Some(host) = hostname(names, server) else { return Vec::new() };
-    let result = server.members.result.map(|result| Metric::Count(format!("{host}.{}", result.as_str()).into()));
-    let elapsed = server.members.elapsed_seconds;
+    let result = server.fields.result.map(|result| Metric::Count(format!("{host}.{}", result.as_str()).into()));
+    let elapsed = server.fields.elapsed_seconds;
     let elapsed = elapsed.map(|elapsed| Metric::Time(format!("{host}.elapsed").into(), elapsed));
     result.into_iter().chain(elapsed).collect()
 }
@@ -83,9 +83,9 @@ fn hostname(names: Names, server: &Server) -> Option<String> {
     part(names, Some(server.hostname.as_str())).map(|host| format!("servers.hostname.{host}"))
 }
 
-fn package(names: Names, members: &DeploymentMembers) -> Option<String> {
-    let environment = part(names, members.environment.as_deref())?;
-    let package = part(names, members.package.as_deref())?;
+fn package(names: Names, fields: &DeploymentFields) -> Option<String> {
+    let environment = part(names, fields.environment.as_deref())?;
+    let package = part(names, fields.package.as_deref())?;
     Some(format!("deployments.environments.{environment}.packages.{package}"))
 }
 
@@ -121,27 +121,27 @@ mod tests {
     use super::*;
 
     fn event(kind: EventKind) -> Event {
-        Event { kind, ..Event::clone(&start_event(DeploymentMembers::default())) }
+        Event { kind, ..Event::clone(&start_event(DeploymentFields::default())) }
     }
 
-    fn start(members: DeploymentMembers) -> Event {
-        Event::clone(&start_event(members))
+    fn start(fields: DeploymentFields) -> Event {
+        Event::clone(&start_event(fields))
     }
 
-    fn finish(members: DeploymentMembers) -> Event {
+    fn finish(fields: DeploymentFields) -> Event {
         let now = time::now();
-        event(EventKind::DeploymentFinished(Deployment { id: new_id(), members, created_at: now, updated_at: now }))
+        event(EventKind::DeploymentFinished(Deployment { id: new_id(), fields, created_at: now, updated_at: now }))
     }
 
     fn server(body: &str) -> Server {
         let report = server_report(new_id(), body);
         let (id, now) = (report.key.deployment_id, time::now());
-        let members = report.members;
-        Server { hostname: report.key.hostname, deployment_id: id, members, created_at: now, updated_at: now }
+        let fields = report.fields;
+        Server { hostname: report.key.hostname, deployment_id: id, fields, created_at: now, updated_at: now }
     }
 
-    fn named(environment: &str, package: &str) -> DeploymentMembers {
-        DeploymentMembers {
+    fn named(environment: &str, package: &str) -> DeploymentFields {
+        DeploymentFields {
             engine: Some("vagrant_orchestrate".into()),
             environment: Some(environment.into()),
             package: Some(package.into()),
@@ -149,8 +149,8 @@ mod tests {
         }
     }
 
-    fn done(result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) -> DeploymentMembers {
-        DeploymentMembers { result, elapsed_seconds, ..named("dev", "test") }
+    fn done(result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) -> DeploymentFields {
+        DeploymentFields { result, elapsed_seconds, ..named("dev", "test") }
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
                     "deployments.environments.dev.packages.test..started",
                 ],
             ),
-            (start(DeploymentMembers::default()), &["deployments.started"], &["deployments.started"]),
+            (start(DeploymentFields::default()), &["deployments.started"], &["deployments.started"]),
             (
                 start(named("", "test")),
                 &["deployments.started", "deployments.engine.vagrant_orchestrate"],
@@ -212,7 +212,7 @@ mod tests {
                 &["deployments.failure", "deployments.environments.dev.packages.test.failure"],
             ),
             (
-                finish(DeploymentMembers { package: None, ..done(None, Some(0)) }),
+                finish(DeploymentFields { package: None, ..done(None, Some(0)) }),
                 &["deployments.elapsed 0"],
                 &["deployments.elapsed 0"],
             ),

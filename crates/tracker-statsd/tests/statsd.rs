@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use proptest::prelude::*;
 use tracker_core::testing::{OutputHarness, logged, new_id, output_suite, started};
-use tracker_core::{Batch, DeploymentMembers, Event, EventKind, Hostname, Output, Server, ServerMembers, chain, time};
+use tracker_core::{Batch, DeploymentFields, Event, EventKind, Hostname, Output, Server, ServerFields, chain, time};
 use tracker_statsd::{ConfigError, Names, StatsdConfig, StatsdOutput};
 
 /// A StatsD server that keeps every packet.
@@ -91,7 +91,7 @@ async fn a_suffix_ends_every_name() {
     let config =
         StatsdConfig { port: statsd.port, prefix: "p".into(), suffix: ".eu:1|c\n".into(), ..StatsdConfig::default() };
     let output = StatsdOutput::new(config).expect("a configuration that works");
-    let events = vec![started(DeploymentMembers::default()), logged(r#"{"message":"m"}"#)];
+    let events = vec![started(DeploymentFields::default()), logged(r#"{"message":"m"}"#)];
     output.deliver(&[batch(events)], &[]).await.expect("sent");
     output.check().await.expect("sent");
     let names = ["deployments.started", "logs.message", "healthcheck"].map(|name| format!("p.{name}.eu_1_c_:1|c"));
@@ -109,7 +109,7 @@ async fn it_keeps_to_what_an_output_promises() {
 async fn one_packet_has_all_that_fits_under_the_prefix() {
     let mut statsd = Statsd::start();
     let output = statsd.output("deployment-tracker.", Names::Original);
-    let members = DeploymentMembers {
+    let members = DeploymentFields {
         engine: Some("e".into()),
         environment: Some("dev".into()),
         package: Some("test".into()),
@@ -134,7 +134,7 @@ async fn one_packet_has_all_that_fits_under_the_prefix() {
 async fn without_a_prefix_names_stand_alone() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
-    output.deliver(&[batch(vec![started(DeploymentMembers::default())])], &[]).await.expect("sent");
+    output.deliver(&[batch(vec![started(DeploymentFields::default())])], &[]).await.expect("sent");
     output.check().await.expect("there");
     assert_eq!(statsd.lines(), ["deployments.started:1|c", "healthcheck:1|c"]);
 }
@@ -143,7 +143,7 @@ async fn without_a_prefix_names_stand_alone() {
 async fn thousands_of_metrics_arrive_each_once() {
     let mut statsd = Statsd::start();
     let output = statsd.output("p", Names::Clean);
-    let event = started(DeploymentMembers { engine: Some("e".into()), ..Default::default() });
+    let event = started(DeploymentFields { engine: Some("e".into()), ..Default::default() });
     let batches: Vec<_> = (0..10).map(|_| batch(vec![event.clone(); 100])).collect();
     output.deliver(&batches, &[]).await.expect("sent");
     let lines = statsd.lines();
@@ -209,7 +209,7 @@ proptest! {
         let names = if is_clean { Names::Clean } else { Names::Original };
         let mut statsd = Statsd::start();
         let output = statsd.output(&prefix, names);
-        let members = DeploymentMembers {
+        let members = DeploymentFields {
             engine: Some(engine.as_str().into()),
             environment: Some(environment.as_str().into()),
             package: Some(package.as_str().into()),
@@ -223,7 +223,7 @@ proptest! {
         let server = Server {
             hostname: Hostname::stored(hostname.as_str()),
             deployment_id: new_id(),
-            members: ServerMembers { elapsed_seconds: Some(elapsed), ..Default::default() },
+            fields: ServerFields { elapsed_seconds: Some(elapsed), ..Default::default() },
             created_at: now,
             updated_at: now,
         };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use crate::config::Wrong;
+use crate::config::ConfigError;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -110,14 +110,14 @@ impl Keys {
     /// Holds each whole number in `config`, which has every default, against its range.
     ///
     /// # Errors
-    /// [`Wrong`], naming the key and the range.
-    pub fn check_ranges(&self, config: &Value) -> Result<(), Wrong> {
+    /// [`ConfigError`], naming the key and the range.
+    pub fn check_ranges(&self, config: &Value) -> Result<(), ConfigError> {
         for key in &self.0 {
             let value = config.pointer(&format!("/{}", key.path.replace('.', "/"))).and_then(Value::as_u64);
             let Some((value, range)) = value.zip(key.range()) else { continue };
             if !range.contains(&value) {
                 let (from, to) = range.into_inner();
-                return Err(Wrong::new(&key.path, format_args!("must be a whole number from {from} to {to}")));
+                return Err(ConfigError::new(&key.path, format_args!("must be a whole number from {from} to {to}")));
             }
         }
         Ok(())

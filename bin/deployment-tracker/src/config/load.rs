@@ -9,8 +9,8 @@ use figment::providers::{Env, Format, Json, Serialized, Toml};
 use serde_json::Value;
 
 use super::keys::Keys;
-use super::{Config, Wrong};
-use crate::old_config::{self, Notes};
+use super::{Config, ConfigError};
+use crate::legacy_config::{self, Notes};
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
 /// Variables with the prefix that are no part of the configuration.
@@ -33,15 +33,15 @@ pub struct Loaded {
 /// one, and from the environment.
 ///
 /// # Errors
-/// [`Wrong`], naming the key and where it was given.
-pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
+/// [`ConfigError`], naming the key and where it was given.
+pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
     let usual = ["config.json", "config.toml"].into_iter().map(Path::new).find(|path| path.exists());
     let mut figment = Figment::new();
     let file = file.or(usual);
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
-            Wrong::explained(format_args!("cannot read {path}: {error}; give an existing file to --config"))
+            ConfigError::explained(format_args!("cannot read {path}: {error}; give an existing file to --config"))
         })?;
         // Editors on Windows begin a file with a mark.
         let text = text.trim_start_matches('\u{feff}');
@@ -65,28 +65,28 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Wrong> {
 }
 
 /// What the text of an environment variable means for `key`.
-fn variable_value(known: &Keys, key: &str, text: String) -> Result<Value, Wrong> {
+fn variable_value(known: &Keys, key: &str, text: String) -> Result<Value, ConfigError> {
     // As the old service's README spells it.
     let spelled = key.replace("additional_fileds", "additional_fields");
     known.value(&spelled, text).map_err(|error| {
         let problem =
             format_args!("is not the JSON that it must be (in the environment variable {}): {error}", variable(key));
-        Wrong::new(key, problem)
+        ConfigError::new(key, problem)
     })
 }
 
 /// What all that was given means, of which some may come from `file`.
-fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, Wrong> {
+fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, ConfigError> {
     let wrong = |error: figment::Error| explain(&error, file);
     let given: Value = figment.extract().map_err(wrong)?;
     let mut ours = given.clone();
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
-    let environment = environment.map_err(|_| Wrong::new("NODE_ENV", "is not UTF-8"))?;
-    let notes = old_config::translate(&mut ours, environment.as_deref())?;
+    let environment = environment.map_err(|_| ConfigError::new("NODE_ENV", "is not UTF-8"))?;
+    let notes = legacy_config::translate(&mut ours, environment.as_deref())?;
     let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
     let is_given = |key: &str| given.get(key).is_some_and(|value| !value.is_null());
     if !config.listen.is_empty() && (is_given("host") || is_given("port")) {
-        return Err(Wrong::new("listen", "stands beside `host` or `port`; give either"));
+        return Err(ConfigError::new("listen", "stands beside `host` or `port`; give either"));
     }
     config.check()?;
     Ok(Loaded { config, given, file: file.map(Path::to_owned), notes })
@@ -97,7 +97,7 @@ pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
+fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
     let mut path = error.path.clone();
     let problem = match &error.kind {
         Kind::UnknownField(name, known) => {
@@ -122,9 +122,9 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> Wrong {
         None => String::new(),
     };
     if path.is_empty() {
-        return Wrong::explained(format_args!("{problem}{place}"));
+        return ConfigError::explained(format_args!("{problem}{place}"));
     }
-    Wrong::new(&path.join("."), format_args!("{problem}{place}"))
+    ConfigError::new(&path.join("."), format_args!("{problem}{place}"))
 }
 
 /// The message of a parser, without the line of the file that some quote, and the value that others do.

@@ -46,14 +46,14 @@ fn conserved() -> (Deployment, Outcome) {
 }
 
 /// The verdict's figures after `change`, in the order in which they are declared.
-fn figures(change: impl FnOnce(&mut Outcome)) -> [u64; 6] {
+fn metrics(change: impl FnOnce(&mut Outcome)) -> [u64; 6] {
     let (deployment, mut outcome) = conserved();
     change(&mut outcome);
     let verdict = Verdict::on(&[deployment], &outcome);
     let Verdict { lost, twice, altered, unasked, disordered, overcounted, violations } = verdict;
-    let figures = [lost, twice, altered, unasked, disordered, overcounted];
-    assert_eq!(violations.is_empty(), figures.iter().sum::<u64>() == 0, "{violations:?}");
-    figures
+    let metrics = [lost, twice, altered, unasked, disordered, overcounted];
+    assert_eq!(violations.is_empty(), metrics.iter().sum::<u64>() == 0, "{violations:?}");
+    metrics
 }
 
 fn record(outcome: &mut Outcome) -> &mut Value {
@@ -62,37 +62,37 @@ fn record(outcome: &mut Outcome) -> &mut Value {
 
 #[test]
 fn what_is_conserved_is_not_held_against_anybody() {
-    assert_eq!(figures(|_| {}), [0; 6]);
+    assert_eq!(metrics(|_| {}), [0; 6]);
 }
 
 #[test]
 fn what_is_lost_is_noticed() {
     for place in 0..4 {
-        assert_eq!(figures(|outcome| drop(outcome.elements.remove(place)))[0], 1, "the element {place}");
+        assert_eq!(metrics(|outcome| drop(outcome.elements.remove(place)))[0], 1, "the element {place}");
     }
-    assert_eq!(figures(|outcome| drop(outcome.elements.drain(1..3)))[0], 2, "a dropped batch");
-    assert_eq!(figures(|outcome| outcome.records.clear())[0], 1);
-    assert_eq!(figures(|outcome| record(outcome)["servers"] = json!([]))[0], 1);
-    assert_eq!(figures(|outcome| record(outcome)["servers"][0]["result"] = Value::Null)[0], 1);
-    assert_eq!(figures(|outcome| record(outcome)["result"] = json!("success"))[0], 1);
+    assert_eq!(metrics(|outcome| drop(outcome.elements.drain(1..3)))[0], 2, "a dropped batch");
+    assert_eq!(metrics(|outcome| outcome.records.clear())[0], 1);
+    assert_eq!(metrics(|outcome| record(outcome)["servers"] = json!([]))[0], 1);
+    assert_eq!(metrics(|outcome| record(outcome)["servers"][0]["result"] = Value::Null)[0], 1);
+    assert_eq!(metrics(|outcome| record(outcome)["result"] = json!("success"))[0], 1);
 }
 
 #[test]
 fn what_comes_twice_is_noticed() {
     for place in 0..4 {
-        assert_eq!(figures(|outcome| outcome.elements.push(outcome.elements[place].clone()))[1], 1, "{place}");
+        assert_eq!(metrics(|outcome| outcome.elements.push(outcome.elements[place].clone()))[1], 1, "{place}");
     }
-    assert_eq!(figures(|outcome| outcome.elements[1]["event_id"] = json!("3")), [0, 1, 0, 0, 0, 0], "one id for two");
+    assert_eq!(metrics(|outcome| outcome.elements[1]["event_id"] = json!("3")), [0, 1, 0, 0, 0, 0], "one id for two");
 }
 
 #[test]
 fn what_is_altered_is_noticed() {
     for place in 1..3 {
-        assert_eq!(figures(|outcome| outcome.elements[place]["n"] = json!(2)), [0, 0, 1, 0, 0, 0]);
-        assert_eq!(figures(|outcome| outcome.elements[place]["more"] = json!(2)), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(metrics(|outcome| outcome.elements[place]["n"] = json!(2)), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(metrics(|outcome| outcome.elements[place]["more"] = json!(2)), [0, 0, 1, 0, 0, 0]);
     }
-    assert_eq!(figures(|outcome| outcome.elements[0]["engine"] = json!("other")), [0, 0, 1, 0, 0, 0]);
-    assert_eq!(figures(|outcome| record(outcome)["servers"][0]["ip_address"] = json!("::2")), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(metrics(|outcome| outcome.elements[0]["engine"] = json!("other")), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(metrics(|outcome| record(outcome)["servers"][0]["ip_address"] = json!("::2")), [0, 0, 1, 0, 0, 0]);
 }
 
 #[test]
@@ -103,26 +103,26 @@ fn what_nobody_sent_or_was_refused_is_noticed() {
             (element["message"], element["event_id"]) = (json!(message), json!("5"));
             element
         };
-        assert_eq!(figures(|outcome| outcome.elements.push(element(outcome))), [0, 0, 0, 1, 0, 0]);
+        assert_eq!(metrics(|outcome| outcome.elements.push(element(outcome))), [0, 0, 0, 1, 0, 0]);
     }
     assert_eq!(
-        figures(|outcome| outcome.elements.push(json!({ "deployment_id": "x", "event_id": "5" }))),
+        metrics(|outcome| outcome.elements.push(json!({ "deployment_id": "x", "event_id": "5" }))),
         [0, 0, 0, 1, 0, 0]
     );
-    assert_eq!(figures(|outcome| drop(outcome.records.insert("x".into(), json!({})))), [0, 0, 0, 1, 0, 0]);
+    assert_eq!(metrics(|outcome| drop(outcome.records.insert("x".into(), json!({})))), [0, 0, 0, 1, 0, 0]);
 }
 
 #[test]
 fn what_is_out_of_order_is_noticed() {
-    assert_eq!(figures(|outcome| outcome.elements.swap(0, 1)), [0, 0, 0, 0, 1, 0]);
-    assert_eq!(figures(|outcome| outcome.elements.swap(2, 3)), [0, 0, 0, 0, 1, 0]);
-    assert_eq!(figures(|outcome| outcome.elements.swap(1, 2))[4], 2, "the batch itself, too");
+    assert_eq!(metrics(|outcome| outcome.elements.swap(0, 1)), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(metrics(|outcome| outcome.elements.swap(2, 3)), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(metrics(|outcome| outcome.elements.swap(1, 2))[4], 2, "the batch itself, too");
 }
 
 #[test]
 fn what_is_counted_too_often_is_noticed() {
     for metric in ["dt.deployments.started:1|c", "dt.deployments.success:1|c", "dt.logs.message:1|c"] {
-        assert_eq!(figures(|outcome| outcome.metrics.push(metric.into())), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(metrics(|outcome| outcome.metrics.push(metric.into())), [0, 0, 0, 0, 0, 1]);
     }
-    assert_eq!(figures(|outcome| outcome.metrics.push("dt.servers.hostname.h.started:2|c".into()))[5], 1);
+    assert_eq!(metrics(|outcome| outcome.metrics.push("dt.servers.hostname.h.started:2|c".into()))[5], 1);
 }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::members::{DeploymentResult, Text};
+use crate::fields::{DeploymentResult, Text};
 use crate::time::{Timestamp, rfc3339};
 
 /// What can be written as JSON, the same that its `Serialize` writes.
@@ -75,7 +75,7 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// The place for the value of a member of any name.
-    pub fn foreign(&mut self, name: &str) -> &mut Vec<u8> {
+    pub fn escaped_member(&mut self, name: &str) -> &mut Vec<u8> {
         self.out.push(b',');
         write_text(self.out, name);
         self.out.push(b':');
@@ -83,7 +83,7 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Members as they were written before, each behind a comma.
-    pub fn written(&mut self, members: &[u8]) {
+    pub fn raw_members(&mut self, members: &[u8]) {
         self.out.extend_from_slice(members);
     }
 
@@ -139,7 +139,7 @@ mod properties {
 
     use super::*;
     use crate::{
-        Deployment, DeploymentId, DeploymentMembers, DeploymentWithServers, Hostname, Server, ServerMembers, time,
+        Deployment, DeploymentFields, DeploymentId, DeploymentWithServers, Hostname, Server, ServerFields, time,
     };
 
     fn text() -> impl Strategy<Value = Option<Text>> {
@@ -157,22 +157,22 @@ mod properties {
             let [engine, engine_version, host, user, environment, package, package_url, version, arguments, ip_address] =
                 texts.try_into().expect("ten");
             let (id, created_at, updated_at) = (DeploymentId(Uuid::now_v7()), time::now(), time::now());
-            let members = DeploymentMembers {
+            let fields = DeploymentFields {
                 engine, engine_version, host, user, environment, package, package_url, version, arguments,
                 result, elapsed_seconds,
             };
             let servers = hostnames.into_iter().map(|hostname| Server {
                 hostname: Hostname::stored(hostname),
                 deployment_id: id,
-                members: ServerMembers { ip_address: ip_address.clone(), result, elapsed_seconds },
+                fields: ServerFields { ip_address: ip_address.clone(), result, elapsed_seconds },
                 created_at,
                 updated_at,
             });
-            let deployment = Deployment { id, members, created_at, updated_at };
+            let deployment = Deployment { id, fields, created_at, updated_at };
             let records = [DeploymentWithServers { deployment, servers: servers.collect() }];
-            let mut written = Vec::new();
-            records.as_slice().write_json(&mut written);
-            prop_assert_eq!(String::from_utf8(written), Ok(serde_json::to_string(&records).expect("JSON")));
+            let mut raw_members = Vec::new();
+            records.as_slice().write_json(&mut raw_members);
+            prop_assert_eq!(String::from_utf8(raw_members), Ok(serde_json::to_string(&records).expect("JSON")));
         }
     }
 }

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 
 use super::{PATIENCE, finished, logged, pause, server_finished, server_started, started, within};
 use crate::event::{Batch, Event, EventKind};
-use crate::members::{MAX_ARGUMENTS, Text};
+use crate::fields::{MAX_ARGUMENTS, Text};
 use crate::output::{Delivery, Output, OutputError};
-use crate::server::ServerMembers;
-use crate::{DeploymentMembers, DeploymentResult};
+use crate::server::ServerFields;
+use crate::{DeploymentFields, DeploymentResult};
 
 /// How long a check may take: the two seconds that it promises, and some for a machine that is busy.
 const CHECK_WITHIN: Duration = Duration::from_millis(3_500);
@@ -55,21 +55,21 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     arrive(harness, &[&first, &second, &third]).await;
 
     let hostile = "x\n.:|@/\u{0}\u{1F600}\"\\";
-    let members = DeploymentMembers {
+    let fields = DeploymentFields {
         engine: Some(hostile.into()),
         environment: Some(hostile.into()),
         package: Some("".into()),
         ..Default::default()
     };
     let long = "a".repeat(MAX_ARGUMENTS);
-    let arguments = DeploymentMembers { arguments: Some(long.as_str().into()), ..Default::default() };
+    let arguments = DeploymentFields { arguments: Some(long.as_str().into()), ..Default::default() };
     let message = logged(&format!(r#"{{"message":"{long}"}}"#));
     let long_ones = [started(arguments), message];
     let mut events = vec![
-        started(members),
-        finished(DeploymentMembers::default()),
-        server_started(hostile, ServerMembers::default()),
-        server_finished(hostile, ServerMembers::default()),
+        started(fields),
+        finished(DeploymentFields::default()),
+        server_started(hostile, ServerFields::default()),
+        server_finished(hostile, ServerFields::default()),
     ];
     events.extend(long_ones.clone());
     deliver(output, &[&Arc::new(Batch::new(events))], &[]).await.expect("any text is delivered");
@@ -113,10 +113,14 @@ async fn check(output: &dyn Output) -> Result<(), OutputError> {
     within(CHECK_WITHIN, "check", output.check()).await
 }
 
-async fn deliver(output: &dyn Output, batches: &[&Arc<Batch>], settled: &[&Arc<Batch>]) -> Result<(), OutputError> {
+async fn deliver(
+    output: &dyn Output,
+    batches: &[&Arc<Batch>],
+    acknowledged: &[&Arc<Batch>],
+) -> Result<(), OutputError> {
     let batches: Vec<_> = batches.iter().copied().cloned().collect();
-    let settled: Vec<_> = settled.iter().map(|batch| batch.id).collect();
-    within(PATIENCE, "deliver", output.deliver(&batches, &settled)).await
+    let acknowledged: Vec<_> = acknowledged.iter().map(|batch| batch.id).collect();
+    within(PATIENCE, "deliver", output.deliver(&batches, &acknowledged)).await
 }
 
 /// A batch with two of every kind of event, so that its order shows whatever is wanted of it. Each is known by a text
@@ -124,15 +128,15 @@ async fn deliver(output: &dyn Output, batches: &[&Arc<Batch>], settled: &[&Arc<B
 fn events_of_all_kinds(name: &str) -> Arc<Batch> {
     let of_one_round = |round: &str| {
         let mark = |part: &str| format!("{name}x{round}x{part}");
-        let engine = |part: &str| DeploymentMembers { engine: Some(mark(part).into()), ..Default::default() };
+        let engine = |part: &str| DeploymentFields { engine: Some(mark(part).into()), ..Default::default() };
         let (result, elapsed_seconds) = (Some(DeploymentResult::Failure), Some(7));
         let messages = format!(r#"[{{"message":"{}"}},{{"message":"{}"}}]"#, mark("first"), mark("second"));
         [
             started(engine("started")),
-            server_started(&mark("on"), ServerMembers::default()),
+            server_started(&mark("on"), ServerFields::default()),
             logged(&messages),
-            server_finished(&mark("off"), ServerMembers { result, elapsed_seconds, ip_address: None }),
-            finished(DeploymentMembers { result, elapsed_seconds, ..engine("finished") }),
+            server_finished(&mark("off"), ServerFields { result, elapsed_seconds, ip_address: None }),
+            finished(DeploymentFields { result, elapsed_seconds, ..engine("finished") }),
         ]
     };
     Arc::new(Batch::new(["early", "late"].into_iter().flat_map(of_one_round).collect()))
@@ -142,7 +146,7 @@ fn events_of_all_kinds(name: &str) -> Arc<Batch> {
 fn marks(event: &Event) -> Vec<Text> {
     match &event.kind {
         EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
-            deployment.members.engine.iter().cloned().collect()
+            deployment.fields.engine.iter().cloned().collect()
         }
         EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => vec![server.hostname.as_str().into()],
         EventKind::Logged(logs) => {

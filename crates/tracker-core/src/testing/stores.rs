@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 use super::{PATIENCE, within};
 use crate::event::{Batch, Event, EventKind};
+use crate::fields::DeploymentId;
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::log::{LogDeploymentId, LogMessage};
-use crate::members::DeploymentId;
 use crate::output::{Delivery, Output, OutputError, chain};
 use crate::server::{Hostname, Server};
-use crate::store::{Backlog, Deleted, Newest, OwedBatch, Page, Store, StoreError};
+use crate::store::{Backlog, CreatedCursor, Deleted, Page, PendingBatch, Store, StoreError};
 use crate::time::{self, Timestamp};
 use crate::{DeploymentReport, DeploymentWithServers};
 
@@ -40,8 +40,8 @@ pub async fn store_suite(store: &dyn Store) {
     lanes::commit_each(store).await;
     logs::are_kept(store).await;
     logs::are_told_apart(store).await;
-    retention::deletes_what_is_old_and_nothing_younger(store).await;
-    outbox::keeps_what_is_owed_until_it_is_settled(store).await;
+    retention::deletes_old_records_and_no_younger_ones(store).await;
+    outbox::keeps_pending_batches_until_they_are_acknowledged(store).await;
     outbox::is_read_in_parts(store).await;
 }
 
@@ -110,7 +110,7 @@ impl Tested<'_> {
         answer("deployment", self.0.deployment(id)).await
     }
 
-    async fn deployments(&self, page: Page<Newest>) -> Vec<DeploymentWithServers> {
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Vec<DeploymentWithServers> {
         answer("deployments", self.0.deployments(page)).await
     }
 
@@ -118,7 +118,7 @@ impl Tested<'_> {
         answer("hostnames", self.0.hostnames(page)).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Vec<Server> {
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Vec<Server> {
         answer("servers", self.0.servers(hostname, page)).await
     }
 
@@ -126,12 +126,12 @@ impl Tested<'_> {
         answer("logs", self.0.logs(id, page)).await
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Vec<OwedBatch> {
-        answer("owed", self.0.owed(output, limit)).await
+    async fn pending(&self, output: &str, limit: usize) -> Vec<PendingBatch> {
+        answer("owed", self.0.pending(output, limit)).await
     }
 
-    async fn take_stock(&self, output: &str) -> Backlog {
-        answer("take_stock", self.0.take_stock(output)).await
+    async fn backlog(&self, output: &str) -> Backlog {
+        answer("take_stock", self.0.backlog(output)).await
     }
 
     async fn logged(&self, after: Option<LogDeploymentId>, limit: u32) -> Vec<(LogDeploymentId, Uuid)> {
@@ -193,12 +193,12 @@ async fn is_paged<T, K: Clone + Debug + PartialEq, F: Future<Output = Vec<T>>>(
     assert_eq!(places(Page { offset: i64::MAX as u64, ..all() }).await, []);
 }
 
-fn newest(listed: &DeploymentWithServers) -> Newest {
-    Newest { created_at: listed.deployment.created_at, deployment_id: listed.deployment.id }
+fn newest(listed: &DeploymentWithServers) -> CreatedCursor {
+    CreatedCursor { created_at: listed.deployment.created_at, deployment_id: listed.deployment.id }
 }
 
-fn newest_server(server: &Server) -> Newest {
-    Newest { created_at: server.created_at, deployment_id: server.deployment_id }
+fn newest_server(server: &Server) -> CreatedCursor {
+    CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id }
 }
 
 fn start(id: DeploymentId) -> Change {

@@ -9,10 +9,10 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::{Inner, Tasks, Tracker};
 use crate::committer::Committer;
-use crate::counted::Counted;
-use crate::couriers::Couriers;
-use crate::figures::Figures;
-use crate::health::{self, StoreTest};
+use crate::delivery::Dispatcher;
+use crate::delivery::instrumented::InstrumentedOutput;
+use crate::health::{self, StoreHealthCheck};
+use crate::metrics::Metrics;
 use crate::output::{Delivery, Output};
 use crate::retention::{self, Retention};
 use crate::store::Store;
@@ -36,7 +36,7 @@ impl Default for OutboxLimits {
 #[derive(Debug)]
 pub struct TrackerBuilder {
     store: Arc<dyn Store>,
-    outputs: Vec<Arc<Counted>>,
+    outputs: Vec<Arc<InstrumentedOutput>>,
     keep_logs: Option<bool>,
     commit_deadline: Duration,
     outbox_limits: OutboxLimits,
@@ -60,7 +60,7 @@ impl TrackerBuilder {
     /// Forwards to `output`, too.
     #[must_use]
     pub fn output(mut self, output: Arc<dyn Output>) -> Self {
-        self.outputs.push(Arc::new(Counted::new(output)));
+        self.outputs.push(Arc::new(InstrumentedOutput::new(output)));
         self
     }
 
@@ -114,9 +114,9 @@ impl TrackerBuilder {
         let durable = self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce);
         let (committer, lanes) = Committer::new(self.store.lanes(), self.max_waiting, self.commit_deadline);
         let mut tasks = Tasks::default();
-        let figures = Arc::new(Figures::new(&self.outputs));
-        let couriers = Couriers::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
-        Committer::run(lanes, &self.store, &couriers, &figures, &mut tasks.lanes);
+        let metrics = Arc::new(Metrics::new(&self.outputs));
+        let dispatcher = Dispatcher::start(self.outputs.clone(), &self.store, &committer, &mut tasks);
+        Committer::run(lanes, &self.store, &dispatcher, &metrics, &mut tasks.lanes);
         let deleted = retention::Total::default();
         if let Some(age) = self.delete_after {
             tasks.retention.spawn(Retention::new(self.store.clone(), age, deleted.clone()).run());
@@ -127,10 +127,10 @@ impl TrackerBuilder {
             keep_logs: self.keep_logs.unwrap_or(!durable),
             outbox_limits: self.outbox_limits,
             committer,
-            couriers,
-            figures,
+            dispatcher,
+            metrics,
             deleted,
-            store_test: StoreTest::default(),
+            store_check: StoreHealthCheck::default(),
             is_closed: AtomicBool::new(false),
             tasks: Mutex::new(tasks),
         }))

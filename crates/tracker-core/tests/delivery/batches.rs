@@ -26,8 +26,8 @@ async fn a_flood_of_logs_is_cut_into_batches_that_an_output_can_take() {
     for post in posts {
         post.await.expect("no panic").expect("kept");
     }
-    let owed = store.memory.owed("list", 1000).await.expect("a query");
-    let messages: Vec<_> = owed.iter().map(|owed| owed.batch.messages()).collect();
+    let pending = store.memory.pending("list", 1000).await.expect("a query");
+    let messages: Vec<_> = pending.iter().map(|pending| pending.batch.messages()).collect();
     assert!(messages.iter().all(|messages| *messages == 4_000), "{messages:?}");
     list.set(WORKS);
     eventually("everything arrives", async || list.count() == 80_000).await;
@@ -62,8 +62,8 @@ async fn finishes_of_large_deployments_are_cut_into_batches_that_an_output_can_t
     eventually("the starts arrive", async || list.count() == ids.len()).await;
     list.set(FAILS);
     report(r#"{"result":"success"}"#, true).await;
-    let owed = store.memory.owed("list", 1000).await.expect("a query");
-    let most = owed.iter().map(|owed| owed.batch.events.len()).max();
+    let pending = store.memory.pending("list", 1000).await.expect("a query");
+    let most = pending.iter().map(|pending| pending.batch.events.len()).max();
     assert!(most.is_some_and(|most| most <= 65), "{most:?}");
     list.set(WORKS);
     eventually("the finishes arrive", async || list.count() == 2 * ids.len()).await;

@@ -73,7 +73,7 @@ async fn an_output_that_hangs_delays_no_start_and_overflows_into_the_outbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_owed_at_the_end_is_delivered_by_the_next_run() {
+async fn batches_pending_at_shutdown_are_delivered_by_the_next_run() {
     let (store, list) = (Shared::default(), List::default());
     list.set(LOSES_ANSWERS);
     let tracker = start(&store, &list);
@@ -127,7 +127,7 @@ async fn a_shutdown_takes_no_reports_and_ends_everything_in_time_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_that_nobody_takes_are_not_acknowledged() {
+async fn logs_are_not_acknowledged_while_neither_store_nor_output_takes_them() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
     deploy(&tracker).await;
@@ -147,7 +147,7 @@ async fn logs_that_nobody_takes_are_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_that_one_output_has_are_not_said_to_be_refused() {
+async fn a_log_post_that_one_output_has_taken_times_out_instead_of_being_refused() {
     let (store, list) = (Shared::default(), List::default());
     let stuck = List(Arc::new(State { name: Some("stuck"), ..State::default() }));
     let builder = Tracker::builder(Arc::new(store)).output(Arc::new(list.clone())).output(Arc::new(stuck.clone()));
@@ -176,7 +176,7 @@ async fn logs_that_one_output_has_are_not_said_to_be_refused() {
 }
 
 #[tokio::test]
-async fn an_output_needs_a_name_of_its_own() {
+async fn each_output_needs_a_unique_name() {
     let named = |name| Arc::new(List(Arc::new(State { name: Some(name), ..State::default() })));
     for names in [["a", "a"], ["a", ""], ["a", "db"]] {
         let tracker = names
@@ -203,7 +203,7 @@ async fn kept_logs_are_both_kept_and_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
+async fn a_full_outbox_refuses_reports_until_the_output_is_back() {
     let (store, list) = (Shared::default(), List::default());
     list.set(FAILS);
     let limits = OutboxLimits { max_messages: 10, max_bytes: 1 << 20 };
@@ -238,7 +238,7 @@ async fn a_full_outbox_refuses_and_says_so_until_the_output_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_goes_on_recognising_a_batch_whose_delivery_has_failed() {
+async fn an_output_keeps_the_marker_of_a_batch_whose_delivery_failed() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
     let mut expected = vec![deploy(&tracker).await];
@@ -285,7 +285,7 @@ async fn an_output_that_never_answers_is_seen_and_bounded() {
 async fn what_comes_in_during_the_last_reading_of_the_outbox_is_not_forgotten() {
     for _ in 0..10 {
         let (store, list) = (Shared::default(), List::default());
-        store.owed_takes.store(20, SeqCst);
+        store.outbox_reads_take.store(20, SeqCst);
         let tracker = start(&store, &list);
         let expected = deploy_many(&tracker, 3).await;
         let begun = std::time::Instant::now();

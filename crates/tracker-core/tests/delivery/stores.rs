@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracker_core::health::TEST_DEADLINE;
+use tracker_core::health::CHECK_DEADLINE;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{Store, Tracker};
 
@@ -31,7 +31,7 @@ async fn a_commit_whose_answer_was_lost_is_delivered_before_what_comes_after_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_comes_through_after_its_answer_was_lost_is_delivered_before_what_comes_after_its_repeat() {
+async fn an_in_doubt_commit_is_delivered_before_events_that_follow_its_retry() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
     let id = new_id();
@@ -49,7 +49,7 @@ async fn a_commit_that_comes_through_after_its_answer_was_lost_is_delivered_befo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_take_the_short_way_again_soon_after_a_commit_whose_answer_was_lost() {
+async fn logs_are_delivered_from_memory_again_soon_after_an_in_doubt_commit() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = start(&store, &list);
     let first = deploy(&tracker).await;
@@ -74,7 +74,7 @@ async fn logs_take_the_short_way_again_soon_after_a_commit_whose_answer_was_lost
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_ask_for_health_at_the_same_time_share_a_test_of_the_store() {
+async fn concurrent_health_requests_share_one_store_check() {
     let store = Shared::default();
     let tracker = start(&store, &List::default());
     store.holds_tests.store(1, SeqCst);
@@ -99,13 +99,13 @@ async fn those_who_ask_for_health_at_the_same_time_share_a_test_of_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_does_not_answer_holds_up_each_who_asks_for_health_no_longer_than_one() {
+async fn an_unresponsive_store_delays_each_of_many_health_requests_by_one_deadline() {
     let store = Shared::default();
     let tracker = start(&store, &List::default());
     store.holds_tests.store(1, SeqCst);
     let asking: JoinSet<_> =
         (0..50).map(|_| tracker.clone()).map(|t| async move { t.health().await.passed() }).collect();
-    let answers = tokio::time::timeout(5 * TEST_DEADLINE, asking.join_all()).await.expect("each has its own deadline");
+    let answers = tokio::time::timeout(5 * CHECK_DEADLINE, asking.join_all()).await.expect("each has its own deadline");
     assert_eq!(answers, [false; 50]);
     store.holds_tests.store(0, SeqCst);
     assert!(tracker.health().await.passed());
@@ -140,7 +140,7 @@ async fn a_store_that_is_away_does_not_hold_up_logs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_answer_is_late_is_delivered_once() {
+async fn a_slow_commit_is_delivered_once() {
     let (store, list) = (Shared::default(), List::default());
     let tracker = Tracker::builder(Arc::new(store.clone()))
         .output(Arc::new(list.clone()))

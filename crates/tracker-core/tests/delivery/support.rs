@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Batch, Decision, Deleted, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind, Group,
-    Hostname, LogDeploymentId, LogMessage, MemoryStore, Newest, Output, OutputError, OwedBatch, Page, Server, Store,
+    Backlog, Batch, CreatedCursor, Decision, Deleted, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind,
+    Group, Hostname, LogDeploymentId, LogMessage, MemoryStore, Output, OutputError, Page, PendingBatch, Server, Store,
     StoreError, Tracker,
 };
 
@@ -70,7 +70,7 @@ impl Output for List {
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[uuid::Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[uuid::Uuid]) -> Result<(), OutputError> {
         self.panics_if_told();
         while self.0.mode.load(SeqCst) == HANGS {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -87,7 +87,7 @@ impl Output for List {
                 }
             }
         }
-        markers.retain(|marker| !settled.contains(marker));
+        markers.retain(|marker| !acknowledged.contains(marker));
         if self.0.mode.load(SeqCst) == LOSES_ANSWERS {
             return Err(OutputError::message("no answer"));
         }
@@ -123,7 +123,7 @@ pub struct Shared {
     /// How long after its answer was lost a commit is made, in tenths of a second.
     pub comes_through_late: Arc<AtomicU8>,
     /// How long the answer to a reading of the outbox is on its way, in milliseconds.
-    pub owed_takes: Arc<AtomicU8>,
+    pub outbox_reads_take: Arc<AtomicU8>,
     /// How often it was tested.
     pub tests: Arc<AtomicU8>,
     /// Tests do not end.
@@ -164,7 +164,7 @@ impl Store for Shared {
         self.there()?.deployment(id).await
     }
 
-    async fn deployments(&self, page: Page<Newest>) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
         self.there()?.deployments(page).await
     }
 
@@ -172,7 +172,7 @@ impl Store for Shared {
         self.there()?.hostnames(page).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<Newest>) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
         self.there()?.servers(hostname, page).await
     }
 
@@ -180,14 +180,14 @@ impl Store for Shared {
         self.there()?.logs(id, page).await
     }
 
-    async fn owed(&self, output: &str, limit: usize) -> Result<Vec<OwedBatch>, StoreError> {
-        let owed = self.there()?.owed(output, limit).await;
-        tokio::time::sleep(Duration::from_millis(self.owed_takes.load(SeqCst).into())).await;
-        owed
+    async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
+        let pending = self.there()?.pending(output, limit).await;
+        tokio::time::sleep(Duration::from_millis(self.outbox_reads_take.load(SeqCst).into())).await;
+        pending
     }
 
-    async fn take_stock(&self, output: &str) -> Result<Backlog, StoreError> {
-        self.there()?.take_stock(output).await
+    async fn backlog(&self, output: &str) -> Result<Backlog, StoreError> {
+        self.there()?.backlog(output).await
     }
 
     async fn logged(
@@ -252,7 +252,10 @@ pub async fn deploy_many(tracker: &Tracker, how_many: usize) -> Vec<Vec<String>>
 pub async fn arrives_once_in_order(store: &Shared, list: &List, expected: &[Vec<String>]) {
     let total: usize = expected.iter().map(Vec::len).sum();
     eventually("everything arrives", async || list.count() >= total).await;
-    eventually("nothing is owed", async || store.memory.owed("list", 1).await.is_ok_and(|owed| owed.is_empty())).await;
+    eventually("nothing is owed", async || {
+        store.memory.pending("list", 1).await.is_ok_and(|pending| pending.is_empty())
+    })
+    .await;
     let lines = list.lines();
     assert_eq!(lines.len(), total, "nothing arrives twice");
     for deployment in expected {

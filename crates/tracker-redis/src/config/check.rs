@@ -29,7 +29,7 @@ pub enum ConfigError {
     #[error("each of `redis.{0}` needs a `host`, a name or an address and no URL, and a `port` other than 0")]
     Node(&'static str),
     #[error("of `redis.path`, `redis.sentinels` and `redis.cluster` only one can be; leave the others out")]
-    ManyWays,
+    SeveralAddresses,
     #[error("`redis.sentinels` needs a `redis.master_name`: what the Sentinels call the master")]
     MasterName,
     #[error("`redis.{0}` is for `redis.sentinels`, which are not given; leave it out")]
@@ -92,9 +92,9 @@ impl RedisConfig {
     }
 
     fn check_ways(&self) -> Result<(), ConfigError> {
-        let ways = [self.path.is_some(), !self.sentinels.is_empty(), !self.cluster.is_empty()];
-        if ways.into_iter().filter(|is_given| *is_given).count() > 1 {
-            return Err(ConfigError::ManyWays);
+        let attempts = [self.path.is_some(), !self.sentinels.is_empty(), !self.cluster.is_empty()];
+        if attempts.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return Err(ConfigError::SeveralAddresses);
         }
         let is_wrong = |(host, port): (&str, u16)| host.trim().is_empty() || is_url(host) || port == 0;
         if self.sentinels().any(is_wrong) {

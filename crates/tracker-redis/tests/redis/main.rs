@@ -15,7 +15,7 @@ use test_servers::{PATIENCE, Redis};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracker_core::testing::{OutputHarness, deployment_report, eventually, logged, new_id, output_suite, started};
-use tracker_core::{Batch, DeploymentMembers, MemoryStore, Output, Tracker, chain};
+use tracker_core::{Batch, DeploymentFields, MemoryStore, Output, Tracker, chain};
 use tracker_redis::{ConfigError, Format, RedisConfig, RedisOutput, Secret};
 
 use transaction::MANY;
@@ -79,17 +79,17 @@ impl Reports {
     }
 
     async fn deliver(output: &RedisOutput, stopped: &AtomicBool) -> usize {
-        let (mut n, mut settled, mut pushes) = (0, Vec::new(), 0);
+        let (mut n, mut acknowledged, mut pushes) = (0, Vec::new(), 0);
         while !stopped.load(Ordering::Relaxed) {
             pushes += 1;
             let end = n + if pushes % 10 == 0 { MANY } else { 1 };
             let (batch, begun) = (many(n..end), Instant::now());
-            while let Err(error) = output.deliver(std::slice::from_ref(&batch), &settled).await {
+            while let Err(error) = output.deliver(std::slice::from_ref(&batch), &acknowledged).await {
                 // A failover may want a second attempt of those who vote for it.
                 assert!(begun.elapsed() < PATIENCE, "{n} is not acknowledged: {}", chain(&error));
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            settled = vec![batch.id];
+            acknowledged = vec![batch.id];
             n = end;
         }
         n
@@ -166,7 +166,7 @@ async fn it_keeps_to_what_an_output_promises_over_a_unix_socket_with_a_password(
 #[tokio::test]
 async fn elements_arrive_in_the_configured_form() {
     let redis = Redis::start();
-    let members = DeploymentMembers { engine: Some("Zoë \u{2028} 😀\n".into()), ..Default::default() };
+    let members = DeploymentFields { engine: Some("Zoë \u{2028} 😀\n".into()), ..Default::default() };
     let start = Arc::new(Batch::new(vec![started(members)]));
     for format in [Format::Logstash, Format::Original] {
         let key = format!("{format:?}");

@@ -135,19 +135,19 @@ fn config() -> impl Strategy<Value = Value> {
 }
 
 /// A mistake in one line.
-fn is_mistake(error: &Wrong, secret: &str) -> bool {
+fn is_mistake(error: &ConfigError, secret: &str) -> bool {
     let message = error.to_string();
     message.starts_with("configuration: ") && !message.contains(char::is_control) && !message.contains(secret)
 }
 
-fn load_text(folder: &TempDir, name: &str, text: &[u8]) -> Result<Loaded, Wrong> {
+fn load_text(folder: &TempDir, name: &str, text: &[u8]) -> Result<Loaded, ConfigError> {
     let file = folder.path().join(name);
     std::fs::write(&file, text).expect("a file");
     load(Some(&file))
 }
 
 /// Holds what was loaded against itself; `secret` must not be seen.
-fn holds(folder: &TempDir, loaded: &Result<Loaded, Wrong>, secret: &str) -> Result<(), TestCaseError> {
+fn holds(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -> Result<(), TestCaseError> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(wrong) => {
@@ -266,10 +266,10 @@ fn the_old_terms_are_put_into_ours_once() {
     let environment = prop::option::of(select(vec!["", "development", "production", "test"]));
     let done = runner().run(&(config(), environment), |(config, environment)| {
         let mut ours = config;
-        match old_config::translate(&mut ours, environment) {
+        match legacy_config::translate(&mut ours, environment) {
             Ok(_) => {
                 let mut again = ours.clone();
-                let notes = old_config::translate(&mut again, environment);
+                let notes = legacy_config::translate(&mut again, environment);
                 prop_assert!(notes.is_ok_and(|notes| notes.understood.is_empty()), "{}", ours);
                 prop_assert_eq!(again, ours);
             }
@@ -279,5 +279,5 @@ fn the_old_terms_are_put_into_ours_once() {
     });
     done.unwrap_or_else(|failure| panic!("{failure}"));
     let mut nothing = Value::Object(Map::new());
-    assert!(old_config::translate(&mut nothing, None).is_ok());
+    assert!(legacy_config::translate(&mut nothing, None).is_ok());
 }

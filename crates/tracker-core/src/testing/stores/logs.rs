@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{Tested, all, is_paged};
 use crate::event::{Event, EventKind};
+use crate::fields::MAX_TEXT;
 use crate::group::Change;
 use crate::json;
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
-use crate::members::MAX_TEXT;
 use crate::store::Page;
 use crate::testing::{logs, new_id};
 use crate::time;

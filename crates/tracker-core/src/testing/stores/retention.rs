@@ -7,14 +7,14 @@ use uuid::Uuid;
 use super::logs::{keep, named};
 use super::{Tested, a_moment, all, read_on, start};
 use crate::DeploymentWithServers;
+use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
 use crate::log::LogDeploymentId;
-use crate::members::DeploymentId;
 use crate::server::Hostname;
 use crate::store::{Deleted, Page};
 use crate::testing::{deployment_report, logs, new_id, server_report};
 
-pub async fn deletes_what_is_old_and_nothing_younger(store: &Tested<'_>) {
+pub async fn deletes_old_records_and_no_younger_ones(store: &Tested<'_>) {
     let [gone, finished, joined, ended, logged, never] = std::array::from_fn(|_| new_id());
     let on_server = |id, hostname: &str| server_report(id, &serde_json::json!({ "hostname": hostname }).to_string());
     let message = |id| keep(&logs(id, r#"[{"message":"a"},{"message":"b"}]"#));
@@ -46,7 +46,7 @@ pub async fn deletes_what_is_old_and_nothing_younger(store: &Tested<'_>) {
     // What is from `before` is as little deleted as what is from later.
     let before = store.commit(vec![finish, join, end]).await.changed_deployments[0].updated_at;
     store.commit(vec![message(logged)]).await;
-    let owed = store.take_stock("sink").await;
+    let pending = store.backlog("sink").await;
     let young = [finished, joined, ended, logged];
     let kept = whole(store, &young).await;
 
@@ -67,7 +67,7 @@ pub async fn deletes_what_is_old_and_nothing_younger(store: &Tested<'_>) {
     let mut left: Vec<_> = servers.iter().map(|server| server.deployment_id).collect();
     left.sort_unstable();
     assert_eq!(left, young);
-    assert_eq!(store.take_stock("sink").await, owed, "what is owed stays");
+    assert_eq!(store.backlog("sink").await, pending, "what is owed stays");
     assert_eq!(store.delete_older(&names, before, 3).await, Deleted::default());
     assert_eq!(store.outcome(start(gone)).await, Outcome::Recorded, "it is new");
 }

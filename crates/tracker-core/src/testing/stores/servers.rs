@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::{Tested, a_moment, all, is_paged, newest_server, start};
+use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
-use crate::members::DeploymentId;
 use crate::server::Hostname;
-use crate::store::{Newest, Page};
+use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};
 use crate::{DeploymentResult, Server};
 
@@ -32,8 +32,8 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert!(fill.batches.is_empty(), "a start after the finish is not told");
     let recorded = store.servers(Hostname::stored("late"), all()).await;
     assert_eq!(
-        recorded[0].members,
-        server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).members
+        recorded[0].fields,
+        server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).fields
     );
 
     assert_eq!(store.deployment(id).await, None, "servers come before their deployment");
@@ -48,8 +48,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert_eq!(store.outcome(Change::FinishDeployment(assert.clone())).await, Outcome::Recorded);
     assert_eq!(store.outcome(Change::FinishDeployment(assert)).await, Outcome::Unchanged);
     let ended = store.deployment(id).await.expect("it is there");
-    let results: Vec<_> =
-        ended.servers.iter().map(|server| (server.hostname.as_str(), server.members.result)).collect();
+    let results: Vec<_> = ended.servers.iter().map(|server| (server.hostname.as_str(), server.fields.result)).collect();
     let (success, failure) = (Some(DeploymentResult::Success), Some(DeploymentResult::Failure));
     assert_eq!(results, [("a", success), ("b", success), ("late", failure)]);
     let created_at = |servers: &[Server]| servers.iter().map(|server| server.created_at).collect::<Vec<_>>();
@@ -78,7 +77,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert!(order.is_sorted_by(|a, b| a > b), "newest first, whenever they ended: {order:?}");
     is_paged(on_a, newest_server).await;
     for (nobody, rest) in [(Uuid::max(), &history[..]), (Uuid::nil(), &history[3..])] {
-        let after = Some(Newest { created_at: history[0].created_at, deployment_id: DeploymentId(nobody) });
+        let after = Some(CreatedCursor { created_at: history[0].created_at, deployment_id: DeploymentId(nobody) });
         assert_eq!(on_a(Page { after, ..all() }).await, rest);
     }
     assert_eq!(store.servers(Hostname::stored("nobody"), all()).await, []);

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::invalid::{Invalid, InvalidCode};
+use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 
 /// The longest text a member may have, in characters.
@@ -26,14 +26,14 @@ impl DeploymentId {
     /// Reads an id in any letter case.
     ///
     /// # Errors
-    /// [`InvalidCode::Id`] for anything that is not a hyphenated UUID.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
+    /// [`InputErrorCode::Id`] for anything that is not a hyphenated UUID.
+    pub fn parse(text: &str) -> Result<Self, InputError> {
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok(Self(uuid)),
-            _ => Err(Invalid {
+            _ => Err(InputError {
                 field: Some("deployment_id".into()),
-                ..Invalid::new(
-                    InvalidCode::Id,
+                ..InputError::new(
+                    InputErrorCode::Id,
                     "`deployment_id` must be a UUID such as 84e803f7-9562-4d95-b828-25b167aea34b",
                 )
             }),
@@ -81,10 +81,10 @@ impl DeploymentResult {
 
 /// A member that a report may give and a record may hold.
 pub(crate) trait Merge {
-    /// The first member that `given` has and `self` has not, or has with another value.
-    fn conflict(&self, given: &Self) -> Option<Conflict>;
-    /// Takes over every member that `given` has; whether that changed anything.
-    fn merge(&mut self, given: Self) -> bool;
+    /// The first member that `reported` has and `self` has not, or has with another value.
+    fn conflict(&self, reported: &Self) -> Option<Conflict>;
+    /// Takes over every member that `reported` has; whether that changed anything.
+    fn merge(&mut self, reported: Self) -> bool;
 }
 
 /// How a given member disagrees with the record.
@@ -94,36 +94,36 @@ pub(crate) struct Conflict {
     pub absent: bool,
 }
 
-pub(crate) fn differs<T: PartialEq>(field: &'static str, stored: &Option<T>, given: &Option<T>) -> Option<Conflict> {
-    (given.is_some() && stored != given).then_some(Conflict { field, absent: stored.is_none() })
+pub(crate) fn differs<T: PartialEq>(field: &'static str, stored: &Option<T>, reported: &Option<T>) -> Option<Conflict> {
+    (reported.is_some() && stored != reported).then_some(Conflict { field, absent: stored.is_none() })
 }
 
-pub(crate) fn replace<T: PartialEq>(stored: &mut Option<T>, given: Option<T>) -> bool {
-    let changes = given.is_some() && *stored != given;
+pub(crate) fn replace<T: PartialEq>(stored: &mut Option<T>, reported: Option<T>) -> bool {
+    let changes = reported.is_some() && *stored != reported;
     if changes {
-        *stored = given;
+        *stored = reported;
     }
     changes
 }
 
 impl Object<'_> {
-    pub(crate) fn text(&self, name: &'static str, max: usize) -> Result<Option<Text>, Invalid> {
+    pub(crate) fn text(&self, name: &'static str, max: usize) -> Result<Option<Text>, InputError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let text: Text = serde_json::from_str(value.get()).map_err(|_| Invalid::member(name, "must be a string"))?;
+        let text: Text = serde_json::from_str(value.get()).map_err(|_| InputError::member(name, "must be a string"))?;
         if text.len() > max && text.chars().count() > max {
-            return Err(Invalid::member(name, format_args!("must have at most {max} characters")));
+            return Err(InputError::member(name, format_args!("must have at most {max} characters")));
         }
         Ok(Some(text))
     }
 
-    pub(crate) fn result(&self) -> Result<Option<DeploymentResult>, Invalid> {
+    pub(crate) fn result(&self) -> Result<Option<DeploymentResult>, InputError> {
         let Some(value) = self.get("result") else { return Ok(None) };
         serde_json::from_str(value.get())
             .map(Some)
-            .map_err(|_| Invalid::member("result", "must be `success` or `failure`"))
+            .map_err(|_| InputError::member("result", "must be `success` or `failure`"))
     }
 
-    pub(crate) fn elapsed_seconds(&self) -> Result<Option<i32>, Invalid> {
+    pub(crate) fn elapsed_seconds(&self) -> Result<Option<i32>, InputError> {
         let Some(value) = self.get("elapsed_seconds") else { return Ok(None) };
         let seconds: Option<f64> = serde_json::from_str(value.get()).ok();
         match seconds {
@@ -132,29 +132,29 @@ impl Object<'_> {
                 #[expect(clippy::cast_possible_truncation, reason = "a whole number in the range of i32")]
                 Ok(Some(seconds as i32))
             }
-            _ => Err(Invalid::member(
+            _ => Err(InputError::member(
                 "elapsed_seconds",
                 format_args!("must be a whole number of seconds from 0 to {MAX_ELAPSED}"),
             )),
         }
     }
 
-    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, Invalid> {
+    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, InputError> {
         self.get(name).map_or(Ok(false), |value| {
-            serde_json::from_str(value.get()).map_err(|_| Invalid::member(name, "must be `true` or `false`"))
+            serde_json::from_str(value.get()).map_err(|_| InputError::member(name, "must be `true` or `false`"))
         })
     }
 
     /// Holds the body's `deployment_id`, if it has one, against the path's.
-    pub(crate) fn same_id(&self, id: DeploymentId) -> Result<(), Invalid> {
+    pub(crate) fn same_id(&self, id: DeploymentId) -> Result<(), InputError> {
         let Some(text) = self.text("deployment_id", MAX_TEXT)? else { return Ok(()) };
         if DeploymentId::parse(&text)? == id {
             return Ok(());
         }
-        Err(Invalid {
+        Err(InputError {
             field: Some("deployment_id".into()),
-            ..Invalid::new(
-                InvalidCode::IdMismatch,
+            ..InputError::new(
+                InputErrorCode::IdMismatch,
                 format!("`deployment_id` in the body is not the path's {id}; send the same id, or leave it out"),
             )
         })

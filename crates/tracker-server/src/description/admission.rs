@@ -11,9 +11,9 @@ use crate::auth::needed;
 const TOKEN: &str = "token";
 
 /// Adds to each operation what the door asks for, and may answer.
-pub(super) struct Door;
+pub(super) struct Admission;
 
-impl Modify for Door {
+impl Modify for Admission {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)

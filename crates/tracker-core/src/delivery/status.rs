@@ -26,7 +26,7 @@ pub struct OutputStatus {
 
 /// What an output's courier and those who ask for it share.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct StatusCell {
     is_behind: AtomicBool,
     /// What was added to the backlog since it was read.
     added_messages: AtomicU64,
@@ -34,7 +34,7 @@ pub(crate) struct Standing {
     status: Mutex<OutputStatus>,
 }
 
-impl Standing {
+impl StatusCell {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             status: Mutex::new(OutputStatus { name: name.to_owned(), ..OutputStatus::default() }),
@@ -56,12 +56,12 @@ impl Standing {
         self.is_behind.store(is_behind, Ordering::Relaxed);
     }
 
-    pub(crate) fn owed(&self, messages: usize, bytes: usize) {
+    pub(crate) fn add_pending(&self, messages: usize, bytes: usize) {
         self.added_messages.fetch_add(messages as u64, Ordering::Relaxed);
         self.added_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn counted(&self, backlog: Backlog) {
+    pub(crate) fn set_backlog(&self, backlog: Backlog) {
         self.added_messages.store(0, Ordering::Relaxed);
         self.added_bytes.store(0, Ordering::Relaxed);
         self.lock().backlog = backlog;
@@ -76,7 +76,7 @@ impl Standing {
         status.last_error = Some((now, chain(error)));
     }
 
-    pub(crate) fn works(&self) {
+    pub(crate) fn succeeded(&self) {
         self.lock().failing_since = None;
     }
 

@@ -26,7 +26,7 @@ const PIECE: usize = 64 << 10;
 
 /// How long a connection may stand still.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct StallTimeouts {
     /// While no request is worked on.
     pub(crate) idle: Duration,
     /// While one is: its body comes, it is worked on, or its answer is taken.
@@ -41,19 +41,19 @@ pub(crate) struct Connection {
     /// Requests that are worked on, until all of their answers have been handed on.
     requests: AtomicUsize,
     /// The look before which something moved last: reading the clock each time would cost more.
-    moved: AtomicU64,
-    looks: Arc<AtomicU64>,
+    last_progress: AtomicU64,
+    ticks: Arc<AtomicU64>,
 }
 
 impl Connection {
-    fn moves(&self) {
-        self.moved.store(self.looks.load(Ordering::Relaxed), Ordering::Relaxed);
+    fn touch(&self) {
+        self.last_progress.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn stands_still(&self, patience: Patience) -> bool {
-        let patience = if self.requests.load(Ordering::Relaxed) == 0 { patience.idle } else { patience.busy };
-        let looks = self.looks.load(Ordering::Relaxed) - self.moved.load(Ordering::Relaxed);
-        looks > patience.as_secs() / LOOK_EVERY.as_secs()
+    fn is_stalled(&self, timeouts: StallTimeouts) -> bool {
+        let timeouts = if self.requests.load(Ordering::Relaxed) == 0 { timeouts.idle } else { timeouts.busy };
+        let ticks = self.ticks.load(Ordering::Relaxed) - self.last_progress.load(Ordering::Relaxed);
+        ticks > timeouts.as_secs() / LOOK_EVERY.as_secs()
     }
 
     fn close(&self) {
@@ -67,7 +67,7 @@ impl Connection {
 pub(crate) struct Connections {
     open: Arc<Mutex<Vec<Weak<Connection>>>>,
     /// How often they were looked at.
-    looks: Arc<AtomicU64>,
+    ticks: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -87,21 +87,21 @@ impl Connections {
         let connection = Arc::new(Connection {
             socket,
             requests: AtomicUsize::new(0),
-            moved: AtomicU64::new(self.looks.load(Ordering::Relaxed)),
-            looks: self.looks.clone(),
+            last_progress: AtomicU64::new(self.ticks.load(Ordering::Relaxed)),
+            ticks: self.ticks.clone(),
         });
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&connection));
         data.insert(connection);
     }
 
     /// Closes, for ever, the connections that stand still for longer than `patience`.
-    pub(crate) async fn watch(self, patience: Patience) {
+    pub(crate) async fn watch(self, timeouts: StallTimeouts) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.ticks.fetch_add(1, Ordering::Relaxed);
             self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
-                if connection.stands_still(patience) {
+                if connection.is_stalled(timeouts) {
                     connection.close();
                 }
                 true
@@ -112,13 +112,13 @@ impl Connections {
 
 /// A request that is worked on.
 #[derive(Debug)]
-pub(crate) struct Working(Option<Arc<Connection>>);
+pub(crate) struct InFlight(Option<Arc<Connection>>);
 
-impl Working {
+impl InFlight {
     /// On `connection`, if that is looked after. It is closed if it has too many.
     pub(crate) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
-            connection.moves();
+            connection.touch();
             if connection.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS {
                 connection.close();
             }
@@ -127,10 +127,10 @@ impl Working {
     }
 }
 
-impl Drop for Working {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.moves();
+            connection.touch();
             connection.requests.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -143,13 +143,13 @@ pin_project_lite::pin_project! {
         body: B,
         // What is not handed on yet of what the body has given.
         rest: Bytes,
-        working: Working,
+        in_flight: InFlight,
     }
 }
 
 impl<B> Answer<B> {
-    pub(crate) fn new(body: B, working: Working) -> Self {
-        Self { body, rest: Bytes::new(), working }
+    pub(crate) fn new(body: B, in_flight: InFlight) -> Self {
+        Self { body, rest: Bytes::new(), in_flight }
     }
 }
 
@@ -162,8 +162,8 @@ impl<B: MessageBody> MessageBody for Answer<B> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
-        if let Some(connection) = &this.working.0 {
-            connection.moves();
+        if let Some(connection) = &this.in_flight.0 {
+            connection.touch();
         }
         if this.rest.is_empty() {
             match ready!(this.body.poll_next(context)) {

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Notes, Section};
-use crate::config::Wrong;
+use crate::config::ConfigError;
 
 const OUR_URL: &str =
     "give `database.url` instead, with parameters such as `sslmode` and `sslrootcert` as libpq has them";
@@ -24,7 +24,7 @@ impl Block {
     }
 
     /// The database that the options mean.
-    pub fn into_url(mut self, notes: &mut Notes) -> Result<String, Wrong> {
+    pub fn into_url(mut self, notes: &mut Notes) -> Result<String, ConfigError> {
         for (option, problem) in [
             ("url", OUR_URL),
             ("use_env_variable", OUR_URL),
@@ -49,7 +49,7 @@ impl Block {
         Ok(url)
     }
 
-    fn sqlite(&mut self) -> Result<String, Wrong> {
+    fn sqlite(&mut self) -> Result<String, ConfigError> {
         match self.text("storage")? {
             // SQLite takes these beginnings for a notation of its own.
             Some(path) if path.starts_with("file:") || path.starts_with("sqlite:") => Ok(format!("sqlite:./{path}")),
@@ -60,7 +60,7 @@ impl Block {
         }
     }
 
-    fn postgres(&mut self) -> Result<String, Wrong> {
+    fn postgres(&mut self) -> Result<String, ConfigError> {
         let encoded = |text: String| utf8_percent_encode(&text, RESERVED).to_string();
         let mut url = "postgres://".to_owned();
         let (username, password) = (self.text("username")?, self.text("password")?);
@@ -86,7 +86,7 @@ impl Block {
         Ok(url)
     }
 
-    fn wants_tls(&mut self) -> Result<bool, Wrong> {
+    fn wants_tls(&mut self) -> Result<bool, ConfigError> {
         let mut given = vec![("ssl", self.options.remove("ssl"))];
         if let Some(Value::Object(below)) = self.options.get_mut("dialectOptions") {
             given.push(("dialectOptions.ssl", below.remove("ssl")));
@@ -106,7 +106,7 @@ impl Block {
         Ok(is_wanted)
     }
 
-    fn text(&mut self, option: &str) -> Result<Option<String>, Wrong> {
+    fn text(&mut self, option: &str) -> Result<Option<String>, ConfigError> {
         match self.options.remove(option) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
@@ -115,8 +115,8 @@ impl Block {
         }
     }
 
-    fn wrong(&self, option: &str, problem: &str) -> Wrong {
-        Wrong::new(&format!("{}.{option}", self.key), problem)
+    fn wrong(&self, option: &str, problem: &str) -> ConfigError {
+        ConfigError::new(&format!("{}.{option}", self.key), problem)
     }
 }
 

@@ -8,8 +8,8 @@ use std::net::TcpListener;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, Wrong};
-use crate::old_config::block::Block;
+use crate::config::{Config, ConfigError};
+use crate::legacy_config::block::Block;
 
 type Section = Map<String, Value>;
 
@@ -25,8 +25,8 @@ pub struct Notes {
 /// Puts `given` into our terms. `environment` is what `NODE_ENV` says.
 ///
 /// # Errors
-/// [`Wrong`] for an option that would change what is recorded, or where, and that cannot be followed.
-pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, Wrong> {
+/// [`ConfigError`] for an option that would change what is recorded, or where, and that cannot be followed.
+pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, ConfigError> {
     let mut notes = Notes::default();
     let Some(top) = given.as_object_mut() else { return Ok(notes) };
     as_node_reads(top);
@@ -91,7 +91,7 @@ fn take_blocks(database: &mut Section, notes: &mut Notes) -> Section {
 }
 
 /// The URL that the block of `environment` stands for.
-fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Result<String, Wrong> {
+fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Result<String, ConfigError> {
     let (chosen, by) = match environment.filter(|name| !name.is_empty()) {
         Some(name) => (name, "as NODE_ENV says"),
         None => ("development", "as NODE_ENV is not set"),
@@ -99,7 +99,7 @@ fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Res
     let known = blocks.keys().cloned().collect::<Vec<_>>().join(", ");
     let Some(Value::Object(options)) = blocks.remove(chosen) else {
         let problem = format_args!("is wanted, {by}, but not there; set NODE_ENV to one of {known}");
-        return Err(Wrong::new(&format!("database.{chosen}"), problem));
+        return Err(ConfigError::new(&format!("database.{chosen}"), problem));
     };
     notes.understood.push(format!("`database.{chosen}`, {by}, of the blocks {known}"));
     Block::new(format!("database.{chosen}"), options).into_url(notes)

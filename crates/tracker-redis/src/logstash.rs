@@ -9,11 +9,11 @@ use tracker_core::{Deployment, Event, LogBatch, LogMessage, time};
 use uuid::Uuid;
 
 use crate::config::{Format, RedisConfig};
-use crate::encode::{Elements, Encoder, Phase, announcement};
+use crate::encode::{Elements, Encoder, Phase, message_text};
 
 /// Writes `logstash` or `original`.
 #[derive(Debug)]
-pub(crate) struct Flat {
+pub(crate) struct Logstash {
     format: Format,
     /// The members that are the same in every element. Nothing else may write them.
     constants: Map<String, Value>,
@@ -21,7 +21,7 @@ pub(crate) struct Flat {
     end: Vec<u8>,
 }
 
-impl Flat {
+impl Logstash {
     pub(crate) fn new(config: &RedisConfig) -> Self {
         let mut constants = Map::new();
         constants.insert("index".into(), config.index.as_str().into());
@@ -37,20 +37,20 @@ impl Flat {
     }
 }
 
-impl Encoder for Flat {
+impl Encoder for Logstash {
     fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements) {
         let nulls = self.format == Format::Original && phase == Phase::End;
-        let (id, members) = (deployment.id, &deployment.members);
+        let (id, fields) = (deployment.id, &deployment.fields);
         let texts = [
-            ("engine", &members.engine),
-            ("engine_version", &members.engine_version),
-            ("host", &members.host),
-            ("user", &members.user),
-            ("environment", &members.environment),
-            ("package", &members.package),
-            ("package_url", &members.package_url),
-            ("version", &members.version),
-            ("arguments", &members.arguments),
+            ("engine", &fields.engine),
+            ("engine_version", &fields.engine_version),
+            ("host", &fields.host),
+            ("user", &fields.user),
+            ("environment", &fields.environment),
+            ("package", &fields.package),
+            ("package_url", &fields.package_url),
+            ("version", &fields.version),
+            ("arguments", &fields.arguments),
         ];
         let mut element = Element::begin(self, elements);
         element.id("deployment_id", id.0);
@@ -61,15 +61,15 @@ impl Encoder for Flat {
                 None => {}
             }
         }
-        if members.result.is_some() || nulls {
-            element.value("result", &members.result);
+        if fields.result.is_some() || nulls {
+            element.value("result", &fields.result);
         }
-        if members.elapsed_seconds.is_some() || nulls {
-            element.value("elapsed_seconds", &members.elapsed_seconds);
+        if fields.elapsed_seconds.is_some() || nulls {
+            element.value("elapsed_seconds", &fields.elapsed_seconds);
         }
         element.time("createdAt", &deployment.created_at);
         element.time("updatedAt", &deployment.updated_at);
-        element.text("message", &announcement(phase, id).to_string());
+        element.text("message", &message_text(phase, id).to_string());
         if self.format == Format::Logstash {
             element.time("@timestamp", &event.at);
             element.id("event_id", event.id);
@@ -116,13 +116,13 @@ fn is_time(value: &RawValue) -> bool {
 
 /// An element that is being written: an object without the members that the constants have.
 struct Element<'a> {
-    encoder: &'a Flat,
+    encoder: &'a Logstash,
     object: ObjectWriter<'a>,
     ends: &'a mut Vec<usize>,
 }
 
 impl<'a> Element<'a> {
-    fn begin(encoder: &'a Flat, Elements { bytes, ends }: &'a mut Elements) -> Self {
+    fn begin(encoder: &'a Logstash, Elements { bytes, ends }: &'a mut Elements) -> Self {
         Self { encoder, object: ObjectWriter::begin(bytes), ends }
     }
 
@@ -157,7 +157,7 @@ impl<'a> Element<'a> {
     /// A member as it came.
     fn foreign(&mut self, name: &str, value: &RawValue) {
         if self.has_place(name) {
-            self.object.foreign(name).extend_from_slice(value.get().as_bytes());
+            self.object.escaped_member(name).extend_from_slice(value.get().as_bytes());
         }
     }
 
@@ -168,7 +168,7 @@ impl<'a> Element<'a> {
     }
 
     fn end(mut self) {
-        self.object.written(&self.encoder.end);
+        self.object.raw_members(&self.encoder.end);
         self.ends.push(self.object.end());
     }
 }

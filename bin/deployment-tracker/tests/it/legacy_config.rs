@@ -8,7 +8,7 @@ use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually};
 
 use crate::support::{bare, fixture, full_start, new_id, serve_in};
 
-fn old_config() -> Value {
+fn legacy_config() -> Value {
     let text = fs::read_to_string(fixture("config.json")).expect("the old configuration");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -32,7 +32,7 @@ fn beside_the_old_file(config: Value, environment: &[(&str, &str)]) -> Server {
 
 #[test]
 fn the_old_file_works_as_it_stands_on_the_old_database() {
-    let mut config = old_config();
+    let mut config = legacy_config();
     let (redis, statsd) = (Redis::start(), Statsd::listen());
     config["redis"]["port"] = json!(redis.port);
     config["statsd"]["port"] = json!(statsd.port);
@@ -61,7 +61,7 @@ fn node_env_chooses_the_block() {
     let (user, password) = credentials.split_once(':').expect("a password");
     let (host, place) = place.split_once(':').expect("a host");
     let port = place.split('/').next().expect("a port");
-    let mut config = json!({ "database": old_config()["database"] });
+    let mut config = json!({ "database": legacy_config()["database"] });
     let block = &mut config["database"]["production"];
     (block["host"], block["port"], block["username"]) = (json!(host), json!(port), json!(user));
     (block["password"], block["database"]) = (json!(password), json!(database));
@@ -78,14 +78,14 @@ fn node_env_chooses_the_block() {
 
 #[test]
 fn check_config_says_what_it_understood_and_what_it_ignores() {
-    let (in_force, remarks) = check(&old_config(), &[]);
+    let (in_force, remarks) = check(&legacy_config(), &[]);
     assert_eq!(in_force["database"]["url"], json!("sqlite:data.sqlite3"));
     assert_eq!((&in_force["port"], &in_force["statsd"]["prefix"]), (&json!(8080), &json!("deployment-tracker.")));
     assert!(remarks.contains("understood: `database.development`, as NODE_ENV is not set"), "{remarks}");
     assert!(remarks.contains("understood: no `host`"), "{remarks}");
     assert!(!remarks.contains("ignored"), "{remarks}");
 
-    let mut config = old_config();
+    let mut config = legacy_config();
     config["redis"] = json!({ "host": "h", "keyPrefix": "old:", "family": 4, "enableOfflineQueue": false });
     config["statsd"]["globalize"] = json!(true);
     config["comment"] = json!("ours");

@@ -7,9 +7,9 @@ use thiserror::Error;
 /// A report that breaks a rule of the input. Its display is one sentence that says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
-pub struct Invalid {
+pub struct InputError {
     /// The kind of mistake, stable across releases.
-    pub code: InvalidCode,
+    pub code: InputErrorCode,
     /// The member at fault, where there is one.
     pub field: Option<Cow<'static, str>>,
     /// What to change.
@@ -18,7 +18,7 @@ pub struct Invalid {
 
 /// The kinds of mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvalidCode {
+pub enum InputErrorCode {
     /// The text is not JSON, or JSON that nobody could store (a NUL, nesting without end).
     Json,
     /// The JSON is of another shape than the route takes.
@@ -31,7 +31,7 @@ pub enum InvalidCode {
     IdMismatch,
 }
 
-impl InvalidCode {
+impl InputErrorCode {
     /// The code as the API spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,15 +44,15 @@ impl InvalidCode {
     }
 }
 
-impl Invalid {
+impl InputError {
     /// A mistake that no single member has.
-    pub fn new(code: InvalidCode, message: impl Into<String>) -> Self {
+    pub fn new(code: InputErrorCode, message: impl Into<String>) -> Self {
         Self { code, field: None, message: message.into() }
     }
 
     /// A mistake in the member `field`; `problem` follows its name in the message.
     pub fn member(field: impl Into<Cow<'static, str>>, problem: impl std::fmt::Display) -> Self {
         let field = field.into();
-        Self { code: InvalidCode::Member, message: format!("`{field}` {problem}"), field: Some(field) }
+        Self { code: InputErrorCode::Member, message: format!("`{field}` {problem}"), field: Some(field) }
     }
 }

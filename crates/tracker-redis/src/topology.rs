@@ -13,7 +13,7 @@ use crate::config::{Credentials, RedisConfig};
 use crate::connection::{Connection, Dialer};
 
 /// Who is asked where to go.
-enum Guides {
+enum Kind {
     /// Nobody: it is here.
     None(ServerConfig),
     /// Sentinels, for the master of this name.
@@ -23,50 +23,50 @@ enum Guides {
 }
 
 /// The way to the server that takes pushes.
-pub(crate) struct Way {
-    guides: Guides,
+pub(crate) struct Topology {
+    kind: Kind,
     credentials: Credentials,
     database: Option<u8>,
     /// The name in each server's certificate, if it is not where the server is.
     server_name: Option<String>,
 }
 
-impl Way {
+impl Topology {
     pub(crate) fn new(config: &RedisConfig) -> Self {
         let server_name = config.tls.as_ref().and_then(|tls| tls.server_name.clone());
         let server = |(host, port): (&str, u16)| Server::new_with_tls(host, port, server_name.clone());
-        let guides = match &config.path {
-            Some(path) => Guides::None(ServerConfig::new_unix_socket(path)),
-            None if !config.sentinels.is_empty() => Guides::Sentinels {
+        let kind = match &config.path {
+            Some(path) => Kind::None(ServerConfig::new_unix_socket(path)),
+            None if !config.sentinels.is_empty() => Kind::Sentinels {
                 nodes: config.sentinels().map(server).collect(),
                 credentials: config.sentinel_credentials(),
                 master: config.master_name.clone().unwrap_or_default(),
             },
             None if !config.cluster.is_empty() => {
-                Guides::Cluster { nodes: config.cluster().map(server).collect(), key: config.key.as_str().into() }
+                Kind::Cluster { nodes: config.cluster().map(server).collect(), key: config.key.as_str().into() }
             }
-            None => Guides::None(ServerConfig::Centralized { server: server((&config.host, config.port)) }),
+            None => Kind::None(ServerConfig::Centralized { server: server((&config.host, config.port)) }),
         };
-        Self { guides, credentials: config.credentials(), database: config.db, server_name }
+        Self { kind, credentials: config.credentials(), database: config.db, server_name }
     }
 
     /// Whether it leads to whom Sentinels name, who may name another at any time.
-    pub(crate) fn is_named(&self) -> bool {
-        matches!(self.guides, Guides::Sentinels { .. })
+    pub(crate) fn is_sentinel(&self) -> bool {
+        matches!(self.kind, Kind::Sentinels { .. })
     }
 
     /// Connects to the server that takes pushes. All guides are followed at once to where they point, and the first who
     /// is right wins: one that is away, frozen or behind the times holds nothing up.
-    pub(crate) async fn go(&self, dialer: &Dialer) -> Result<Connection, Error> {
-        match &self.guides {
-            Guides::None(server) => dialer.connect(server.clone(), self.credentials.clone(), self.database).await,
-            Guides::Sentinels { nodes, credentials, master } => {
-                let ways = nodes.iter().map(|node| Box::pin(self.by_sentinel(dialer, node, credentials, master)));
-                Ok(select_ok(ways).await?.0)
+    pub(crate) async fn connect_to_primary(&self, dialer: &Dialer) -> Result<Connection, Error> {
+        match &self.kind {
+            Kind::None(server) => dialer.connect(server.clone(), self.credentials.clone(), self.database).await,
+            Kind::Sentinels { nodes, credentials, master } => {
+                let attempts = nodes.iter().map(|node| Box::pin(self.by_sentinel(dialer, node, credentials, master)));
+                Ok(select_ok(attempts).await?.0)
             }
-            Guides::Cluster { nodes, key } => {
-                let ways = nodes.iter().map(|node| Box::pin(self.by_node(dialer, node, key)));
-                Ok(select_ok(ways).await?.0)
+            Kind::Cluster { nodes, key } => {
+                let attempts = nodes.iter().map(|node| Box::pin(self.by_node(dialer, node, key)));
+                Ok(select_ok(attempts).await?.0)
             }
         }
     }

@@ -19,17 +19,17 @@ const DISCARD_FOR: Duration = Duration::from_secs(5);
 
 /// What is not read yet of a body, shared between the handler and the door.
 #[derive(Clone)]
-pub(crate) struct Unread(Rc<RefCell<Payload>>);
+pub(crate) struct UnreadBody(Rc<RefCell<Payload>>);
 
-impl Unread {
+impl UnreadBody {
     /// The body of a request of HTTP/2, which the handler goes on finding in its place.
     pub(crate) fn of(request: &mut ServiceRequest) -> Option<Self> {
         if request.version() != Version::HTTP_2 {
             return None;
         }
-        let unread = Self(Rc::new(RefCell::new(request.take_payload())));
-        request.set_payload(Payload::Stream { payload: Box::pin(unread.clone()) });
-        Some(unread)
+        let unread_body = Self(Rc::new(RefCell::new(request.take_payload())));
+        request.set_payload(Payload::Stream { payload: Box::pin(unread_body.clone()) });
+        Some(unread_body)
     }
 
     /// Takes the rest of the body in, for five seconds at the most. An answer before the end of the body resets the
@@ -41,7 +41,7 @@ impl Unread {
     }
 }
 
-impl Stream for Unread {
+impl Stream for UnreadBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context) -> Poll<Option<Self::Item>> {

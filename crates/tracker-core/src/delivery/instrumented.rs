@@ -8,30 +8,30 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::event::{Batch, Event};
-use crate::figures::OutputFigures;
+use crate::metrics::OutputMetrics;
 use crate::output::{Delivery, Output, OutputError};
-use crate::panics::caught;
+use crate::panics::catch_panic;
 
 /// The output that it was given, and what was counted of it.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct InstrumentedOutput {
     output: Arc<dyn Output>,
-    figures: Arc<OutputFigures>,
+    metrics: Arc<OutputMetrics>,
 }
 
-impl Counted {
+impl InstrumentedOutput {
     pub(crate) fn new(output: Arc<dyn Output>) -> Self {
-        let figures = Arc::new(OutputFigures::new(output.name(), output.delivery()));
-        Self { output, figures }
+        let metrics = Arc::new(OutputMetrics::new(output.name(), output.delivery()));
+        Self { output, metrics }
     }
 
-    pub(crate) fn figures(&self) -> Arc<OutputFigures> {
-        self.figures.clone()
+    pub(crate) fn metrics(&self) -> Arc<OutputMetrics> {
+        self.metrics.clone()
     }
 
     /// Counts a batch that the output goes without.
-    pub(crate) fn goes_without(&self, batch: &Batch) {
-        self.figures.dropped.add(self.wanted(batch));
+    pub(crate) fn record_dropped(&self, batch: &Batch) {
+        self.metrics.dropped.add(self.wanted(batch));
     }
 
     /// How many messages in `batch` the output wants.
@@ -41,7 +41,7 @@ impl Counted {
 }
 
 #[async_trait]
-impl Output for Counted {
+impl Output for InstrumentedOutput {
     fn name(&self) -> &str {
         self.output.name()
     }
@@ -55,24 +55,24 @@ impl Output for Counted {
         catch_unwind(AssertUnwindSafe(|| self.output.wants(event))).unwrap_or(true)
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], settled: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
         let begun = Instant::now();
-        let delivered = caught(|| self.output.deliver(batches, settled)).await;
-        self.figures.attempted(begun.elapsed(), delivered.is_ok());
+        let delivered = catch_panic(|| self.output.deliver(batches, acknowledged)).await;
+        self.metrics.attempted(begun.elapsed(), delivered.is_ok());
         if delivered.is_ok() {
-            batches.iter().for_each(|batch| self.figures.batches.record(self.wanted(batch)));
+            batches.iter().for_each(|batch| self.metrics.batches.record(self.wanted(batch)));
         } else if self.delivery() == Delivery::BestEffort {
-            batches.iter().for_each(|batch| self.goes_without(batch));
+            batches.iter().for_each(|batch| self.record_dropped(batch));
         }
         delivered
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        caught(|| self.output.check()).await
+        catch_panic(|| self.output.check()).await
     }
 
     async fn close(&self) {
-        let closed = caught(|| async {
+        let closed = catch_panic(|| async {
             self.output.close().await;
             Ok(())
         });

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Notes, Section, as_node_reads};
-use crate::config::Wrong;
+use crate::config::ConfigError;
 
 /// Options that have their own name here: the option and its name.
 const REDIS_RENAMED: [(&str, &str); 5] = [
@@ -62,11 +62,11 @@ const REDIS_IGNORED: [&str; 37] = [
 const STATSD_IGNORED: [&str; 6] = ["cacheDns", "cache_dns", "globalize", "global_tags", "globalTags", "errorHandler"];
 
 /// Puts ioredis' options into our terms.
-pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
+pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     as_node_reads(redis);
     for (option, problem) in REDIS_REFUSED {
         if redis.remove(option).is_some_and(|value| value != Value::Bool(false)) {
-            return Err(Wrong::new(&format!("redis.{option}"), problem));
+            return Err(ConfigError::new(&format!("redis.{option}"), problem));
         }
     }
     sentinels(redis)?;
@@ -79,7 +79,7 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
             redis.insert(name.into(), value);
             notes.understood.push(format!("`redis.{option}`, here `redis.{name}`"));
         } else {
-            return Err(Wrong::new(&format!("redis.{option}"), "must be a whole number of milliseconds"));
+            return Err(ConfigError::new(&format!("redis.{option}"), "must be a whole number of milliseconds"));
         }
     }
     match redis.remove("keyPrefix") {
@@ -91,16 +91,16 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
                 redis.insert("key".into(), key.into());
             }
         }
-        Some(_) => return Err(Wrong::new("redis.keyPrefix", "must be a text")),
+        Some(_) => return Err(ConfigError::new("redis.keyPrefix", "must be a text")),
     }
     ignore(redis, "redis", &REDIS_IGNORED, notes);
     Ok(())
 }
 
 /// Whom ioredis would ask for the master, and how.
-fn sentinels(redis: &mut Section) -> Result<(), Wrong> {
+fn sentinels(redis: &mut Section) -> Result<(), ConfigError> {
     if redis.remove("role").is_some_and(|role| role != "master") {
-        return Err(Wrong::new("redis.role", "must be `master`: replicas take no elements"));
+        return Err(ConfigError::new("redis.role", "must be `master`: replicas take no elements"));
     }
     if let Some(Value::Array(sentinels)) = redis.get_mut("sentinels") {
         sentinels.iter_mut().filter_map(Value::as_object_mut).for_each(as_node_reads);
@@ -114,7 +114,7 @@ fn sentinels(redis: &mut Section) -> Result<(), Wrong> {
 }
 
 /// TLS as Node.js has it, where it verifies servers as we do.
-fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
+fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     const ONE: &str = "TLS is for Redis and Sentinels alike here; give the same `tls` and `sentinelTLS`, and \
                        `enableTLSForSentinelMode`, or none of them";
     let (sentinels, is_enabled) = (redis.remove("sentinelTLS"), redis.remove("enableTLSForSentinelMode"));
@@ -122,7 +122,7 @@ fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
     if redis.get("sentinels").is_some_and(Value::is_array) && redis.contains_key("name") {
         let tls = redis.get("tls").filter(|_| is_enabled == Some(Value::Bool(true)));
         if sentinels.as_ref() != tls || tls != redis.get("tls") {
-            return Err(Wrong::new("redis.sentinelTLS", ONE));
+            return Err(ConfigError::new("redis.sentinelTLS", ONE));
         }
     }
     match redis.get_mut("tls") {
@@ -130,7 +130,7 @@ fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
         Some(tls @ Value::Bool(true)) => *tls = Value::Object(Section::new()),
         Some(Value::Object(tls)) => {
             if tls.remove("rejectUnauthorized").is_some_and(|reject| reject != Value::Bool(true)) {
-                return Err(Wrong::new(
+                return Err(ConfigError::new(
                     "redis.tls.rejectUnauthorized",
                     "certificates are always verified; leave it out",
                 ));
@@ -139,7 +139,7 @@ fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
             for (option, name) in [("ca", "ca"), ("cert", "certificate"), ("key", "key")] {
                 if tls.get(option).is_some_and(|given| option != name || !given.is_string() || is_pem(given)) {
                     let problem = format_args!("put it into a file, and give the file as `redis.tls.{name}`");
-                    return Err(Wrong::new(&format!("redis.tls.{option}"), problem));
+                    return Err(ConfigError::new(&format!("redis.tls.{option}"), problem));
                 }
             }
             if let Some(name) = tls.remove("servername") {
@@ -157,10 +157,10 @@ fn is_pem(value: &Value) -> bool {
 }
 
 /// Puts node-statsd's options into our terms.
-pub fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), Wrong> {
+pub fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     as_node_reads(statsd);
     if statsd.remove("mock").is_some_and(|mock| mock != Value::Bool(false)) {
-        return Err(Wrong::new("statsd.mock", "leave the section out instead: then nothing is sent"));
+        return Err(ConfigError::new("statsd.mock", "leave the section out instead: then nothing is sent"));
     }
     ignore(statsd, "statsd", &STATSD_IGNORED, notes);
     Ok(())

@@ -14,11 +14,11 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::auth::{Token, Tokens, needed};
-use crate::connections::{Answer, Connection, Working};
 use crate::error::ApiError;
 use crate::limits::Limits;
-use crate::requests::Counting;
-use crate::unread::Unread;
+use crate::requests::RequestTimer;
+use crate::stalled_connections::{Answer, Connection, InFlight};
+use crate::unread_body::UnreadBody;
 
 /// Who is let in. Clones are the same: what is changed in one holds for all, from the next request on.
 #[derive(Debug, Clone, Default)]
@@ -43,25 +43,25 @@ impl Access {
 
 /// What every request passes.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Admission {
     pub(crate) limits: Limits,
     /// Bytes that bodies may still take.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) body_permits: Arc<Semaphore>,
     access: Access,
     /// Bodies that may still be inflated at the same time: brotli takes up to 16 MB beside what comes out.
-    pub(crate) inflating: Arc<Semaphore>,
+    pub(crate) inflate_permits: Arc<Semaphore>,
     /// Requests that may still be begun.
-    places: Semaphore,
+    request_permits: Semaphore,
 }
 
-impl Door {
+impl Admission {
     pub(crate) fn new(limits: &Limits, access: &Access) -> Self {
         Self {
             limits: limits.clone(),
-            room: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
-            inflating: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
+            body_permits: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
+            inflate_permits: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
             access: access.clone(),
-            places: Semaphore::new(limits.in_flight_requests.min(Semaphore::MAX_PERMITS)),
+            request_permits: Semaphore::new(limits.in_flight_requests.min(Semaphore::MAX_PERMITS)),
         }
     }
 
@@ -87,8 +87,8 @@ impl Door {
         if ["/healthcheck", "/metrics"].contains(&path) {
             return Ok(None);
         }
-        let place = self.places.try_acquire();
-        place.map(Some).map_err(|_| ApiError::overloaded("too many requests are worked on; send this one again later"))
+        let permit = self.request_permits.try_acquire();
+        permit.map(Some).map_err(|_| ApiError::overloaded("too many requests are worked on; send this one again later"))
     }
 }
 
@@ -104,24 +104,24 @@ pub(crate) async fn pass<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer<EitherBody<B>>>, actix_web::Error> {
     let begun = log::log_enabled!(log::Level::Debug).then(Instant::now);
-    let counting = Counting::begin(&request);
-    let door = request.app_data::<Data<Door>>().expect("the server has a door").clone();
-    let working = Working::on(request.conn_data::<Arc<Connection>>().cloned());
-    let unread = Unread::of(&mut request);
-    let admitted = door.admit(&request);
+    let timer = RequestTimer::begin(&request);
+    let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
+    let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
+    let unread_body = UnreadBody::of(&mut request);
+    let admitted = admission.admit(&request);
     let response = match &admitted {
         Ok(_) => next.call(request).await?.map_into_left_body(),
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
     let status = response.status();
-    if let Some(unread) = unread.filter(|_| status.is_client_error() || status.is_server_error()) {
-        unread.discard().await;
+    if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
+        unread_body.discard().await;
     }
-    counting.end(&response);
+    timer.end(&response);
     if let Some(begun) = begun {
         log_access(&response, begun);
     }
-    Ok(response.map_body(|_, body| Answer::new(body, working)))
+    Ok(response.map_body(|_, body| Answer::new(body, in_flight)))
 }
 
 fn log_access<B>(response: &ServiceResponse<B>, begun: Instant) {

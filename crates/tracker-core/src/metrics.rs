@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::committer::Unavailable;
-use crate::counted::Counted;
+use crate::delivery::instrumented::InstrumentedOutput;
 use crate::group::Outcome;
 use crate::output::Delivery;
 
@@ -121,22 +121,22 @@ impl From<&Result<Outcome, Unavailable>> for ReportResult {
 
 /// What a tracker has counted since its start.
 #[derive(Debug)]
-pub struct Figures {
+pub struct Metrics {
     reports: [[Counter; ReportResult::ALL.len()]; ReportKind::ALL.len()],
     log_messages: [Counter; ReportResult::ALL.len()],
     /// Its group commits.
-    pub commits: CommitFigures,
+    pub commits: CommitMetrics,
     /// Its outputs.
-    pub outputs: Vec<Arc<OutputFigures>>,
+    pub outputs: Vec<Arc<OutputMetrics>>,
 }
 
-impl Figures {
-    pub(crate) fn new(outputs: &[Arc<Counted>]) -> Self {
+impl Metrics {
+    pub(crate) fn new(outputs: &[Arc<InstrumentedOutput>]) -> Self {
         Self {
             reports: Default::default(),
             log_messages: Default::default(),
-            commits: CommitFigures::default(),
-            outputs: outputs.iter().map(|output| output.figures()).collect(),
+            commits: CommitMetrics::default(),
+            outputs: outputs.iter().map(|output| output.metrics()).collect(),
         }
     }
 
@@ -162,7 +162,7 @@ impl Figures {
 
 /// What was counted of group commits.
 #[derive(Debug)]
-pub struct CommitFigures {
+pub struct CommitMetrics {
     /// The changes in each group: reports, and batches that are owed or settled.
     pub changes: Histogram,
     /// How long each group took, in nanoseconds, whether it succeeded or not.
@@ -171,7 +171,7 @@ pub struct CommitFigures {
     pub failures: Counter,
 }
 
-impl Default for CommitFigures {
+impl Default for CommitMetrics {
     fn default() -> Self {
         Self { changes: Histogram::new(SIZES), durations: Histogram::new(DURATIONS), failures: Counter::default() }
     }
@@ -179,7 +179,7 @@ impl Default for CommitFigures {
 
 /// What was counted of an output.
 #[derive(Debug)]
-pub struct OutputFigures {
+pub struct OutputMetrics {
     /// The output's name.
     pub name: String,
     /// What the output promises.
@@ -195,7 +195,7 @@ pub struct OutputFigures {
     is_failing: AtomicBool,
 }
 
-impl OutputFigures {
+impl OutputMetrics {
     pub(crate) fn new(name: &str, delivery: Delivery) -> Self {
         Self {
             name: name.to_owned(),
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_and_result_stands_where_its_number_says() {
+    fn enum_discriminants_index_their_arrays() {
         assert!(ReportKind::ALL.iter().enumerate().all(|(number, kind)| *kind as usize == number));
         assert!(ReportResult::ALL.iter().enumerate().all(|(number, result)| *result as usize == number));
     }

@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// When this replica has said that it is there. After a gap the database may have been away for all, and nobody has been seen
 /// for long.
 #[derive(Debug, Default)]
-pub struct Attendance(Mutex<Signs>);
+pub struct Liveness(Mutex<Signs>);
 
 #[derive(Debug, Default)]
 struct Signs {
@@ -24,7 +24,7 @@ struct Signs {
     looked: HashMap<String, Instant>,
 }
 
-impl Attendance {
+impl Liveness {
     /// It has said that it is there just now.
     pub fn note(&self) {
         let now = Instant::now();
@@ -34,7 +34,7 @@ impl Attendance {
     }
 
     /// Whether who was not seen for long is gone, and it is time to look for what such a one owes to `output`.
-    pub fn is_time_to_look(&self, output: &str) -> bool {
+    pub fn should_adopt(&self, output: &str) -> bool {
         let mut signs = self.signs();
         let is_long = signs.said.is_some_and(|(since, _)| since.elapsed() > LONG);
         let is_time = is_long && signs.looked.get(output).is_none_or(|looked| looked.elapsed() > LOOK_EVERY);
@@ -45,7 +45,7 @@ impl Attendance {
     }
 
     /// There was one, and there is more to be had.
-    pub fn look_again(&self, output: &str) {
+    pub fn adopt_again_soon(&self, output: &str) {
         self.signs().looked.remove(output);
     }
 
