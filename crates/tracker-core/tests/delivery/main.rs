@@ -1,4 +1,4 @@
-//! What couriers promise, on an output that fails, loses answers and hangs as it is told.
+//! Delivery guarantees, tested with an output and a store that fail, hang and lose answers on demand.
 
 mod batches;
 mod outputs;

@@ -1,8 +1,8 @@
-//! An output and a store that fail as they are told.
+//! An output and a store whose faults the tests control.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,52 +13,92 @@ use tracker_core::{
     Group, Hostname, LogDeploymentId, LogMessage, MemoryStore, Output, OutputError, Page, PendingBatch, Server, Store,
     StoreError, Tracker,
 };
+use uuid::Uuid;
 
-pub const WORKS: u8 = 0;
-/// Takes nothing.
-pub const FAILS: u8 = 1;
-/// Takes everything, and the answer is lost.
-pub const LOSES_ANSWERS: u8 = 2;
-/// Neither takes nor answers.
-pub const HANGS: u8 = 3;
-/// Has a bug.
-pub const PANICS: u8 = 4;
+/// How often a fake that hangs looks whether it still has to.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-#[derive(Debug, Default)]
-pub struct State {
-    /// Its name, unless it is called `list`.
-    pub name: Option<&'static str>,
-    pub mode: AtomicU8,
-    pub lines: Mutex<Vec<String>>,
-    pub markers: Mutex<HashSet<uuid::Uuid>>,
+/// How a [`List`] behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Works,
+    /// Takes nothing and returns an error.
+    Fails,
+    /// Takes everything and returns an error, as if the answer was lost.
+    LosesAnswers,
+    /// Takes nothing and does not return.
+    Hangs,
+    /// Panics in every method.
+    Panics,
 }
 
-/// A list like that of Redis: it recognises a batch that comes again until the batch is said to be settled.
-#[derive(Debug, Clone, Default)]
-pub struct List(pub Arc<State>);
+/// An at-least-once output like a Redis list: it skips a batch that arrives again, until the batch is acknowledged.
+#[derive(Debug, Clone)]
+pub struct List {
+    name: &'static str,
+    contents: Arc<Mutex<Contents>>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    mode: Mode,
+    lines: Vec<String>,
+    markers: HashSet<Uuid>,
+    deliveries: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::named("list")
+    }
+}
 
 impl List {
-    pub fn set(&self, mode: u8) {
-        self.0.mode.store(mode, SeqCst);
+    pub fn named(name: &'static str) -> Self {
+        Self { name, contents: Arc::default() }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.contents().mode = mode;
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.0.lines.lock().expect("nobody panics with it").clone()
+        self.contents().lines.clone()
     }
 
-    fn panics_if_told(&self) {
-        assert_ne!(self.0.mode.load(SeqCst), PANICS, "a bug in an output");
-    }
-
+    /// The number of lines.
     pub fn count(&self) -> usize {
-        self.0.lines.lock().expect("nobody panics with it").len()
+        self.contents().lines.len()
+    }
+
+    /// The ids of the batches that the list recognizes as duplicates.
+    pub fn markers(&self) -> HashSet<Uuid> {
+        self.contents().markers.clone()
+    }
+
+    /// The number of deliveries so far, whether they succeeded or not.
+    pub fn deliveries(&self) -> usize {
+        self.contents().deliveries
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().expect("no test panics while it holds the lock")
+    }
+
+    fn mode(&self) -> Mode {
+        self.contents().mode
+    }
+
+    fn check_panics(&self) {
+        assert_ne!(self.mode(), Mode::Panics, "a bug in an output");
     }
 }
 
 #[async_trait]
 impl Output for List {
     fn name(&self) -> &'static str {
-        self.0.name.unwrap_or("list")
+        self.name
     }
 
     fn delivery(&self) -> Delivery {
@@ -66,41 +106,39 @@ impl Output for List {
     }
 
     fn wants(&self, _: &Event) -> bool {
-        self.panics_if_told();
+        self.check_panics();
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[uuid::Uuid]) -> Result<(), OutputError> {
-        self.panics_if_told();
-        while self.0.mode.load(SeqCst) == HANGS {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+        self.contents().deliveries += 1;
+        self.check_panics();
+        while self.mode() == Mode::Hangs {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        if self.0.mode.load(SeqCst) == FAILS {
-            return Err(OutputError::message("it is away"));
+        let mut contents = self.contents();
+        if contents.mode == Mode::Fails {
+            return Err(OutputError::message("the list is unavailable"));
         }
-        let mut markers = self.0.markers.lock().expect("nobody panics with it");
         for batch in batches {
-            if markers.insert(batch.id) {
-                let mut lines = self.0.lines.lock().expect("nobody panics with it");
-                for event in &batch.events {
-                    lines.extend(lines_of(event));
-                }
+            if contents.markers.insert(batch.id) {
+                contents.lines.extend(batch.events.iter().flat_map(|event| lines_of(event)));
             }
         }
-        markers.retain(|marker| !acknowledged.contains(marker));
-        if self.0.mode.load(SeqCst) == LOSES_ANSWERS {
-            return Err(OutputError::message("no answer"));
+        contents.markers.retain(|marker| !acknowledged.contains(marker));
+        if contents.mode == Mode::LosesAnswers {
+            return Err(OutputError::message("the answer was lost"));
         }
         Ok(())
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        self.panics_if_told();
+        self.check_panics();
         Ok(())
     }
 }
 
-pub fn lines_of(event: &Event) -> Vec<String> {
+fn lines_of(event: &Event) -> Vec<String> {
     match &event.kind {
         EventKind::DeploymentStarted(deployment) => vec![format!("start {}", deployment.id)],
         EventKind::DeploymentFinished(deployment) => vec![format!("finish {}", deployment.id)],
@@ -109,93 +147,115 @@ pub fn lines_of(event: &Event) -> Vec<String> {
     }
 }
 
-/// A store that can be taken away, and that outlives its tracker.
+/// The faults of a [`FaultyStore`]. By default it has none.
 #[derive(Debug, Clone, Default)]
-pub struct Shared {
-    pub memory: Arc<MemoryStore>,
-    pub is_away: Arc<AtomicU8>,
-    /// It has a bug.
-    pub panics: Arc<AtomicU8>,
-    /// How long the answer to a commit is on its way, in tenths of a second.
-    pub answers_take: Arc<AtomicU8>,
-    /// Commits are made, and their answers lost.
-    pub loses_answers: Arc<AtomicU8>,
-    /// How long after its answer was lost a commit is made, in tenths of a second.
-    pub comes_through_late: Arc<AtomicU8>,
-    /// How long the answer to a reading of the outbox is on its way, in milliseconds.
-    pub outbox_reads_take: Arc<AtomicU8>,
-    /// How often it was tested.
-    pub tests: Arc<AtomicU8>,
-    /// Tests do not end.
-    pub holds_tests: Arc<AtomicU8>,
+pub struct Faults {
+    /// Every call fails without any effect.
+    pub is_away: bool,
+    /// Every call panics.
+    pub panics: bool,
+    /// The delay between a commit and its answer.
+    pub answers_take: Duration,
+    /// Commits take effect, but their answers are lost.
+    pub loses_answers: bool,
+    /// The answer to a commit is lost, and the commit takes effect this long afterwards.
+    pub commits_after: Option<Duration>,
+    /// The delay between an outbox read and its answer.
+    pub outbox_reads_take: Duration,
+    /// Health checks do not return.
+    pub holds_checks: bool,
 }
 
-impl Shared {
-    fn there(&self) -> Result<&MemoryStore, StoreError> {
-        assert_eq!(self.panics.load(SeqCst), 0, "a bug in a store");
-        if self.is_away.load(SeqCst) == 0 { Ok(&self.memory) } else { Err(StoreError::Unavailable("away".into())) }
+/// A store whose faults a test controls. Its records outlive the tracker.
+#[derive(Debug, Clone, Default)]
+pub struct FaultyStore {
+    pub memory: Arc<MemoryStore>,
+    faults: Arc<Mutex<Faults>>,
+    checks: Arc<AtomicUsize>,
+}
+
+impl FaultyStore {
+    /// The faults, to read or change.
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().expect("no test panics while it holds the lock")
+    }
+
+    /// The number of health checks so far.
+    pub fn checks(&self) -> usize {
+        self.checks.load(SeqCst)
+    }
+
+    /// Whether `id` is recorded.
+    pub async fn has(&self, id: DeploymentId) -> bool {
+        self.memory.deployment(id).await.is_ok_and(|found| found.is_some())
+    }
+
+    fn reach(&self) -> Result<&MemoryStore, StoreError> {
+        let Faults { panics, is_away, .. } = self.faults().clone();
+        assert!(!panics, "a bug in a store");
+        if is_away { Err(StoreError::Unavailable("the store is away".into())) } else { Ok(&self.memory) }
     }
 }
 
 #[async_trait]
-impl Store for Shared {
+impl Store for FaultyStore {
     fn lanes(&self) -> usize {
         3
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
-        // As it is set when the commit begins: a test that sees the record may set it anew.
-        let late = Duration::from_millis(100) * self.answers_take.load(SeqCst).into();
-        let after = Duration::from_millis(100) * self.comes_through_late.load(SeqCst).into();
-        if !after.is_zero() {
+        // The faults at the start of the commit count: a test may change them as soon as it sees the record.
+        let faults = self.faults().clone();
+        if let Some(delay) = faults.commits_after {
             let memory = self.memory.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(after).await;
+                tokio::time::sleep(delay).await;
                 memory.commit(lane, group).await
             });
-            return Err(StoreError::Unknown("no answer".into()));
+            return Err(StoreError::Unknown("the answer was lost".into()));
         }
-        let committed = self.there()?.commit(lane, group).await;
-        tokio::time::sleep(late).await;
-        if self.loses_answers.load(SeqCst) == 0 { committed } else { Err(StoreError::Unknown("no answer".into())) }
+        let committed = self.reach()?.commit(lane, group).await;
+        tokio::time::sleep(faults.answers_take).await;
+        if self.faults().loses_answers { Err(StoreError::Unknown("the answer was lost".into())) } else { committed }
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
-        self.there()?.deployment(id).await
+        self.reach()?.deployment(id).await
     }
 
     async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
-        self.there()?.deployments(page).await
+        self.reach()?.deployments(page).await
     }
 
     async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
-        self.there()?.hostnames(page).await
+        self.reach()?.hostnames(page).await
     }
 
     async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
-        self.there()?.servers(hostname, page).await
+        self.reach()?.servers(hostname, page).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page<uuid::Uuid>) -> Result<Vec<LogMessage>, StoreError> {
-        self.there()?.logs(id, page).await
+    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
+        self.reach()?.logs(id, page).await
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
-        let pending = self.there()?.pending(output, limit).await;
-        tokio::time::sleep(Duration::from_millis(self.outbox_reads_take.load(SeqCst).into())).await;
+        let pending = self.reach()?.pending(output, limit).await;
+        let delay = self.faults().outbox_reads_take;
+        tokio::time::sleep(delay).await;
         pending
     }
 
     async fn backlog(&self, output: &str) -> Result<Backlog, StoreError> {
-        self.there()?.backlog(output).await
+        self.reach()?.backlog(output).await
     }
 
     async fn logged(
         &self,
         after: Option<LogDeploymentId>,
         limit: u32,
-    ) -> Result<Vec<(LogDeploymentId, uuid::Uuid)>, StoreError> {
-        self.there()?.logged(after, limit).await
+    ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError> {
+        self.reach()?.logged(after, limit).await
     }
 
     async fn delete_older(
@@ -204,38 +264,48 @@ impl Store for Shared {
         before: Timestamp,
         limit: u32,
     ) -> Result<Deleted, StoreError> {
-        self.there()?.delete_older(ids, before, limit).await
+        self.reach()?.delete_older(ids, before, limit).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.tests.fetch_add(1, SeqCst);
-        while self.holds_tests.load(SeqCst) == 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        self.checks.fetch_add(1, SeqCst);
+        while self.faults().holds_checks {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        self.there()?.check().await
+        self.reach()?.check().await
     }
 }
 
-pub fn start(store: &Shared, list: &List) -> Tracker {
+pub fn start(store: &FaultyStore, list: &List) -> Tracker {
     Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).start()
 }
 
-/// Reports one deployment from start to finish with logs in between; what the list must hold of it, in order.
+/// Waits until every delivery worker is live.
+pub async fn wait_until_live(tracker: &Tracker) {
+    eventually("every worker is live", async || tracker.outputs().iter().all(|output| !output.is_behind)).await;
+}
+
+/// Waits until the delivery worker of the first output is catching up from the outbox.
+pub async fn wait_until_catching_up(tracker: &Tracker) {
+    eventually("the worker is catching up", async || tracker.outputs()[0].is_behind).await;
+}
+
+/// Reports one deployment from start to finish, with logs in between. Returns the lines that the list must receive.
 pub async fn deploy(tracker: &Tracker) -> Vec<String> {
     let id = new_id();
     let messages = [format!("{{\"message\":\"{id} a\"}}"), format!("{{\"message\":\"{id} b\"}}")];
     tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
     for message in &messages {
-        tracker.append_logs(logs(id, message)).await.expect("taken");
+        tracker.append_logs(logs(id, message)).await.expect("accepted");
     }
     tracker.finish_deployment(deployment_report(id, r#"{"result":"success"}"#)).await.expect("recorded");
     let [a, b] = messages;
     vec![format!("start {id}"), a, b, format!("finish {id}")]
 }
 
-/// Reports deployments, many at a time.
-pub async fn deploy_many(tracker: &Tracker, how_many: usize) -> Vec<Vec<String>> {
-    let running: Vec<_> = (0..how_many)
+/// Runs [`deploy`] `count` times concurrently.
+pub async fn deploy_many(tracker: &Tracker, count: usize) -> Vec<Vec<String>> {
+    let running: Vec<_> = (0..count)
         .map(|_| {
             let tracker = tracker.clone();
             tokio::spawn(async move { deploy(&tracker).await })
@@ -248,18 +318,21 @@ pub async fn deploy_many(tracker: &Tracker, how_many: usize) -> Vec<Vec<String>>
     expected
 }
 
-/// Waits until all of it is in the list, and holds that against: each line once, and of each deployment in order.
-pub async fn arrives_once_in_order(store: &Shared, list: &List, expected: &[Vec<String>]) {
+/// Waits until the list has every line of `expected` and nothing is pending. Then asserts that each line arrived once and
+/// that the lines of each deployment arrived in order.
+pub async fn arrives_once_in_order(store: &FaultyStore, list: &List, expected: &[Vec<String>]) {
     let total: usize = expected.iter().map(Vec::len).sum();
-    eventually("everything arrives", async || list.count() >= total).await;
-    eventually("nothing is owed", async || {
+    eventually("every line arrives", async || list.count() >= total).await;
+    eventually("the outbox is empty", async || {
         store.memory.pending("list", 1).await.is_ok_and(|pending| pending.is_empty())
     })
     .await;
     let lines = list.lines();
-    assert_eq!(lines.len(), total, "nothing arrives twice");
+    assert_eq!(lines.len(), total, "no line arrives twice");
+    let positions: HashMap<_, _> = lines.iter().enumerate().map(|(position, line)| (line, position)).collect();
     for deployment in expected {
-        let arrived: Vec<_> = lines.iter().filter(|line| deployment.contains(line)).collect();
-        assert_eq!(arrived, deployment.iter().collect::<Vec<_>>(), "in order, each once");
+        let arrived: Vec<_> = deployment.iter().filter_map(|line| positions.get(line)).collect();
+        assert_eq!(arrived.len(), deployment.len(), "every line of {deployment:?} arrives");
+        assert!(arrived.is_sorted(), "the lines arrive in order: {deployment:?} at {arrived:?}");
     }
 }
