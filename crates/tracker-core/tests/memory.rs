@@ -1,35 +1,39 @@
-//! The store in memory, and an output that needs nothing but memory, against the suites.
+//! Runs the shared suites against the memory store and against an output in memory.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use tracker_core::testing::{self, OutputHarness};
 use tracker_core::{Batch, Delivery, Event, MemoryStore, Output, OutputError};
 use uuid::Uuid;
 
-/// A suite may run in a task of its own.
 #[tokio::test]
-async fn the_memory_store_keeps_to_the_suite() {
+async fn the_memory_store_passes_the_store_suite() {
+    // Spawning requires that the suite's future is `Send`.
     let suite = tokio::spawn(async { testing::store_suite(&MemoryStore::new()).await });
-    suite.await.expect("it keeps to the suite");
+    suite.await.expect("the store passes the suite");
 }
 
-/// A list of events as JSON, and the batches that it recognises; away when there is none.
+/// An output that keeps events as JSON, like a Redis list.
+#[derive(Debug, Default, Clone)]
+struct List(Arc<Mutex<Contents>>);
+
 #[derive(Debug, Default)]
-struct Far {
+struct Contents {
     elements: Vec<String>,
-    recognised: HashSet<Uuid>,
+    markers: HashSet<Uuid>,
     is_away: bool,
 }
 
-#[derive(Debug, Default, Clone)]
-struct List(Arc<Mutex<Far>>);
-
 impl List {
-    fn reach<T>(&self, there: impl FnOnce(&mut Far) -> T) -> Result<T, OutputError> {
-        let mut far = self.0.lock().expect("no panic");
-        if far.is_away { Err(OutputError::message("the list is away")) } else { Ok(there(&mut far)) }
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().expect("no test panics while it holds the lock")
+    }
+
+    fn reach(&self) -> Result<MutexGuard<'_, Contents>, OutputError> {
+        let contents = self.contents();
+        if contents.is_away { Err(OutputError::message("the list is unavailable")) } else { Ok(contents) }
     }
 }
 
@@ -48,19 +52,19 @@ impl Output for List {
     }
 
     async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
-        self.reach(|far| {
-            for batch in batches {
-                if far.recognised.insert(batch.id) {
-                    let elements = batch.events.iter().map(|event| serde_json::to_string(event).expect("JSON"));
-                    far.elements.extend(elements);
-                }
+        let mut contents = self.reach()?;
+        for batch in batches {
+            if contents.markers.insert(batch.id) {
+                let elements = batch.events.iter().map(|event| serde_json::to_string(event).expect("events are JSON"));
+                contents.elements.extend(elements);
             }
-            far.recognised.retain(|id| !acknowledged.contains(id));
-        })
+        }
+        contents.markers.retain(|id| !acknowledged.contains(id));
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        self.reach(|_| ())
+        self.reach().map(drop)
     }
 }
 
@@ -71,20 +75,20 @@ impl OutputHarness for List {
     }
 
     async fn received(&mut self) -> Vec<String> {
-        self.0.lock().expect("no panic").elements.clone()
+        self.contents().elements.clone()
     }
 
     async fn take_away(&mut self) {
-        self.0.lock().expect("no panic").is_away = true;
+        self.contents().is_away = true;
     }
 
     async fn bring_back(&mut self) {
-        self.0.lock().expect("no panic").is_away = false;
+        self.contents().is_away = false;
     }
 }
 
 #[tokio::test]
-async fn a_list_in_memory_keeps_to_what_an_output_promises() {
+async fn a_list_in_memory_passes_the_output_suite() {
     let suite = tokio::spawn(async { testing::output_suite(&mut List::default()).await });
-    suite.await.expect("it keeps to the suite");
+    suite.await.expect("the output passes the suite");
 }
