@@ -1,5 +1,8 @@
-//! Records as JSON. A list has thousands of members, of which hardly one has a character to escape: to look at each
-//! character of each name and value, as a serializer does, is a tenth of all that a list takes.
+//! Writes the records of an API answer as JSON.
+//!
+//! A list has thousands of members, and hardly any of them has a character to escape. serde_json still examines each
+//! name and value character by character. [`ObjectWriter`] copies names unchecked, and values after one vectorized scan,
+//! which makes lists about 10 % faster. A property test compares the text with that of serde_json.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -7,17 +10,17 @@ use uuid::Uuid;
 use crate::fields::{DeploymentResult, Text};
 use crate::time::{Timestamp, rfc3339};
 
-/// What can be written as JSON, the same that its `Serialize` writes.
+/// A value that the API answers as JSON.
 pub trait WriteJson {
-    /// Appends it to `out`.
+    /// Appends the JSON text of the value to `out`.
     fn write_json(&self, out: &mut Vec<u8>);
 }
 
 impl<T: WriteJson> WriteJson for [T] {
     fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'[');
-        for (place, item) in self.iter().enumerate() {
-            if place > 0 {
+        for (index, item) in self.iter().enumerate() {
+            if index > 0 {
                 out.push(b',');
             }
             item.write_json(out);
@@ -26,24 +29,22 @@ impl<T: WriteJson> WriteJson for [T] {
     }
 }
 
-/// Writes `text` as a JSON string. Most has nothing to escape: to see that first costs much less than to look at each
-/// character for itself.
+/// Appends `text` as a JSON string.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().fold(false, |is_special, byte| is_special | (byte < 0x20) | (byte == b'"') | (byte == b'\\')) {
-        return write(out, text);
-    }
-    write_plain(out, text);
+    // A fold without an early exit compiles to vector instructions.
+    let has_escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if has_escapes { write(out, text) } else { write_plain(out, text) }
 }
 
-/// Writes anything that has no other way.
+/// Appends any value, serialized by serde_json.
 ///
 /// # Panics
-/// When `value` is none of what JSON can be: a map with keys that are no texts.
+/// Panics if `value` has no JSON form, such as a map whose keys are not strings.
 pub fn write<V: Serialize + ?Sized>(out: &mut Vec<u8>, value: &V) {
-    serde_json::to_writer(out, value).expect("texts, numbers and JSON go into memory without fail");
+    serde_json::to_writer(out, value).expect("a value with a JSON form cannot fail to serialize into memory");
 }
 
-/// Writes `text`, in which there is nothing to escape.
+/// Appends `text` as a JSON string. It must not contain a character to escape.
 fn write_plain(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -51,7 +52,7 @@ fn write_plain(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// An object that is being written, member by member.
+/// Writes a JSON object, member by member. The object must have at least one member.
 #[derive(Debug)]
 pub struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -59,13 +60,14 @@ pub struct ObjectWriter<'a> {
 }
 
 impl<'a> ObjectWriter<'a> {
-    /// Begins an object at the end of `out`. Every object needs a member.
+    /// Begins an object at the end of `out`.
     pub fn begin(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         Self { out, start }
     }
 
-    /// The place for the value of a member whose name has nothing to escape.
+    /// Appends a member's name, which must not contain a character to escape. The caller appends the value to the
+    /// returned buffer.
     pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
         self.out.reserve(name.len() + 4);
         self.out.extend_from_slice(b",\"");
@@ -74,7 +76,7 @@ impl<'a> ObjectWriter<'a> {
         self.out
     }
 
-    /// The place for the value of a member of any name.
+    /// Appends a member's name, escaped. The caller appends the value to the returned buffer.
     pub fn escaped_member(&mut self, name: &str) -> &mut Vec<u8> {
         self.out.push(b',');
         write_text(self.out, name);
@@ -82,29 +84,29 @@ impl<'a> ObjectWriter<'a> {
         self.out
     }
 
-    /// Members as they were written before, each behind a comma.
+    /// Appends members that are already JSON text, each of them after a comma.
     pub fn raw_members(&mut self, members: &[u8]) {
         self.out.extend_from_slice(members);
     }
 
-    /// A text.
+    /// Appends a string.
     pub fn text(&mut self, name: &'static str, text: &str) {
         write_text(self.member(name), text);
     }
 
-    /// A UUID, in small letters with hyphens.
+    /// Appends a UUID in lower case with hyphens.
     pub fn id(&mut self, name: &'static str, id: Uuid) {
         self.plain(name, id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     }
 
-    /// A time in RFC 3339.
+    /// Appends a time in RFC 3339.
     pub fn time(&mut self, name: &'static str, time: &Timestamp) {
         self.plain(name, &rfc3339(time));
     }
 
-    /// Ends the object, and says where.
+    /// Ends the object, and returns the length of the buffer.
     pub fn end(self) -> usize {
-        // Every member has brought a comma, the first one in the place of the brace.
+        // Every member starts with a comma. The brace replaces the first one.
         self.out[self.start] = b'{';
         self.out.push(b'}');
         self.out.len()
@@ -148,14 +150,14 @@ mod properties {
 
     proptest! {
         #[test]
-        fn a_record_is_written_as_it_is_serialized(
+        fn a_record_is_written_as_serde_json_writes_it(
             texts in vec(text(), 10..=10),
             hostnames in vec(text().prop_map(Option::unwrap_or_default), 0..3),
             result in option::of(select(vec![DeploymentResult::Success, DeploymentResult::Failure])),
             elapsed_seconds in option::of(any::<i32>()),
         ) {
             let [engine, engine_version, host, user, environment, package, package_url, version, arguments, ip_address] =
-                texts.try_into().expect("ten");
+                texts.try_into().expect("ten texts were generated");
             let (id, created_at, updated_at) = (DeploymentId(Uuid::now_v7()), time::now(), time::now());
             let fields = DeploymentFields {
                 engine, engine_version, host, user, environment, package, package_url, version, arguments,
@@ -169,10 +171,15 @@ mod properties {
                 updated_at,
             });
             let deployment = Deployment { id, fields, created_at, updated_at };
-            let records = [DeploymentWithServers { deployment, servers: servers.collect() }];
-            let mut raw_members = Vec::new();
-            records.as_slice().write_json(&mut raw_members);
-            prop_assert_eq!(String::from_utf8(raw_members), Ok(serde_json::to_string(&records).expect("JSON")));
+            let record = DeploymentWithServers { deployment, servers: servers.collect() };
+
+            let json = serde_json::to_string(&record.deployment).expect("a deployment is JSON");
+            let servers = serde_json::to_string(&record.servers).expect("servers are JSON");
+            let with_servers = format!("{},\"servers\":{servers}}}", json.strip_suffix('}').expect("it is an object"));
+
+            let mut written = Vec::new();
+            [record.clone(), record].as_slice().write_json(&mut written);
+            prop_assert_eq!(String::from_utf8(written), Ok(format!("[{with_servers},{with_servers}]")));
         }
     }
 }
