@@ -1,5 +1,6 @@
-//! JSON at the edge: what no store or output could take is refused first, then come objects whose values stay as they
-//! were written. And records as they are answered.
+//! Reads JSON from requests, and writes JSON for answers.
+//!
+//! [`read`] refuses text that a store or an output could not take. An [`Object`] keeps each value as it was written.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,23 +17,23 @@ mod write;
 
 pub use write::{ObjectWriter, WriteJson, write, write_text};
 
-/// How deep arrays and objects may nest, as serde_json limits its own recursion.
+/// The maximum nesting of arrays and objects. It is the recursion limit of serde_json.
 pub const MAX_DEPTH: usize = 127;
 
-/// The members of a JSON object in their order, each value as it was written. Of a repeated name the last value
+/// The members of a JSON object in order, with each value as it was written. If a name is repeated, the last value
 /// counts, as in every JavaScript engine.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
-    repeats: bool,
+    had_duplicates: bool,
 }
 
 impl<'a> Object<'a> {
-    /// Reads `text`, which must have passed [`read`].
+    /// Parses `text`, which must have passed [`read`].
     pub(crate) fn parse(text: &'a RawValue) -> Result<Self, InputError> {
         serde_json::from_str(text.get()).map_err(|error| match text.get().as_bytes().first() {
-            Some(b'{') => not_json(text.get(), &error),
-            _ => InputError::new(InputErrorCode::Shape, "a JSON object is wanted here"),
+            Some(b'{') => syntax_error(text.get(), &error),
+            _ => InputError::new(InputErrorCode::Shape, "expected a JSON object"),
         })
     }
 
@@ -41,14 +42,14 @@ impl<'a> Object<'a> {
         self.members.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    /// Every member, in order, each name once.
+    /// All members in order, each name once.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.members.iter().map(|(key, value)| (key.as_ref(), *value))
     }
 
-    /// Whether a name stood more than once in the text.
+    /// Whether the text had a name more than once.
     pub(crate) fn had_duplicates(&self) -> bool {
-        self.repeats
+        self.had_duplicates
     }
 }
 
@@ -70,69 +71,68 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 while let Some((Key(key), value)) = map.next_entry()? {
                     members.push((key, value));
                 }
-                let repeats = keep_last(&mut members);
-                Ok(Object { members, repeats })
+                let had_duplicates = remove_duplicates(&mut members);
+                Ok(Object { members, had_duplicates })
             }
         }
         deserializer.deserialize_map(Members)
     }
 }
 
-fn keep_last<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
-    let repeats = if members.len() <= 16 {
+/// Keeps the last of the members that share a name. Returns whether there were any.
+fn remove_duplicates<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
+    let has_duplicates = if members.len() <= 16 {
         (1..members.len()).any(|i| members[..i].iter().any(|(key, _)| *key == members[i].0))
     } else {
         members.iter().map(|(key, _)| key).collect::<HashSet<_>>().len() < members.len()
     };
-    if repeats {
+    if has_duplicates {
         let mut seen = HashSet::new();
         members.reverse();
         members.retain(|(key, _)| seen.insert(key.clone()));
         members.reverse();
     }
-    repeats
+    has_duplicates
 }
 
-/// Reads a body as JSON whose values stay text.
+/// Checks that a body is JSON, and returns its text.
 ///
 /// # Errors
-/// [`InputErrorCode::Json`] for bytes that are not UTF-8 or not JSON, for a NUL or half a surrogate pair in a string, and
-/// for nesting deeper than [`MAX_DEPTH`].
+/// [`InputErrorCode::Json`] if the body is not UTF-8 or not JSON, if a string has a NUL or an unpaired surrogate, or if it
+/// is nested deeper than [`MAX_DEPTH`].
 pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         InputError::new(InputErrorCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
-    screen(text)?;
-    let value: &RawValue = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
-    Ok(value)
+    check_contents(text)?;
+    serde_json::from_str(text).map_err(|error| syntax_error(text, &error))
 }
 
-/// Refuses what a JSON parser that skips over values would let pass. What is no JSON at all is left to it.
-fn screen(text: &str) -> Result<(), InputError> {
+/// Refuses text that serde_json accepts as a [`RawValue`], which it does not decode. The text need not be valid JSON.
+fn check_contents(text: &str) -> Result<(), InputError> {
     let bytes = text.as_bytes();
-    let refuse = |what: &str| Err(InputError::new(InputErrorCode::Json, what));
+    let refuse = |problem: &str| Err(InputError::new(InputErrorCode::Json, problem));
     let mut from = 0;
     while let Some(next) = bytes.get(from..).and_then(|rest| memchr(b'\\', rest)) {
         let at = from + next;
         from = at + 2;
-        match escape(text, at) {
-            Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; leave it out"),
-            Some(0xD800..=0xDBFF) if matches!(escape(text, at + 6), Some(0xDC00..=0xDFFF)) => from = at + 12,
+        match code_unit(text, at) {
+            Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; remove it"),
+            Some(0xD800..=0xDBFF) if matches!(code_unit(text, at + 6), Some(0xDC00..=0xDFFF)) => from = at + 12,
             Some(0xD800..=0xDFFF) => {
-                return refuse("the body has half of a surrogate pair in a string; send whole characters");
+                return refuse("the body has an unpaired surrogate in a string; send whole characters");
             }
             _ => {}
         }
     }
-    // Nothing nests deeper than there are brackets, which are quickly counted.
-    if memchr2_iter(b'[', b'{', bytes).nth(MAX_DEPTH).is_some() && depth(bytes) > MAX_DEPTH {
+    // Counting brackets is fast, and the depth cannot exceed their number.
+    if memchr2_iter(b'[', b'{', bytes).nth(MAX_DEPTH).is_some() && nesting_depth(bytes) > MAX_DEPTH {
         return refuse("the body nests arrays and objects deeper than 127 levels; flatten it");
     }
     Ok(())
 }
 
-/// How deep arrays and objects nest.
-fn depth(bytes: &[u8]) -> usize {
+fn nesting_depth(bytes: &[u8]) -> usize {
     let (mut deepest, mut depth, mut in_string, mut i) = (0, 0_usize, false, 0);
     while let Some(&byte) = bytes.get(i) {
         match byte {
@@ -150,40 +150,42 @@ fn depth(bytes: &[u8]) -> usize {
     deepest
 }
 
-/// The code unit of the escape `\uXXXX` at `at`.
-fn escape(text: &str, at: usize) -> Option<u16> {
+/// The UTF-16 code unit of the escape `\uXXXX` at `at`.
+fn code_unit(text: &str, at: usize) -> Option<u16> {
     let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
     u16::from_str_radix(digits, 16).ok()
 }
 
-fn not_json(text: &str, error: &serde_json::Error) -> InputError {
+fn syntax_error(text: &str, error: &serde_json::Error) -> InputError {
     if text.trim().is_empty() {
         return InputError::new(InputErrorCode::Json, "the body is empty; send a JSON object");
     }
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or_default();
-    let place = format!("at line {}, column {}", error.line(), error.column());
+    let (line, column) = (error.line(), error.column());
     let hint = Some(error)
         .filter(|error| error.is_syntax())
-        .and_then(|error| unquoted(text, error.line(), error.column()))
+        .and_then(|error| unquoted_word(text, error.line(), error.column()))
         .map(|word| format!("; put `{word}` into double quotes"))
         .unwrap_or_default();
-    InputError::new(InputErrorCode::Json, format!("the body is not valid JSON {place}: {reason}{hint}"))
+    let message = format!("the body is not valid JSON at line {line}, column {column}: {reason}{hint}");
+    InputError::new(InputErrorCode::Json, message)
 }
 
-/// The bare word around a place in the text, if there is one that JSON does not know.
-fn unquoted(text: &str, line: usize, column: usize) -> Option<String> {
+/// The word at a position in the text, if it is a value that lacks its quotes. The first command in the README of the
+/// service before this one makes this mistake.
+fn unquoted_word(text: &str, line: usize, column: usize) -> Option<String> {
     let line = text.lines().nth(line.checked_sub(1)?)?;
     let at = column.checked_sub(1)?.min(line.len());
-    let is_end = |byte: u8| byte.is_ascii_whitespace() || b",:{}[]\"".contains(&byte);
+    let is_delimiter = |byte: u8| byte.is_ascii_whitespace() || b",:{}[]\"".contains(&byte);
     let bytes = line.as_bytes();
-    let start = bytes[..at].iter().rposition(|&byte| is_end(byte)).map_or(0, |i| i + 1);
-    let end = bytes[at..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |i| at + i);
+    let start = bytes[..at].iter().rposition(|&byte| is_delimiter(byte)).map_or(0, |i| i + 1);
+    let end = bytes[at..].iter().position(|&byte| is_delimiter(byte)).map_or(bytes.len(), |i| at + i);
     let word = line.get(start..end)?;
-    let is_bare = word.starts_with(|first: char| first.is_ascii_alphanumeric()) && !word.contains(char::is_control);
+    let is_word = word.starts_with(|first: char| first.is_ascii_alphanumeric()) && !word.contains(char::is_control);
     let is_value = line[..start].trim_end().ends_with([':', ',', '[']);
-    let is_known = serde_json::from_str::<&RawValue>(word).is_ok();
-    (is_bare && is_value && !is_known).then(|| word.chars().take(64).collect())
+    let is_json = serde_json::from_str::<&RawValue>(word).is_ok();
+    (is_word && is_value && !is_json).then(|| word.chars().take(64).collect())
 }
 
 #[cfg(test)]
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_text_is_refused() {
+    fn text_that_a_store_cannot_take_is_refused() {
         let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
         for text in [
             "",
@@ -211,25 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn whole_surrogate_pairs_and_escaped_backslashes_pass() {
+    fn surrogate_pairs_and_escaped_backslashes_are_accepted() {
         for text in [r#""\ud83d\ude00""#, r#""\\u0000""#, r#""\\\"[[""#, r#"{"a":123456789012345678901}"#] {
             assert_eq!(read(text.as_bytes()).expect(text).get(), text);
         }
     }
 
     #[test]
-    fn a_missing_quote_is_named_with_its_place() {
+    fn a_syntax_error_is_located_and_a_missing_quote_is_named() {
         let body = br#"{"deployment_id": 84e803f7-9562-4d95-b828-25b167aea34b, "engine": "x"}"#;
         let error = read(body).map(RawValue::get).unwrap_err().message;
-        assert!(error.contains("at line 1, column "), "{error}");
-        assert!(error.contains("put `84e803f7-9562-4d95-b828-25b167aea34b` into double quotes"), "{error}");
+        let problem = "the body is not valid JSON at line 1, column 25: expected `,` or `}`";
+        assert_eq!(error, format!("{problem}; put `84e803f7-9562-4d95-b828-25b167aea34b` into double quotes"));
     }
 
     #[test]
-    fn the_last_value_of_a_duplicate_name_counts() {
+    fn the_last_value_of_a_repeated_name_counts() {
         let many: String = (0..40).map(|i| format!("\"k{}\":{i},", i % 20)).collect();
         for text in [r#"{"a":1,"b":2,"a":3}"#.to_owned(), format!("{{{many}\"a\":3}}")] {
-            let object = Object::parse(read(text.as_bytes()).expect("JSON")).expect("an object");
+            let object = Object::parse(read(text.as_bytes()).expect("valid JSON")).expect("an object");
             assert!(object.had_duplicates());
             assert_eq!(object.get("a").map(RawValue::get), Some("3"));
             assert_eq!(object.iter().filter(|(key, _)| *key == "a").count(), 1);
