@@ -1,41 +1,42 @@
-//! Saying that something fails, but not over and over.
+//! Logs repeated failures without flooding the log.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use crate::output::chain;
 
+/// The minimum time between two warnings about the same subject.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Logs a failure at once, again at most once a minute while it lasts, and its end.
+/// Logs the first failure at once, then at most one a minute, and finally the recovery.
 #[derive(Debug)]
 pub struct FailureLog {
     subject: String,
     failing_since: Option<Instant>,
-    logged: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl FailureLog {
-    /// For failures of `subject`, such as "output `redis`".
+    /// Creates a log for failures of `subject`, such as "output `redis`".
     pub fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), failing_since: None, logged: None }
+        Self { subject: subject.into(), failing_since: None, logged_at: None }
     }
 
-    /// It failed. Whether that was logged this time.
+    /// Records a failure. Returns whether it was logged.
     pub fn failed(&mut self, error: &dyn Error) -> bool {
         self.failing_since.get_or_insert_with(Instant::now);
-        let is_due = self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
+        let is_due = self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
         if is_due {
-            self.logged = Some(Instant::now());
+            self.logged_at = Some(Instant::now());
             log::warn!("{}: {}", self.subject, chain(error));
         }
         is_due
     }
 
-    /// It works.
+    /// Records a success, and logs it if the last call recorded a failure.
     pub fn succeeded(&mut self) {
         if let Some(since) = self.failing_since.take() {
-            self.logged = None;
+            self.logged_at = None;
             log::info!("{}: works again after {:.1} s", self.subject, since.elapsed().as_secs_f64());
         }
     }

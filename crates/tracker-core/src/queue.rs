@@ -1,10 +1,10 @@
-//! A queue with two bounds: items and bytes. What does not fit is refused at once.
+//! A queue bounded by items and by bytes. It refuses an item that does not fit.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// The sending side. Clones share the bounds.
+/// The sending side of a queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     sender: mpsc::Sender<Queued<T>>,
@@ -12,7 +12,7 @@ pub(crate) struct Queue<T> {
     max_bytes: usize,
 }
 
-/// An item, and its share of the bytes until it is dropped.
+/// An item in the queue, with the permit for its bytes.
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     item: T,
@@ -20,35 +20,36 @@ pub(crate) struct Queued<T> {
 }
 
 impl<T> Queued<T> {
-    /// The item, and its share of the bytes.
+    /// The item and its permit. The bytes count towards the bound until the permit is dropped.
     pub(crate) fn into_parts(self) -> (T, OwnedSemaphorePermit) {
         (self.item, self.permit)
     }
 }
 
-/// The queue is at one of its bounds, or closed.
+/// The queue has reached a bound, or is closed.
 #[derive(Debug)]
 pub(crate) struct Full;
 
+/// Creates a queue of at most `max_items` items and `max_bytes` bytes.
 pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::Receiver<Queued<T>>) {
     let (sender, receiver) = mpsc::channel(max_items);
     (Queue { sender, bytes: Arc::new(Semaphore::new(max_bytes)), max_bytes }, receiver)
 }
 
 impl<T> Queue<T> {
-    /// Puts `item` in, if it fits now. One that is larger than the bound takes all of it.
+    /// Adds `item` if it fits now. An item larger than `max_bytes` fits into a queue without any bytes.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), Full> {
         let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
         let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| Full)?;
         self.sender.try_send(Queued { item, permit }).map_err(|_| Full)
     }
 
-    /// How many items wait.
+    /// The number of items in the queue.
     pub(crate) fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
     }
 
-    /// Waits until there is room for an item of no size.
+    /// Adds `item`, which counts no bytes, as soon as the number of items allows it.
     pub(crate) async fn send(&self, item: T) -> Result<(), Full> {
         let permit = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;
         self.sender.send(Queued { item, permit }).await.map_err(|_| Full)

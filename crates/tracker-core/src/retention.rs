@@ -1,4 +1,9 @@
-//! Deleting what is old, piece by piece, so that no report waits long for it.
+//! Deletes old records, in small pieces so that no report waits long.
+//!
+//! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids in a piece therefore
+//! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than half of
+//! that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a
+//! quarter of the store's time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,46 +18,46 @@ use crate::panics::catch_panic;
 use crate::store::{CreatedCursor, Deleted, Page, Store, StoreError};
 use crate::time::{self, Timestamp};
 
-/// How long after one search the next begins.
-const EVERY: Duration = Duration::from_hours(1);
-/// How long after a failure the next attempt begins.
+/// The time between the end of a search and the start of the next one.
+const SEARCH_INTERVAL: Duration = Duration::from_hours(1);
+/// The time between a failed search and the next one.
 const RETRY_BACKOFF: Duration = Duration::from_secs(5);
-/// How many records are looked at together.
-const PAGE: u32 = 250;
-/// How long a piece should take: whoever reports meanwhile may have to wait for it.
-const PIECE: Duration = Duration::from_millis(10);
-/// How many times as long as a piece took is the pause after it.
-const PAUSE: u32 = 3;
-/// How many ids a piece is about, at the least; at the most it is a page.
-const LEAST: u32 = 5;
-/// How many rows there are for an id, as a rule. What has more takes several pieces.
-const ROWS: u32 = 4;
+/// The number of records read at once, and the maximum number of ids in a piece.
+const PAGE_SIZE: u32 = 250;
+/// The time that a piece should take.
+const TARGET_PIECE_TIME: Duration = Duration::from_millis(10);
+/// The pause after a piece, as a multiple of the time that the piece took.
+const PAUSE_FACTOR: u32 = 3;
+/// The minimum number of ids in a piece.
+const MIN_PIECE_IDS: u32 = 5;
+/// The rows that a piece may delete for each of its ids. Ids with more rows take several pieces.
+const ROWS_PER_ID: u32 = 4;
 
-/// What was deleted since the start.
+/// Everything that was deleted since the start.
 pub(crate) type Total = Arc<Mutex<Deleted>>;
 
-/// What `total` has come to.
+/// Reads the current total.
 pub(crate) fn read(total: &Total) -> Deleted {
-    // It is replaced as a whole.
+    // A panic cannot leave the value half written.
     *total.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Deletes what was recorded under an id once nothing under it is younger than an age.
+/// Deletes everything recorded under an id as soon as all of it is older than `age`.
 #[derive(Debug)]
 pub(crate) struct Retention {
     store: Arc<dyn Store>,
     age: Duration,
-    /// How many ids the next piece is about.
-    ids: u32,
+    /// The number of ids in the next piece.
+    piece_ids: u32,
     total: Total,
 }
 
 impl Retention {
     pub(crate) fn new(store: Arc<dyn Store>, age: Duration, total: Total) -> Self {
-        Self { store, age, ids: LEAST, total }
+        Self { store, age, piece_ids: MIN_PIECE_IDS, total }
     }
 
-    /// Searches again and again, without end.
+    /// Searches periodically. Never returns.
     pub(crate) async fn run(mut self) {
         let mut failure_log = FailureLog::new("deleting what is old");
         loop {
@@ -60,7 +65,7 @@ impl Retention {
             let pause = match catch_panic(|| self.search()).await {
                 Ok(()) => {
                     failure_log.succeeded();
-                    EVERY
+                    SEARCH_INTERVAL
                 }
                 Err(error) => {
                     failure_log.failed(&error);
@@ -75,7 +80,8 @@ impl Retention {
         }
     }
 
-    /// Deletes all that is old now. What was never recorded as a deployment is found by its servers and log messages.
+    /// Deletes everything that is old now. Servers and log messages are searched as well, because their deployment may
+    /// never have been recorded.
     async fn search(&mut self) -> Result<(), StoreError> {
         let age = TimeDelta::from_std(self.age).unwrap_or(TimeDelta::MAX);
         let before = time::now().checked_sub_signed(age).unwrap_or_default().max(DateTime::UNIX_EPOCH);
@@ -85,28 +91,28 @@ impl Retention {
     }
 
     async fn search_deployments(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        let mut place = end_of(before);
+        let mut cursor = older_than(before);
         loop {
-            let found = self.store.deployments(Page { limit: PAGE, after: Some(place), offset: 0 }).await?;
+            let found = self.store.deployments(Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 }).await?;
             let Some(last) = found.last() else { return Ok(()) };
-            place = CreatedCursor { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
+            cursor = CreatedCursor { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
             self.delete(found.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
         }
     }
 
     async fn search_servers(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        let mut hosts = Page::first(PAGE);
+        let mut page = Page::first(PAGE_SIZE);
         loop {
-            let found = self.store.hostnames(hosts.clone()).await?;
-            let Some(last) = found.last() else { return Ok(()) };
-            hosts.after = Some(last.clone());
-            for host in found {
-                let mut place = end_of(before);
+            let hostnames = self.store.hostnames(page.clone()).await?;
+            let Some(last) = hostnames.last() else { return Ok(()) };
+            page.after = Some(last.clone());
+            for hostname in hostnames {
+                let mut cursor = older_than(before);
                 loop {
-                    let page = Page { limit: PAGE, after: Some(place), offset: 0 };
-                    let servers = self.store.servers(host.clone(), page).await?;
+                    let page = Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 };
+                    let servers = self.store.servers(hostname.clone(), page).await?;
                     let Some(last) = servers.last() else { break };
-                    place = CreatedCursor { created_at: last.created_at, deployment_id: last.deployment_id };
+                    cursor = CreatedCursor { created_at: last.created_at, deployment_id: last.deployment_id };
                     self.delete(servers.iter().map(|server| server.deployment_id.into()).collect(), before).await?;
                 }
             }
@@ -114,42 +120,42 @@ impl Retention {
     }
 
     async fn search_logs(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        let young = LogMessage::first_id(before);
+        let first_young = LogMessage::first_id(before);
         let mut after = None;
         loop {
-            let found = self.store.logged(after, PAGE).await?;
+            let found = self.store.logged(after, PAGE_SIZE).await?;
             let Some((last, _)) = found.last() else { return Ok(()) };
             after = Some(last.clone());
-            let old = found.into_iter().filter(|(_, oldest)| *oldest < young);
+            let old = found.into_iter().filter(|(_, oldest)| *oldest < first_young);
             self.delete(old.map(|(id, _)| id).collect(), before).await?;
         }
     }
 
-    /// Deletes what is old of `ids`, in pieces whose size follows the time that they take, with a longer pause after each.
+    /// Deletes what is recorded under those of `ids` that are old, piece by piece.
     async fn delete(&mut self, mut ids: Vec<LogDeploymentId>, before: Timestamp) -> Result<(), StoreError> {
         while !ids.is_empty() {
-            let part: Arc<[_]> = ids.split_off(ids.len().saturating_sub(self.ids as usize)).into();
-            let mut is_all = false;
-            while !is_all {
-                let limit = self.ids * ROWS;
+            let piece: Arc<[_]> = ids.split_off(ids.len().saturating_sub(self.piece_ids as usize)).into();
+            let mut is_done = false;
+            while !is_done {
+                let limit = self.piece_ids * ROWS_PER_ID;
                 let begun = Instant::now();
-                let deleted = self.store.delete_older(part.clone(), before, limit).await?;
+                let deleted = self.store.delete_older(piece.clone(), before, limit).await?;
                 let took = begun.elapsed();
-                is_all = deleted.rows() < u64::from(limit);
+                is_done = deleted.rows() < u64::from(limit);
                 self.total.lock().unwrap_or_else(PoisonError::into_inner).add(deleted);
-                if took > PIECE {
-                    self.ids = (self.ids / 2).max(LEAST);
-                } else if took < PIECE / 2 {
-                    self.ids = (self.ids * 2).min(PAGE);
+                if took > TARGET_PIECE_TIME {
+                    self.piece_ids = (self.piece_ids / 2).max(MIN_PIECE_IDS);
+                } else if took < TARGET_PIECE_TIME / 2 {
+                    self.piece_ids = (self.piece_ids * 2).min(PAGE_SIZE);
                 }
-                tokio::time::sleep(took * PAUSE).await;
+                tokio::time::sleep(took * PAUSE_FACTOR).await;
             }
         }
         Ok(())
     }
 }
 
-/// Where in a list that is newest first the records begin that are older than `before`.
-fn end_of(before: Timestamp) -> CreatedCursor {
+/// The cursor after which a list, newest first, has only records older than `before`.
+fn older_than(before: Timestamp) -> CreatedCursor {
     CreatedCursor { created_at: before, deployment_id: DeploymentId(Uuid::nil()) }
 }
