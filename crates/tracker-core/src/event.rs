@@ -1,4 +1,4 @@
-//! What outputs receive.
+//! Events and batches, as outputs receive them.
 
 use std::sync::Arc;
 
@@ -11,28 +11,29 @@ use crate::log::LogBatch;
 use crate::server::Server;
 use crate::time::Timestamp;
 
-/// After how many bytes a batch takes no more: an output must be able to take it within its deadline.
+/// The size in bytes at which a batch is full. An output must be able to take it within its
+/// deadline.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
-/// After how many messages a group takes no more.
+/// The number of messages at which a group commit is full.
 pub(crate) const GROUP_MESSAGES: usize = 10_000;
-/// After how many messages a batch takes no more: few enough that an output takes one while the next is made ready.
+/// The number of messages at which a batch is full: small enough to overlap encoding with delivery.
 const BATCH_MESSAGES: usize = 1_000;
 
-/// Something that was recorded, as it was then.
+/// Something that was recorded, in the state of that moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
-    /// Its identity: a UUIDv7 that stays the same however often it is delivered.
+    /// A UUIDv7, which stays the same however often the event is delivered.
     pub id: Uuid,
-    /// When it was recorded.
+    /// When the event was recorded.
     pub at: Timestamp,
-    /// Who reported it, if that is known.
+    /// The name of the token that sent the report, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reporter: Option<Reporter>,
-    /// What happened.
+    /// What was recorded.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// What was recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -44,7 +45,7 @@ pub enum EventKind {
     ServerStarted(Server),
     /// A deployment finished on a server.
     ServerFinished(Server),
-    /// Log messages came in; each has an id and a time of its own.
+    /// Log messages were received. Each has its own id and time.
     Logged(LogBatch),
 }
 
@@ -53,7 +54,7 @@ impl Event {
         Self { id: Uuid::now_v7(), at, reporter, kind }
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         match &self.kind {
             EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
@@ -64,7 +65,7 @@ impl Event {
         }
     }
 
-    /// How many messages it makes: of a log batch each message, else one.
+    /// The number of messages: each message of a log batch, otherwise one.
     pub fn messages(&self) -> usize {
         match &self.kind {
             EventKind::Logged(logs) => logs.messages.len(),
@@ -73,23 +74,24 @@ impl Event {
     }
 }
 
-/// Events that are delivered together, in order. However often and by whomever a batch is delivered, it has the same
-/// id and the same events: that is what an output recognises a repeat by.
+/// Events that are delivered together, in order. A batch has the same id and the same events in
+/// every delivery and from every instance, so that an output can recognize a duplicate by its id.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The identity of the batch.
+    /// A UUIDv7, the idempotency key of the batch.
     pub id: Uuid,
     /// The events, in order.
     pub events: Vec<Arc<Event>>,
 }
 
 impl Batch {
-    /// A new batch.
+    /// Creates a batch with a new id.
     pub fn new(events: Vec<Arc<Event>>) -> Self {
         Self { id: Uuid::now_v7(), events }
     }
 
-    /// Makes batches of `events`, in order: one ends after [`BATCH_BYTES`] or [`BATCH_MESSAGES`].
+    /// Splits `events` into batches, in order. A batch ends with the event that reaches
+    /// [`BATCH_BYTES`] or [`BATCH_MESSAGES`].
     pub(crate) fn cut(events: Vec<Arc<Event>>) -> Vec<Arc<Self>> {
         let mut batches = Vec::new();
         let mut rest = events.into_iter().peekable();
@@ -106,12 +108,12 @@ impl Batch {
         batches
     }
 
-    /// How many messages it makes.
+    /// The number of messages in all events.
     pub fn messages(&self) -> usize {
         self.events.iter().map(|event| event.messages()).sum()
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.events.iter().map(|event| event.size()).sum()
     }

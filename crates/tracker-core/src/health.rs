@@ -1,4 +1,4 @@
-//! Whether every output and the store can be reached.
+//! Health checks of the store and the outputs.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,45 +13,45 @@ use crate::panics::catch_panic;
 use crate::store::{Store, StoreError};
 use crate::time::{self, Timestamp};
 
-/// What the test of the store is called.
+/// The name of the store's health check.
 pub(crate) const STORE: &str = "db";
-/// How long one test may take.
+/// The deadline of a health check.
 pub const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The result of all tests.
+/// The result of all health checks.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// When the tests were begun.
+    /// When the checks began.
     pub generated_at: Timestamp,
-    /// How long all of them took together.
+    /// The time until the last of them ended; they run concurrently.
     pub duration: Duration,
-    /// The tests: `db` first, then the outputs.
+    /// The checks: the store as `db` first, then the outputs.
     pub tests: Vec<HealthCheck>,
-    /// How the outputs stand that must have everything.
+    /// The status of each at-least-once output.
     pub outputs: Vec<OutputStatus>,
 }
 
 impl Health {
-    /// Whether every test passed.
+    /// Whether every check passed.
     pub fn passed(&self) -> bool {
-        self.tests.iter().all(|test| test.error.is_none())
+        self.tests.iter().all(|check| check.error.is_none())
     }
 }
 
-/// The result of one test.
+/// The result of one health check.
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
-    /// What was tested: `db` or an output's name.
+    /// `db` for the store, or the name of an output.
     pub name: String,
-    /// When the test was begun.
+    /// When the check began.
     pub tested_at: Timestamp,
-    /// How long it took.
+    /// How long the check took.
     pub duration: Duration,
-    /// What is wrong, if anything.
+    /// What is wrong, if the check failed.
     pub error: Option<String>,
 }
 
-/// Runs one test, to its deadline at the most.
+/// Runs a health check, for at most [`CHECK_DEADLINE`].
 pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Output = Result<(), E>>) -> HealthCheck {
     let (tested_at, begun) = (time::now(), Instant::now());
     let error = match tokio::time::timeout(CHECK_DEADLINE, check).await {
@@ -62,40 +62,42 @@ pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Ou
     HealthCheck { name: name.to_owned(), tested_at, duration: begun.elapsed(), error }
 }
 
-/// The test of the store: one at a time, since it waits in line with the reports, for all who ask meanwhile.
+/// The store's health check. It is single-flight, because it queues behind reports: concurrent
+/// callers share one run.
 #[derive(Debug, Default)]
 pub(crate) struct StoreHealthCheck {
-    last: Mutex<Option<Ended>>,
-    /// Whether the last who asked was told of a failure.
+    last: Mutex<Option<Finished>>,
+    /// Whether the last call returned a failure, so that a lasting failure is logged once.
     has_failed: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Ended {
+struct Finished {
     at: Instant,
     result: Result<(), Arc<StoreError>>,
 }
 
 impl StoreHealthCheck {
-    /// Tests the store, unless a test ended since this was asked for, or not longer before than `max_age`.
+    /// Checks the store. If a check ended since this call began, or at most `max_age` before it,
+    /// returns that result instead.
     pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
-        let asked = Instant::now();
-        let test = test(STORE, async {
+        let called = Instant::now();
+        let check = test(STORE, async {
             let mut last = self.last.lock().await;
-            if let Some(Ended { at, result }) = last.as_ref()
-                && *at + max_age >= asked
+            if let Some(Finished { at, result }) = last.as_ref()
+                && *at + max_age >= called
             {
                 return result.clone();
             }
             let result = catch_panic(|| store.check()).await.map_err(Arc::new);
-            *last = Some(Ended { at: Instant::now(), result: result.clone() });
+            *last = Some(Finished { at: Instant::now(), result: result.clone() });
             result
         });
-        let test = test.await;
-        let had_failed = self.has_failed.swap(test.error.is_some(), Ordering::Relaxed);
-        if let Some(error) = test.error.as_ref().filter(|_| !had_failed) {
-            log::warn!("the test of the database failed: {error}");
+        let check = check.await;
+        let had_failed = self.has_failed.swap(check.error.is_some(), Ordering::Relaxed);
+        if let Some(error) = check.error.as_ref().filter(|_| !had_failed) {
+            log::warn!("the health check of the database failed: {error}");
         }
-        test
+        check
     }
 }

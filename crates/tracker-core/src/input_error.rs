@@ -1,38 +1,39 @@
-//! What is wrong with a report, in words for the one who sent it.
+//! Errors in a report, described for its sender.
 
 use std::borrow::Cow;
 
 use thiserror::Error;
 
-/// A report that breaks a rule of the input. Its display is one sentence that says what to change.
+/// A report that the API does not accept. The message is one sentence that says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct InputError {
-    /// The kind of mistake, stable across releases.
+    /// The kind of error, stable across releases.
     pub code: InputErrorCode,
-    /// The member at fault, where there is one.
+    /// The field at fault, if the error concerns one field.
     pub field: Option<Cow<'static, str>>,
     /// What to change.
     pub message: String,
 }
 
-/// The kinds of mistakes.
+/// The kinds of errors in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputErrorCode {
-    /// The text is not JSON, or JSON that nobody could store (a NUL, nesting without end).
+    /// The body is not JSON, or is JSON that cannot be stored: it has a NUL, or is nested too
+    /// deeply.
     Json,
-    /// The JSON is of another shape than the route takes.
+    /// The JSON is not an object where an object is expected.
     Shape,
-    /// A member is missing, of the wrong type or out of its range.
+    /// A field is missing, has the wrong type, or is out of range.
     Member,
     /// An id is not a UUID.
     Id,
-    /// The path and the body name different deployments.
+    /// The path and the body have different deployment ids.
     IdMismatch,
 }
 
 impl InputErrorCode {
-    /// The code as the API spells it.
+    /// The code in snake case, as API errors show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "invalid_json",
@@ -45,12 +46,12 @@ impl InputErrorCode {
 }
 
 impl InputError {
-    /// A mistake that no single member has.
+    /// Creates an error that does not concern a single field.
     pub fn new(code: InputErrorCode, message: impl Into<String>) -> Self {
         Self { code, field: None, message: message.into() }
     }
 
-    /// A mistake in the member `field`; `problem` follows its name in the message.
+    /// Creates an error about `field`. The message is the name of the field followed by `problem`.
     pub fn member(field: impl Into<Cow<'static, str>>, problem: impl std::fmt::Display) -> Self {
         let field = field.into();
         Self { code: InputErrorCode::Member, message: format!("`{field}` {problem}"), field: Some(field) }

@@ -1,6 +1,7 @@
 //! Reads JSON from requests, and writes JSON for answers.
 //!
-//! [`read`] refuses text that a store or an output could not take. An [`Object`] keeps each value as it was written.
+//! [`read`] refuses text that a store or an output could not take. An [`Object`] keeps each value
+//! as it was written.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,8 +21,8 @@ pub use write::{ObjectWriter, WriteJson, write, write_text};
 /// The maximum nesting of arrays and objects. It is the recursion limit of serde_json.
 pub const MAX_DEPTH: usize = 127;
 
-/// The members of a JSON object in order, with each value as it was written. If a name is repeated, the last value
-/// counts, as in every JavaScript engine.
+/// The members of a JSON object in order, with each value as it was written. If a name is repeated,
+/// the last value counts, as in every JavaScript engine.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -98,8 +99,8 @@ fn remove_duplicates<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
 /// Checks that a body is JSON, and returns its text.
 ///
 /// # Errors
-/// [`InputErrorCode::Json`] if the body is not UTF-8 or not JSON, if a string has a NUL or an unpaired surrogate, or if it
-/// is nested deeper than [`MAX_DEPTH`].
+/// [`InputErrorCode::Json`] if the body is not UTF-8 or not JSON, if a string has a NUL or an
+/// unpaired surrogate, or if it is nested deeper than [`MAX_DEPTH`].
 pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         InputError::new(InputErrorCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
@@ -108,7 +109,8 @@ pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     serde_json::from_str(text).map_err(|error| syntax_error(text, &error))
 }
 
-/// Refuses text that serde_json accepts as a [`RawValue`], which it does not decode. The text need not be valid JSON.
+/// Refuses text that serde_json accepts as a [`RawValue`], which it does not decode. The text need
+/// not be valid JSON.
 fn check_contents(text: &str) -> Result<(), InputError> {
     let bytes = text.as_bytes();
     let refuse = |problem: &str| Err(InputError::new(InputErrorCode::Json, problem));
@@ -172,8 +174,8 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> InputError {
     InputError::new(InputErrorCode::Json, message)
 }
 
-/// The word at a position in the text, if it is a value that lacks its quotes. The first command in the README of the
-/// service before this one makes this mistake.
+/// The word at a position in the text, if it is a value that lacks its quotes. The first command in
+/// the README of the service before this one makes this mistake.
 fn unquoted_word(text: &str, line: usize, column: usize) -> Option<String> {
     let line = text.lines().nth(line.checked_sub(1)?)?;
     let at = column.checked_sub(1)?.min(line.len());

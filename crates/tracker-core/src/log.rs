@@ -1,4 +1,4 @@
-//! Log messages: any JSON object with a string `message`, kept as it came.
+//! Log messages: JSON objects with a string `message`, kept as they were received.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 use crate::time::Timestamp;
 
-/// The deployment that log messages belong to: its id in canonical form, or, since logs are accepted under any name,
-/// the text that stood in its place.
+/// The deployment that log messages belong to. It need not be a UUID, because logs are accepted
+/// under any name. A UUID is in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LogDeploymentId(String);
 
 impl LogDeploymentId {
-    /// Takes `text`, a UUID in canonical form.
+    /// Accepts `text`, with a UUID converted to lower case.
     ///
     /// # Errors
-    /// [`InputError`] when it is empty, longer than 2,048 characters or has a NUL.
+    /// [`InputError`] if it is empty, is longer than 2,048 characters, or has a NUL.
     pub fn new(text: &str) -> Result<Self, InputError> {
         if let Ok(id) = DeploymentId::parse(text) {
             return Ok(Self(id.to_string()));
@@ -33,12 +33,12 @@ impl LogDeploymentId {
         Ok(Self(text.to_owned()))
     }
 
-    /// An id as a store holds it.
+    /// Creates an id from a stored value, without checks.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
 
-    /// The id.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -60,9 +60,10 @@ impl fmt::Display for LogDeploymentId {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
 pub struct LogMessage {
-    /// Its identity: a UUIDv7 that stays the same however often it is delivered, and sorts in the order of receipt.
+    /// A UUIDv7, which stays the same however often the message is delivered. Ids sort in the order
+    /// of receipt.
     pub event_id: Uuid,
-    /// When it was received.
+    /// When the message was received.
     pub received_at: Timestamp,
     object: Box<RawValue>,
 }
@@ -75,40 +76,42 @@ impl LogMessage {
             return Err(InputError::member("message", "must be a string"));
         }
         let object = if members.had_duplicates() {
-            serde_json::value::to_raw_value(&RawMembers(&members)).expect("raw JSON under string keys is JSON")
+            serde_json::value::to_raw_value(&RawMembers(&members)).expect("a map from strings to raw JSON is JSON")
         } else {
             object.to_owned()
         };
         Ok(Self { event_id: Uuid::now_v7(), received_at, object })
     }
 
-    /// A message as a store holds it.
+    /// Creates a message from stored values.
     ///
     /// # Errors
-    /// [`InputError`] when it is no object: somebody else has written there.
+    /// [`InputError`] if `object` is not a JSON object, which means that another program wrote the
+    /// row.
     pub fn stored(event_id: Uuid, received_at: Timestamp, object: Box<RawValue>) -> Result<Self, InputError> {
         Object::parse(&object)?;
         Ok(Self { event_id, received_at, object })
     }
 
-    /// What no message that was received at `time` or later has a lesser id than.
+    /// The lower bound of the UUIDv7 ids of messages received at or after `time`.
     pub fn first_id(time: Timestamp) -> Uuid {
         let millis = u128::try_from(time.timestamp_millis()).unwrap_or(0);
         Uuid::from_u128(millis << 80)
     }
 
-    /// The message as it came: a JSON object, each name once.
+    /// The message as it was received: a JSON object. If a name was repeated, only its last member
+    /// is kept.
     pub fn object(&self) -> &RawValue {
         &self.object
     }
 
     /// The members of [`Self::object`].
     pub fn members(&self) -> Object<'_> {
-        Object::parse(&self.object).expect("checked when the message was taken in")
+        Object::parse(&self.object).expect("every constructor parses the object")
     }
 }
 
-/// A message in the outbox.
+/// A message as the outbox stores it.
 #[derive(Deserialize)]
 struct Stored {
     event_id: Uuid,
@@ -124,6 +127,7 @@ impl TryFrom<Stored> for LogMessage {
     }
 }
 
+/// Serializes an object from its members.
 struct RawMembers<'a>(&'a Object<'a>);
 
 impl Serialize for RawMembers<'_> {
@@ -132,27 +136,30 @@ impl Serialize for RawMembers<'_> {
     }
 }
 
-/// Log messages of one deployment that came together: all of them are recorded, or none.
+/// Log messages of one deployment that were sent together. Either all of them are recorded, or
+/// none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogBatch {
     /// The deployment.
     pub deployment_id: LogDeploymentId,
     /// The messages, in order.
     pub messages: Vec<LogMessage>,
-    /// Who sent them, if that is known; in an [`Event`](crate::Event) its `reporter` tells.
+    /// The name of the token that sent them, if known. An [`Event`](crate::Event) has it in its own
+    /// `reporter`.
     #[serde(skip)]
     pub reporter: Option<Reporter>,
 }
 
 impl LogBatch {
-    /// Reads a body: an array of log messages, or one message.
+    /// Reads a body: one log message, or an array of them.
     ///
     /// # Errors
-    /// [`InputError`] when one of them is not an object or lacks a string `message`; then none is taken.
+    /// [`InputError`] if any of them is not an object or lacks a string `message`.
     pub fn read(deployment_id: LogDeploymentId, body: &RawValue) -> Result<Self, InputError> {
         let received_at = crate::time::now();
         let messages = if body.get().starts_with('[') {
-            let objects: Vec<&RawValue> = serde_json::from_str(body.get()).expect("JSON that starts an array is one");
+            let objects: Vec<&RawValue> =
+                serde_json::from_str(body.get()).expect("valid JSON that starts with a bracket is an array");
             objects
                 .into_iter()
                 .enumerate()
@@ -169,7 +176,7 @@ impl LogBatch {
         Ok(Self { deployment_id, messages, reporter: None })
     }
 
-    /// The size of the messages as text, in bytes.
+    /// The size of the messages as JSON text, in bytes.
     pub fn size(&self) -> usize {
         self.messages.iter().map(|message| message.object.get().len()).sum()
     }

@@ -1,4 +1,4 @@
-//! A store in memory: for embedding without SQL, and for tests. Nothing survives the process.
+//! A store in memory, for tests and for programs that need no durable records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,7 +16,7 @@ use crate::server::{Hostname, Server, ServerKey};
 use crate::store::{Backlog, CreatedCursor, Deleted, PENDING_BYTES, Page, PendingBatch, Store, StoreError};
 use crate::time::Timestamp;
 
-/// A store in memory.
+/// A store in memory. Its records are lost when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Tables>);
 
@@ -29,13 +29,13 @@ struct Tables {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // A panic elsewhere leaves whole records behind: each is replaced in one step.
+        // A panic cannot leave a record half written: each is replaced as a whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,10 +52,10 @@ impl Tables {
     }
 }
 
-/// The part of `rows`, of which `is_behind` knows what stands behind a place.
-fn paged<T, K>(rows: impl Iterator<Item = T>, page: Page<K>, is_behind: impl Fn(&T, &K) -> bool) -> Vec<T> {
+/// The rows of `page`. `is_after` says whether a row comes after a cursor.
+fn paged<T, K>(rows: impl Iterator<Item = T>, page: Page<K>, is_after: impl Fn(&T, &K) -> bool) -> Vec<T> {
     let Page { limit, after, offset } = page;
-    let rows = rows.filter(|row| after.as_ref().is_none_or(|place| is_behind(row, place)));
+    let rows = rows.filter(|row| after.as_ref().is_none_or(|cursor| is_after(row, cursor)));
     rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize).collect()
 }
 
@@ -81,9 +81,9 @@ impl Store for MemoryStore {
             if let EventKind::Logged(logs) = &event.kind {
                 let kept = tables.logs.entry(logs.deployment_id.clone()).or_default();
                 for message in &logs.messages {
-                    // What was received first need not commit first.
-                    let place = kept.partition_point(|kept| kept.event_id <= message.event_id);
-                    kept.insert(place, message.clone());
+                    // Messages need not commit in the order of receipt.
+                    let index = kept.partition_point(|kept| kept.event_id <= message.event_id);
+                    kept.insert(index, message.clone());
                 }
             }
         }
@@ -109,39 +109,39 @@ impl Store for MemoryStore {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.deployments.values().collect();
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
-        let newest = paged(newest.into_iter(), page, |deployment, place| {
-            (deployment.created_at, deployment.id) < (place.created_at, place.deployment_id)
+        let newest = paged(newest.into_iter(), page, |deployment, cursor| {
+            (deployment.created_at, deployment.id) < (cursor.created_at, cursor.deployment_id)
         });
         Ok(newest.into_iter().map(|deployment| tables.with_servers(deployment)).collect())
     }
 
     async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
         let hostnames: BTreeSet<_> = self.tables().servers.keys().map(|key| key.hostname.clone()).collect();
-        Ok(paged(hostnames.into_iter().rev(), page, |hostname, place| hostname < place))
+        Ok(paged(hostnames.into_iter().rev(), page, |hostname, cursor| hostname < cursor))
     }
 
     async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
-        Ok(paged(newest.into_iter().cloned(), page, |server, place| {
-            (server.created_at, server.deployment_id) < (place.created_at, place.deployment_id)
+        Ok(paged(newest.into_iter().cloned(), page, |server, cursor| {
+            (server.created_at, server.deployment_id) < (cursor.created_at, cursor.deployment_id)
         }))
     }
 
     async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
         let tables = self.tables();
         let messages = tables.logs.get(&id).into_iter().flatten().cloned();
-        Ok(paged(messages, page, |message, place| message.event_id > *place))
+        Ok(paged(messages, page, |message, cursor| message.event_id > *cursor))
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
         let tables = self.tables();
         let mut bytes = 0;
         let pending = tables.outbox.iter().filter(|((name, _), _)| name == output).take_while(|(_, batch)| {
-            let is_enough = bytes >= PENDING_BYTES;
+            let has_room = bytes < PENDING_BYTES;
             bytes += batch.size();
-            !is_enough
+            has_room
         });
         Ok(pending.map(|(_, batch)| PendingBatch { batch: batch.clone(), is_adopted: false }).take(limit).collect())
     }
@@ -164,8 +164,8 @@ impl Store for MemoryStore {
     ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError> {
         let tables = self.tables();
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = tables.logs.range((start, Bound::Unbounded));
-        let logged = behind.filter_map(|(id, messages)| Some((id.clone(), messages.first()?.event_id)));
+        let rest = tables.logs.range((start, Bound::Unbounded));
+        let logged = rest.filter_map(|(id, messages)| Some((id.clone(), messages.first()?.event_id)));
         Ok(logged.take(limit as usize).collect())
     }
 
@@ -183,10 +183,10 @@ impl Store for MemoryStore {
             let deployment = id.and_then(|id| tables.deployments.get(&id));
             let servers: Vec<_> = id.into_iter().flat_map(|id| tables.servers_of(id)).collect();
             let messages = tables.logs.get(name);
-            let first = LogMessage::first_id(before);
+            let first_young = LogMessage::first_id(before);
             if deployment.is_some_and(|deployment| deployment.updated_at >= before)
                 || servers.iter().any(|server| server.updated_at >= before)
-                || messages.is_some_and(|messages| messages.iter().any(|message| message.event_id >= first))
+                || messages.is_some_and(|messages| messages.iter().any(|message| message.event_id >= first_young))
             {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Figures for those who watch a tracker: what was counted since its start. Counting takes neither a lock nor memory.
+//! Metrics of a tracker, counted since its start. Recording is lock-free and does not allocate.
 
 mod histogram;
 
@@ -29,11 +29,11 @@ pub enum ReportKind {
 }
 
 impl ReportKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::DeploymentStart, Self::DeploymentFinish, Self::ServerStart, Self::ServerFinish, Self::LogBatch];
 
-    /// Its name, in snake case.
+    /// The kind in snake case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DeploymentStart => "deployment_start",
@@ -45,12 +45,12 @@ impl ReportKind {
     }
 }
 
-/// What became of a report.
+/// The result of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportResult {
     /// [`Outcome::Recorded`].
     Recorded,
-    /// [`Outcome::Unchanged`], or there was nothing in it.
+    /// [`Outcome::Unchanged`], or an empty batch of log messages.
     Unchanged,
     /// [`Outcome::Conflict`].
     Conflict,
@@ -58,7 +58,7 @@ pub enum ReportResult {
     Unknown,
     /// [`Unavailable::Rejected`].
     Rejected,
-    /// [`Unavailable::Busy`], or [`Unavailable::Closed`].
+    /// [`Unavailable::Busy`] or [`Unavailable::Closed`].
     Busy,
     /// [`Unavailable::TimedOut`].
     TimedOut,
@@ -71,7 +71,7 @@ pub enum ReportResult {
 }
 
 impl ReportResult {
-    /// Every result.
+    /// All results.
     pub const ALL: [Self; 10] = [
         Self::Recorded,
         Self::Unchanged,
@@ -85,7 +85,7 @@ impl ReportResult {
         Self::Nowhere,
     ];
 
-    /// Its name, in snake case.
+    /// The result in snake case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Recorded => "recorded",
@@ -119,14 +119,14 @@ impl From<&Result<Outcome, Unavailable>> for ReportResult {
     }
 }
 
-/// What a tracker has counted since its start.
+/// The metrics of a tracker, counted since its start.
 #[derive(Debug)]
 pub struct Metrics {
     reports: [[Counter; ReportResult::ALL.len()]; ReportKind::ALL.len()],
     log_messages: [Counter; ReportResult::ALL.len()],
-    /// Its group commits.
+    /// Group commits.
     pub commits: CommitMetrics,
-    /// Its outputs.
+    /// Outputs, in the order in which they were added.
     pub outputs: Vec<Arc<OutputMetrics>>,
 }
 
@@ -140,12 +140,13 @@ impl Metrics {
         }
     }
 
-    /// How many reports of the kind came to this result. One whose future was dropped is not among them.
+    /// The number of reports of this kind with this result. A report whose future was dropped does
+    /// not count.
     pub fn reports(&self, kind: ReportKind, result: ReportResult) -> u64 {
         self.reports[kind as usize][result as usize].count()
     }
 
-    /// How many log messages were in the batches that came to this result.
+    /// The number of log messages in the batches with this result.
     pub fn log_messages(&self, result: ReportResult) -> u64 {
         self.log_messages[result as usize].count()
     }
@@ -160,14 +161,14 @@ impl Metrics {
     }
 }
 
-/// What was counted of group commits.
+/// Metrics of group commits.
 #[derive(Debug)]
 pub struct CommitMetrics {
-    /// The changes in each group: reports, and batches that are owed or settled.
+    /// Changes per group: reports, and batches enqueued or acknowledged.
     pub changes: Histogram,
-    /// How long each group took, in nanoseconds, whether it succeeded or not.
+    /// The duration of each commit in nanoseconds, whether it succeeded or not.
     pub durations: Histogram,
-    /// Groups that failed.
+    /// Commits that failed.
     pub failures: Counter,
 }
 
@@ -177,20 +178,20 @@ impl Default for CommitMetrics {
     }
 }
 
-/// What was counted of an output.
+/// Metrics of an output.
 #[derive(Debug)]
 pub struct OutputMetrics {
     /// The output's name.
     pub name: String,
-    /// What the output promises.
+    /// The output's delivery guarantee.
     pub delivery: Delivery,
-    /// The messages that it wants in each batch that was delivered.
+    /// Messages that the output wants, per delivered batch.
     pub batches: Histogram,
-    /// How long each attempt to deliver took, in nanoseconds, whether it succeeded or not.
+    /// The duration of each delivery attempt in nanoseconds, whether it succeeded or not.
     pub attempts: Histogram,
-    /// Attempts that failed.
+    /// Delivery attempts that failed.
     pub failures: Counter,
-    /// Messages that a best-effort output went without.
+    /// Messages dropped by a best-effort output.
     pub dropped: Counter,
     is_failing: AtomicBool,
 }
@@ -208,7 +209,7 @@ impl OutputMetrics {
         }
     }
 
-    /// Whether the last attempt to deliver failed.
+    /// Whether the last delivery attempt failed.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
     }
@@ -220,20 +221,20 @@ impl OutputMetrics {
     }
 }
 
-/// How busy the threads of a store are, of one sort.
+/// How busy one group of a store's threads is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threads {
-    /// Their sort, such as `reader`.
+    /// The name of the group, such as `reader`.
     pub name: &'static str,
-    /// How many there are.
+    /// Threads in the group.
     pub threads: u64,
-    /// How many of them are at work.
+    /// Threads that run a job.
     pub busy: u64,
-    /// How many jobs wait for one of them.
+    /// Jobs that wait for a thread.
     pub waiting: u64,
-    /// How many jobs were refused since the start because too many waited.
+    /// Jobs refused since the start because too many were waiting.
     pub refused: u64,
-    /// How many were given up since the start because they took too long.
+    /// Jobs abandoned since the start because they took too long.
     pub late: u64,
 }
 

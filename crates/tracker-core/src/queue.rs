@@ -37,7 +37,8 @@ pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::R
 }
 
 impl<T> Queue<T> {
-    /// Adds `item` if it fits now. An item larger than `max_bytes` fits into a queue without any bytes.
+    /// Adds `item` if it fits now. An item larger than `max_bytes` fits into a queue without any
+    /// bytes.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), Full> {
         let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
         let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| Full)?;

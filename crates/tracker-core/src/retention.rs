@@ -1,9 +1,10 @@
 //! Deletes old records, in small pieces so that no report waits long.
 //!
-//! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids in a piece therefore
-//! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than half of
-//! that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a
-//! quarter of the store's time.
+//! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids
+//! in a piece therefore adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and
+//! doubles when a piece takes less than half of that. After each piece, deletion pauses for
+//! [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a quarter of the
+//! store's time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,8 +81,8 @@ impl Retention {
         }
     }
 
-    /// Deletes everything that is old now. Servers and log messages are searched as well, because their deployment may
-    /// never have been recorded.
+    /// Deletes everything that is old now. Servers and log messages are searched as well, because
+    /// their deployment may never have been recorded.
     async fn search(&mut self) -> Result<(), StoreError> {
         let age = TimeDelta::from_std(self.age).unwrap_or(TimeDelta::MAX);
         let before = time::now().checked_sub_signed(age).unwrap_or_default().max(DateTime::UNIX_EPOCH);

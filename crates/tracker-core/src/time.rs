@@ -1,12 +1,12 @@
-//! Points in time, as the records and the outputs carry them: UTC, to the millisecond.
+//! Timestamps of records and events: UTC, in whole milliseconds.
 
 use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::Serializer;
 
 use crate::fields::Text;
 
-/// A point in time in UTC. Everything that this crate makes is cut to whole milliseconds, so that what is answered
-/// before storage equals what is read back.
+/// A point in time in UTC. This crate truncates times to whole milliseconds, so that a record is
+/// the same before it is stored and after it is read back.
 pub type Timestamp = DateTime<Utc>;
 
 /// The current time in whole milliseconds.
@@ -17,14 +17,14 @@ pub fn now() -> Timestamp {
 /// `time` in RFC 3339 with milliseconds and `Z`, as in `2015-07-07T17:34:12.075Z`.
 pub fn rfc3339(time: &Timestamp) -> Text {
     let (year, millis) = (time.year().cast_unsigned(), time.nanosecond() / 1_000_000);
-    // Years before and after these, and leap seconds, have other forms.
+    // Other years, and leap seconds, have another length.
     if year > 9_999 || millis > 999 {
         return time.to_rfc3339_opts(SecondsFormat::Millis, true).into();
     }
     let mut text = *b"0000-00-00T00:00:00.000Z";
     let mut put = |end: usize, digits: usize, mut number: u32| {
-        for place in text[end - digits..end].iter_mut().rev() {
-            *place += (number % 10) as u8;
+        for digit in text[end - digits..end].iter_mut().rev() {
+            *digit += (number % 10) as u8;
             number /= 10;
         }
     };
@@ -38,7 +38,7 @@ pub fn rfc3339(time: &Timestamp) -> Text {
     Text::from_utf8(text).expect("digits are UTF-8")
 }
 
-/// For `#[serde(serialize_with)]`: [`rfc3339`].
+/// Serializes a time as [`rfc3339`], for `#[serde(serialize_with)]`.
 pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(time))
 }
@@ -51,7 +51,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn a_time_is_written_as_chrono_would(
+        fn a_time_is_written_as_chrono_writes_it(
             seconds in prop_oneof![-9_000_000_000_000_i64..9_000_000_000_000, -62_167_219_200_i64..253_402_300_800],
             nanos in 0_u32..2_000_000_000,
         ) {

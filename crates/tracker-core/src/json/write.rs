@@ -1,8 +1,9 @@
 //! Writes the records of an API answer as JSON.
 //!
-//! A list has thousands of members, and hardly any of them has a character to escape. serde_json still examines each
-//! name and value character by character. [`ObjectWriter`] copies names unchecked, and values after one vectorized scan,
-//! which makes lists about 10 % faster. A property test compares the text with that of serde_json.
+//! A list has thousands of members, and hardly any of them has a character to escape. serde_json
+//! still examines each name and value character by character. [`ObjectWriter`] copies names
+//! unchecked, and values after one vectorized scan, which makes lists about 10 % faster. A property
+//! test compares the text with that of serde_json.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -66,8 +67,8 @@ impl<'a> ObjectWriter<'a> {
         Self { out, start }
     }
 
-    /// Appends a member's name, which must not contain a character to escape. The caller appends the value to the
-    /// returned buffer.
+    /// Appends a member's name, which must not contain a character to escape. The caller appends
+    /// the value to the returned buffer.
     pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
         self.out.reserve(name.len() + 4);
         self.out.extend_from_slice(b",\"");

@@ -1,9 +1,9 @@
-//! What figures are made of.
+//! Counters and histograms.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Bounds for durations in nanoseconds: 0.25 ms to 10 s.
+/// Bucket bounds for durations in nanoseconds: 0.25 ms to 10 s.
 pub const DURATIONS: &[u64] = &[
     250_000,
     500_000,
@@ -21,52 +21,53 @@ pub const DURATIONS: &[u64] = &[
     5_000_000_000,
     10_000_000_000,
 ];
-/// Bounds for what is done together, in pieces.
+/// Bucket bounds for the number of items in a batch or group.
 pub const SIZES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
-/// A count that only grows.
+/// A monotonic counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts `more`.
+    /// Increases the count by `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// The count so far.
+    /// The current count.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How many values there were up to each of some bounds.
+/// A histogram with fixed buckets.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
-    /// One for each bound, and one for what is beyond the last.
+    /// A counter for each bound, and one for values above the last bound.
     counts: Box<[Counter]>,
     sum: Counter,
 }
 
 impl Histogram {
-    /// A histogram without values, with ascending `bounds`.
+    /// Creates an empty histogram. `bounds` are the inclusive upper bounds of its buckets, in
+    /// ascending order.
     pub fn new(bounds: &'static [u64]) -> Self {
         Self { bounds, counts: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum: Counter::default() }
     }
 
-    /// Counts `value` up to the first bound that is not less.
+    /// Counts `value`.
     pub fn record(&self, value: u64) {
         self.counts[self.bounds.partition_point(|bound| *bound < value)].add(1);
         self.sum.add(value);
     }
 
-    /// Counts the nanoseconds of `duration`.
+    /// Counts `duration` in nanoseconds.
     pub fn record_time(&self, duration: Duration) {
         self.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Counts every value of `other`, which must have the same bounds.
+    /// Adds all values of `other`, which must have the same bounds.
     pub fn add(&self, other: &Self) {
         for (count, more) in self.counts.iter().zip(&other.counts) {
             count.add(more.count());
@@ -74,8 +75,8 @@ impl Histogram {
         self.sum.add(other.sum());
     }
 
-    /// The bounds, and how many values there were up to each, those up to the bounds before it included; last `None`
-    /// and how many there were at all.
+    /// Each bound with the number of values up to it, in ascending order. The last item is `None`
+    /// with the number of all values.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let bounds = self.bounds.iter().copied().map(Some).chain([None]);
         bounds.zip(&self.counts).scan(0, |total, (bound, counter)| {
@@ -84,7 +85,7 @@ impl Histogram {
         })
     }
 
-    /// How many values there were.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().map(Counter::count).sum()
     }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_counts_up_to_its_bound_and_every_later_one() {
+    fn a_value_counts_in_its_bucket_and_every_later_one() {
         let histogram = Histogram::new(&[1, 10]);
         for value in [0, 1, 2, 10, 11] {
             histogram.record(value);
