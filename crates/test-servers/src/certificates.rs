@@ -1,4 +1,4 @@
-//! Certificates, made anew for each test.
+//! TLS certificates, generated for each test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,39 +6,39 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// An authority with what it signed, in a folder: `ca.pem`; `server.pem` for `localhost` and `server.key`; `client.pem` and
-/// `client.key`.
+/// A certificate authority and the certificates that it signed, as files in a temporary folder: `ca.pem`; `server.pem`
+/// (for `localhost`) and `server.key`; `client.pem` and `client.key`.
 #[derive(Debug)]
 pub struct Certificates(TempDir);
 
 impl Certificates {
-    /// A new authority, which nobody else trusts.
-    #[expect(clippy::new_without_default, reason = "no two are the same")]
+    /// Generates a new authority and its certificates.
+    #[expect(clippy::new_without_default, reason = "each call generates other keys")]
     pub fn new() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let key = KeyPair::generate().expect("a key");
+        let folder = TempDir::new().expect("temporary folder");
+        let key = KeyPair::generate().expect("the default algorithm is supported");
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, folder.path().display().to_string());
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = authority.self_signed(&key).expect("a certificate");
-        fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("a file");
+        let certificate = authority.self_signed(&key).expect("the parameters are valid");
+        fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("the folder is writable");
         let issuer = Issuer::new(authority, key);
         for (name, host) in [("server", "localhost"), ("client", "tracker")] {
-            let key = KeyPair::generate().expect("a key");
-            let params = CertificateParams::new([host.to_owned()]).expect("a name");
-            let certificate = params.signed_by(&key, &issuer).expect("a certificate");
-            fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).expect("a file");
-            fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+            let key = KeyPair::generate().expect("the default algorithm is supported");
+            let params = CertificateParams::new([host.to_owned()]).expect("the host name is ASCII");
+            let certificate = params.signed_by(&key, &issuer).expect("the issuer is valid");
+            fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).expect("the folder is writable");
+            fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).expect("the folder is writable");
         }
         Self(folder)
     }
 
-    /// Where one of the files is.
+    /// The path of one of the files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// What a redis-server needs to speak TLS on `port`, also to other servers, with clients that have a certificate.
+    /// The options that make redis-server accept TLS on `port` from clients with a certificate, and replicate over TLS.
     pub fn options(&self, port: u16) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
         let options = [

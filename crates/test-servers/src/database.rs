@@ -1,39 +1,45 @@
-//! What the database servers have in common.
+//! The interface that PostgreSQL and MariaDB share.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A database server that can be stopped, frozen and started again. It keeps what it has committed.
+/// A database server that a test can stop, freeze and start again. Committed data survives.
 pub trait Database: Debug + Send + Sync {
-    /// Starts it, for the first time or again.
+    /// Starts the server, or restarts it after [`Database::stop`], and waits until it answers.
     fn start(&mut self);
 
-    /// Stops it at once, as a crash would.
+    /// Stops the server at once, as a crash would.
     fn stop(&mut self);
 
-    /// Stops every process of it from going on; the connections stay.
+    /// Suspends every process of the server with `SIGSTOP`; connections stay open but get no answer.
     fn freeze(&self);
 
-    /// Lets it go on after [`Database::freeze`].
+    /// Resumes the server with `SIGCONT` after [`Database::freeze`].
     fn thaw(&self);
 
-    /// The URL of a database, with the password `a-password`.
+    /// The URL of `database`, with the password `a-password`.
     fn url(&self, database: &str) -> String;
 
-    /// The name of a database that is there from the beginning.
-    fn home(&self) -> &'static str;
+    /// The name of a database that always exists.
+    fn default_database(&self) -> &'static str;
 
-    /// What an administrator gets for a statement, one line a row. Names stand in double quotes.
+    /// The former name of [`Database::default_database`].
+    fn home(&self) -> &'static str {
+        self.default_database()
+    }
+
+    /// Runs `statement` as an administrator and returns one line per row. Identifiers are in double quotes.
     ///
     /// # Errors
-    /// What the server says when the statement fails.
+    /// The server's message, if the statement fails.
     fn query(&self, database: &str, statement: &str) -> Result<String, String>;
 
-    /// The URL of a new database.
+    /// Creates a database and returns its URL.
     fn new_database(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.query(self.home(), &format!("CREATE DATABASE {name}")).expect("a new database");
+        self.query(self.default_database(), &format!("CREATE DATABASE {name}"))
+            .expect("the administrator may create databases");
         self.url(&name)
     }
 }

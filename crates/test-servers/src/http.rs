@@ -1,4 +1,4 @@
-//! A client that sends what a test tells it to, right or wrong.
+//! An HTTP client that sends any bytes, also malformed requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,45 +6,45 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The header that every report carries.
+/// The content type of reports.
 pub const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// What the server answered.
+/// A response of the server.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The headers, their names in lower case.
+    /// The headers; names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, put together if it came in chunks.
+    /// The body, with any chunked encoding removed.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The value of the header `name`, given in lower case.
+    /// The value of the header `name`, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The body, which must be UTF-8.
     pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("the answer is UTF-8")
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body, which must be JSON and say so.
+    /// The body, which must be JSON and declared as such.
     #[track_caller]
     pub fn json(&self) -> Value {
         let kind = self.header("content-type").unwrap_or_default();
-        assert!(kind.starts_with("application/json"), "not JSON but {kind:?}: {self:?}");
+        assert!(kind.starts_with("application/json"), "the content type is {kind:?}: {self:?}");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Asserts an error as the contract describes it; the answer's sentence.
+    /// Asserts that this is an error as the contract describes it, and returns its sentence.
     #[track_caller]
     pub fn is_error(&self, status: u16, field: Option<&str>) -> String {
         assert_eq!(self.status, status, "{} {:?}", self.text(), field);
         let body = self.json();
-        let members: Vec<_> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+        let members: Vec<_> = body.as_object().expect("an error is an object").keys().map(String::as_str).collect();
         assert!(members.iter().all(|name| ["Error", "code", "field"].contains(name)), "{body}");
         let code = body["code"].as_str().unwrap_or_default();
         assert!(!code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{body}");
@@ -57,14 +57,14 @@ impl Response {
     }
 }
 
-/// Sends `request` as it stands to the server on `port`, and reads until the server closes the connection.
+/// Sends `request` unchanged to the server on `port`, and reads until the server closes the connection.
 ///
 /// # Errors
-/// When there is no connection, or no whole answer.
+/// If the connection fails, or the response is incomplete.
 pub fn exchange(port: u16, request: &[u8]) -> std::io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    // The server may refuse a body before it has read all of it.
+    // Not an error: the server may answer and close before it has read the whole body.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
@@ -73,7 +73,7 @@ pub fn exchange(port: u16, request: &[u8]) -> std::io::Result<Response> {
     }
     parse(&answer).ok_or_else(|| {
         let text = String::from_utf8_lossy(&answer).into_owned();
-        std::io::Error::new(std::io::ErrorKind::InvalidData, format!("no HTTP answer: {text:?}"))
+        std::io::Error::new(std::io::ErrorKind::InvalidData, format!("not an HTTP response: {text:?}"))
     })
 }
 

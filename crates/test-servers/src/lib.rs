@@ -1,12 +1,14 @@
-//! Real servers for tests: each on a port and in a folder of its own, so that a test can kill, freeze and restart it.
-//! What goes wrong with them is a panic that says so: a test has nothing better to do with it.
+//! Real servers for tests: the service, Redis, PostgreSQL, MariaDB and StatsD.
+//!
+//! Each server has its own port and its own temporary folder, so that a test can kill, freeze (`SIGSTOP`) and restart
+//! it. Servers end with the test process. A server that is not installed, does not start or does not answer is a
+//! panic that says how to fix it: a test cannot recover from that.
 
 mod certificates;
 mod database;
+mod eventually;
 mod http;
-mod leash;
 mod mariadb;
-mod patience;
 mod postgres;
 mod process;
 mod redis;
@@ -15,17 +17,18 @@ mod sentinels;
 mod server;
 mod statsd;
 mod statsd_daemon;
+mod supervised;
 
 pub use certificates::Certificates;
 pub use database::Database;
+pub use eventually::{Condition, DEADLINE, DEADLINE as PATIENCE, eventually, within};
 pub use http::{JSON, Response, exchange};
 pub use mariadb::Mariadb;
-pub use patience::{PATIENCE, eventually, within};
 pub use postgres::Postgres;
 pub use process::{free_port, signal};
 pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use sentinels::{Sentinel, Sentinels};
-pub use server::{Server, bare};
+pub use server::{Server, command, command as bare};
 pub use statsd::{Statsd, sum as statsd_sum};
 pub use statsd_daemon::StatsdDaemon;

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster.
+//! A PostgreSQL server.
 
 use std::fs;
 use std::io::Write;
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use crate::leash::{self, Leash};
+use crate::supervised::{self, SupervisedProcess};
 use crate::{Certificates, Database, eventually, free_port, signal};
 
-/// Who runs the server when we are root, whom it refuses.
+/// The user that runs the server if we are root, because the server refuses to run as root.
 const USER: &str = "postgres";
 
-/// A PostgreSQL cluster with one user, `postgres`.
+/// A PostgreSQL server with one user, `postgres`.
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
     folder: PathBuf,
-    leash: Option<Leash>,
+    process: Option<SupervisedProcess>,
 }
 
 impl Postgres {
-    /// The one that all tests of this process share.
+    /// The server that all tests of this process share.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<Postgres> = LazyLock::new(|| {
             let mut postgres = Postgres::absent();
@@ -31,49 +31,50 @@ impl Postgres {
         &SHARED
     }
 
-    /// A cluster that was not started yet: nobody listens on its port.
+    /// A server that is initialized but not started: its port refuses connections.
     pub fn absent() -> Self {
-        let folder = leash::folder(USER);
-        // Not the order of bytes, as in most clusters: the service has to ask for that.
+        let folder = supervised::private_folder(USER);
+        // Not bytewise order, as on most servers: the service must not rely on the server's collation.
         let locale = ["--locale=C.UTF-8", "--encoding=UTF8", "--locale-provider=icu", "--icu-locale=en-US"];
-        let mut initdb = leash::as_user(USER, Command::new(binary("initdb")));
+        let mut initdb = supervised::as_user(USER, Command::new(binary("initdb")));
         initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--pgdata"]).arg(folder.join("data"));
-        leash::run(initdb.args(locale)).expect("a cluster");
-        Self { port: free_port(), folder, leash: None }
+        supervised::run(initdb.args(locale)).expect("initdb succeeds");
+        Self { port: free_port(), folder, process: None }
     }
 
-    /// Takes nothing but TLS from the next start on, as `localhost`.
+    /// Accepts only TLS connections, with the certificate of `localhost`, from the next start on.
     pub fn encrypt(&self, certificates: &Certificates) {
         let data = self.folder.join("data");
         for name in ["server.pem", "server.key"] {
-            leash::give(USER, &certificates.path(name), &data.join(name));
+            supervised::copy_for_user(USER, &certificates.path(name), &data.join(name));
         }
         let settings = "\nssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n";
-        let mut configuration = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).expect("a file");
-        configuration.write_all(settings.as_bytes()).expect("settings");
-        fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").expect("a file");
+        let mut configuration =
+            fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).expect("initdb wrote it");
+        configuration.write_all(settings.as_bytes()).expect("the file is writable");
+        fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").expect("the folder is writable");
     }
 
-    /// What `psql` prints for a statement, unaligned.
+    /// Runs `statement` with `psql` and returns the unaligned output.
     ///
     /// # Errors
-    /// What it says when the statement fails.
+    /// The message of `psql`, if the statement fails.
     pub fn psql(&self, database: &str, statement: &str) -> Result<String, String> {
         self.psql_with(database, &["-c", statement])
     }
 
     /// Runs a file of statements.
     pub fn load(&self, database: &str, file: &Path) {
-        self.psql_with(database, &["-f", file.to_str().expect("UTF-8")]).expect("the file loads");
+        self.psql_with(database, &["-f", file.to_str().expect("the path is UTF-8")]).expect("the statements succeed");
     }
 
     fn signal_all(&self, name: &str) {
-        let lines = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it runs");
-        let server = lines.lines().next().and_then(|line| line.parse().ok()).expect("a process id");
-        // First: it has no new children while it stands still.
+        let lines = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("the server runs");
+        let server = lines.lines().next().and_then(|line| line.parse().ok()).expect("the first line is a process id");
+        // The server process first: while it is suspended it starts no children that we would miss.
         signal(server, name);
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("it runs");
-        // One that has ended meanwhile does not matter.
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("the server runs");
+        // `kill` fails if a child has ended in the meantime, which does not matter.
         let _ = Command::new("sh").args(["-c", &format!("kill -{name} {children}")]).stderr(Stdio::null()).status();
     }
 
@@ -81,23 +82,23 @@ impl Postgres {
         let mut psql = Command::new(binary("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"]);
         psql.args(["-p", &self.port.to_string(), "-d", database]).args(arguments);
-        leash::run(&mut psql)
+        supervised::run(&mut psql)
     }
 }
 
 impl Database for Postgres {
     fn start(&mut self) {
-        assert!(self.leash.is_none(), "it runs");
+        assert!(self.process.is_none(), "the server runs already");
         let mut server = Command::new(binary("postgres"));
         server.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
         server.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]);
-        self.leash = Some(Leash::start(USER, &self.folder, "QUIT", &server));
+        self.process = Some(SupervisedProcess::start(USER, &self.folder, "QUIT", &server));
         eventually("PostgreSQL answers", || self.psql("postgres", "select 1").ok());
     }
 
     fn stop(&mut self) {
         self.thaw();
-        self.leash.take().expect("it runs").stop();
+        self.process.take().expect("the server runs").stop();
     }
 
     fn freeze(&self) {
@@ -112,7 +113,7 @@ impl Database for Postgres {
         format!("postgres://postgres:a-password@127.0.0.1:{}/{database}", self.port)
     }
 
-    fn home(&self) -> &'static str {
+    fn default_database(&self) -> &'static str {
         "postgres"
     }
 
@@ -123,17 +124,17 @@ impl Database for Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if self.leash.is_some() {
+        if self.process.is_some() {
             self.stop();
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// A program of the newest PostgreSQL that is installed.
+/// The path of a program of the newest installed PostgreSQL.
 fn binary(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.max_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
     let path = newest.map(|entry| entry.path().join("bin").join(program)).filter(|path| path.exists());
-    path.expect("PostgreSQL is needed: install Debian's package `postgresql`")
+    path.expect("PostgreSQL is missing; install the Debian package `postgresql`")
 }

@@ -1,4 +1,4 @@
-//! A redis-server.
+//! A Redis server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{eventually, free_port, signal};
 
-/// A redis-server that keeps everything it acknowledged across [`Redis::kill`] and [`Redis::restart`].
+/// A Redis server that keeps every acknowledged write across [`Redis::kill`] and [`Redis::restart`].
 #[derive(Debug)]
 pub struct Redis {
     /// Its TCP port.
@@ -22,12 +22,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one.
+    /// Starts a server.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts one with more options, such as `["--requirepass", "secret"]`.
+    /// Starts a server with further options, such as `["--requirepass", "secret"]`.
     pub fn start_with(options: &[&str]) -> Self {
         let mut redis = Self::absent();
         redis.options.extend(options.iter().map(|&option| option.to_owned()));
@@ -35,14 +35,14 @@ impl Redis {
         redis
     }
 
-    /// One that was not started yet: nobody listens on its port.
+    /// A server that is not started yet: its port refuses connections.
     pub fn absent() -> Self {
-        Self { port: free_port(), dir: TempDir::new().expect("a folder"), options: Vec::new(), child: None }
+        Self { port: free_port(), dir: TempDir::new().expect("temporary folder"), options: Vec::new(), child: None }
     }
 
-    /// Starts it again, with what it had acknowledged.
+    /// Starts the server, or restarts it with the data that it had acknowledged.
     pub fn restart(&mut self) {
-        assert!(self.child.is_none(), "it runs");
+        assert!(self.child.is_none(), "redis-server runs already");
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(self.dir.path())
@@ -52,7 +52,7 @@ impl Redis {
             .args(&self.options)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is needed: install Debian's package `redis-server`");
+            .expect("redis-server is missing; install the Debian package `redis-server`");
         self.child = Some(child);
         eventually("redis-server answers", || match self.try_command(&["PING"]) {
             Ok(Value::String(text)) if !text.contains("LOADING") => Some(()),
@@ -60,28 +60,28 @@ impl Redis {
         });
     }
 
-    /// `kill -9`.
+    /// Kills the server with `SIGKILL`.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
+        let mut child = self.child.take().expect("redis-server runs");
         let _ = child.kill();
         let _ = child.wait();
     }
 
-    /// Stops it from answering; its connections stay.
+    /// Suspends the server with `SIGSTOP`; connections stay open but get no answer.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on after [`Redis::freeze`].
+    /// Resumes the server with `SIGCONT` after [`Redis::freeze`].
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
     fn signal(&self, name: &str) {
-        signal(self.child.as_ref().expect("it runs").id(), name);
+        signal(self.child.as_ref().expect("redis-server runs").id(), name);
     }
 
-    /// Its Unix socket.
+    /// The path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
     }
@@ -91,15 +91,15 @@ impl Redis {
         self.list("logstash")
     }
 
-    /// The elements of a list, each of which must be JSON.
+    /// The elements of the list `key`, each of which must be JSON.
     pub fn list(&self, key: &str) -> Vec<Value> {
         let elements = self.command(&["LRANGE", key, "0", "-1"]);
         let parse = |element: &Value| serde_json::from_str(element.as_str()?).ok();
-        let elements = elements.as_array().expect("a list");
+        let elements = elements.as_array().expect("the key is a list");
         elements.iter().map(|element| parse(element).unwrap_or_else(|| panic!("not JSON: {element}"))).collect()
     }
 
-    /// Waits until the list `logstash` has `count` elements.
+    /// Waits until the list `logstash` has at least `count` elements, and returns them all.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Value> {
         eventually(&format!("{count} elements in Redis"), || {
@@ -108,24 +108,24 @@ impl Redis {
         })
     }
 
-    /// What it answers to a command; of an error its text.
+    /// Runs a command and returns its reply; an error reply is returned as its text.
     pub fn command(&self, words: &[&str]) -> Value {
         self.try_command(words).expect("redis-server answers")
     }
 
-    /// As [`Redis::command`], when it may be away.
+    /// As [`Redis::command`], for a server that may not answer.
     ///
     /// # Errors
-    /// When it does not answer within ten seconds.
+    /// If the connection fails, or no reply arrives within ten seconds.
     pub fn try_command(&self, words: &[&str]) -> std::io::Result<Value> {
         let at = self.options.iter().position(|option| option == "--requirepass");
         ask(self.port, at.map(|at| self.options[at + 1].as_str()), words)
     }
 
-    /// How many replicas follow it.
+    /// The number of replicas that are online.
     pub fn replicas(&self) -> usize {
         let info = self.command(&["INFO", "replication"]);
-        info.as_str().expect("a text").matches("state=online").count()
+        info.as_str().expect("INFO replies with text").matches("state=online").count()
     }
 }
 
@@ -137,7 +137,7 @@ impl Drop for Redis {
     }
 }
 
-/// What the server on `port` answers to a command.
+/// Runs a command on the server on `port` and returns its reply.
 pub(crate) fn ask(port: u16, password: Option<&str>, words: &[&str]) -> std::io::Result<Value> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -169,7 +169,7 @@ fn reply(stream: &mut BufReader<TcpStream>) -> std::io::Result<Value> {
             let mut bytes = vec![0; number()? as usize + 2];
             stream.read_exact(&mut bytes)?;
             bytes.truncate(bytes.len() - 2);
-            String::from_utf8(bytes).expect("UTF-8 in Redis").into()
+            String::from_utf8(bytes).expect("the tests store only UTF-8").into()
         }
         "*" => (0..number()?).map(|_| reply(stream)).collect::<Result<Vec<_>, _>>()?.into(),
         "$" => Value::Null,

@@ -1,4 +1,4 @@
-//! A Redis server with replicas, and Sentinels that watch them.
+//! A Redis master with replicas, watched by Sentinels.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 use crate::{Certificates, Redis, eventually, free_port, redis, signal};
 
-/// One master, two replicas, and three Sentinels with the password `watchful` that call the master `main`. A failover takes
-/// some three seconds.
+/// One master, two replicas, and three Sentinels that call the master `main` and have the password `watchful`. A
+/// failover takes about three seconds.
 #[derive(Debug)]
 pub struct Sentinels {
-    /// The servers; the first was the master at first.
+    /// The Redis servers; the first is the master before any failover.
     pub servers: Vec<Redis>,
     /// The Sentinels.
     pub sentinels: Vec<Sentinel>,
@@ -22,7 +22,7 @@ impl Sentinels {
     /// The password of the Sentinels.
     pub const PASSWORD: &str = "watchful";
 
-    /// Starts them, speaking TLS to each other and to clients if there are certificates.
+    /// Starts the servers and the Sentinels, which use TLS throughout if there are certificates.
     pub fn start(certificates: Option<&Certificates>) -> Self {
         let server = |master: Option<u16>| {
             let mut options = vec!["--repl-diskless-sync-delay".to_owned(), "0".to_owned()];
@@ -37,32 +37,32 @@ impl Sentinels {
         let servers = [first].into_iter().chain((0..2).map(|_| server(Some(master)).0)).collect();
         let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(master, certificates)).collect();
         let sentinels = Self { servers, sentinels };
-        eventually("everybody knows everybody", || {
+        eventually("every Sentinel knows both replicas and the other Sentinels", || {
             let knows_all = |sentinel: &Sentinel| {
                 let info = sentinel.command(&["INFO", "sentinel"]);
                 info.is_ok_and(|info| info.as_str().is_some_and(|info| info.contains("slaves=2,sentinels=3")))
             };
-            sentinels.sentinels.iter().all(knows_all).then_some(())
+            sentinels.sentinels.iter().all(knows_all)
         });
-        eventually("both replicas follow", || (sentinels.servers[0].replicas() == 2).then_some(()));
+        eventually("both replicas are online", || sentinels.servers[0].replicas() == 2);
         sentinels
     }
 
-    /// The server that takes writes instead of the first.
+    /// Waits until another server than the first is master, and returns it.
     pub fn new_master(&self) -> &Redis {
-        eventually("a failover", || {
+        eventually("a replica is promoted", || {
             self.servers[1..].iter().find(|server| {
-                // Who is promoted closes all connections.
+                // A server closes its connections while it is promoted.
                 server.try_command(&["ROLE"]).is_ok_and(|role| role[0] == "master")
             })
         })
     }
 }
 
-/// A Sentinel.
+/// A Redis Sentinel.
 #[derive(Debug)]
 pub struct Sentinel {
-    /// The port for clients, with TLS if there are certificates.
+    /// The port for clients; it expects TLS if there are certificates.
     pub port: u16,
     clear_port: u16,
     child: Child,
@@ -71,7 +71,7 @@ pub struct Sentinel {
 
 impl Sentinel {
     fn start(master: u16, certificates: Option<&Certificates>) -> Self {
-        let (clear_port, tls_port, folder) = (free_port(), free_port(), TempDir::new().expect("a folder"));
+        let (clear_port, tls_port, folder) = (free_port(), free_port(), TempDir::new().expect("temporary folder"));
         let mut text = format!(
             "port {clear_port}\nbind 127.0.0.1\nrequirepass {}\nsentinel monitor main 127.0.0.1 {master} 2\n\
              sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1000\n",
@@ -81,22 +81,23 @@ impl Sentinel {
             text += &format!("{} {}\n", option[0].trim_start_matches('-'), option[1]);
         }
         let file = folder.path().join("sentinel.conf");
-        fs::write(&file, text).expect("a file");
+        fs::write(&file, text).expect("the folder is writable");
         let mut server = Command::new("redis-server");
-        let child = server.arg(file).arg("--sentinel").stdout(Stdio::null()).spawn().expect("redis-server runs");
+        let child =
+            server.arg(file).arg("--sentinel").stdout(Stdio::null()).spawn().expect("redis-server is installed");
         let port = if certificates.is_some() { tls_port } else { clear_port };
         Self { port, clear_port, child, _folder: folder }
     }
 
-    /// Stops it from answering; its connections stay.
+    /// Suspends the Sentinel with `SIGSTOP`; connections stay open but get no answer.
     pub fn freeze(&self) {
         signal(self.child.id(), "STOP");
     }
 
-    /// The answer to a command.
+    /// Runs a command and returns its reply; an error reply is returned as its text.
     ///
     /// # Errors
-    /// When there is none, or it is an error.
+    /// If the connection fails, or no reply arrives within ten seconds.
     pub fn command(&self, words: &[&str]) -> std::io::Result<Value> {
         redis::ask(self.clear_port, Some(Sentinels::PASSWORD), words)
     }

@@ -1,4 +1,4 @@
-//! The server under test.
+//! The service under test.
 
 use std::fs;
 use std::io::Read;
@@ -14,34 +14,35 @@ use tempfile::TempDir;
 
 use crate::{JSON, Response, eventually, exchange, free_port, signal, within};
 
-/// A running server in a folder of its own.
+/// A running service, in a temporary folder of its own.
 #[derive(Debug)]
 pub struct Server {
     /// Its TCP port.
     pub port: u16,
-    /// Where it runs, with its configuration and, unless configured otherwise, its database.
+    /// Its working directory, with its configuration and, unless configured otherwise, its database.
     pub folder: TempDir,
-    /// Its configuration as it stands in the file.
+    /// Its configuration, as written to the file.
     pub config: Value,
     binary: PathBuf,
     child: Child,
     stderr: Arc<Mutex<String>>,
 }
 
-/// `binary`, without an environment, to be run in `folder`.
-pub fn bare(binary: &Path, folder: &Path) -> Command {
+/// A command that runs `binary` in `folder`, with an empty environment.
+pub fn command(binary: &Path, folder: &Path) -> Command {
     let mut command = Command::new(binary);
     command.env_clear().current_dir(folder).stdin(Stdio::null());
     command
 }
 
 impl Server {
-    /// Starts `binary` with `config` and a port, and waits until it listens.
+    /// Starts `binary` with `config` and a free port, and waits until it accepts connections.
     pub fn start(binary: impl Into<PathBuf>, config: Value) -> Self {
-        Self::start_in(binary, TempDir::new().expect("a folder"), config, &[])
+        Self::start_in(binary, TempDir::new().expect("temporary folder"), config, &[])
     }
 
-    /// Starts it in a folder that exists, with `environment`. `{port}` in a text of `config` stands for its port.
+    /// As [`Server::start`], in an existing folder and with environment variables. `{port}` in `config` is replaced
+    /// by the port.
     pub fn start_in(
         binary: impl Into<PathBuf>,
         folder: TempDir,
@@ -52,31 +53,31 @@ impl Server {
         if config.get("listen").is_none() {
             config["port"] = json!(port);
         }
-        let config: Value =
-            serde_json::from_str(&config.to_string().replace("{port}", &port.to_string())).expect("JSON");
-        fs::write(folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
+        let config: Value = serde_json::from_str(&config.to_string().replace("{port}", &port.to_string()))
+            .expect("a number does not break JSON");
+        fs::write(folder.path().join("tracker.json"), config.to_string()).expect("the folder is writable");
         let (child, stderr) = spawn(&binary, folder.path(), environment);
         let mut server = Self { port, folder, config, binary, child, stderr };
         server.wait_until_it_listens().unwrap_or_else(|error| panic!("{error}"));
         server
     }
 
-    /// Starts it again after its end, in the same folder and on the same port.
+    /// Restarts the service after it has ended, in the same folder and on the same port.
     pub fn restart(&mut self) {
         self.try_restart().unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// As [`Server::restart`], when it may refuse to start.
+    /// As [`Server::restart`], for a service that may refuse to start.
     ///
     /// # Errors
-    /// What it says when it ends at once.
+    /// The exit status and standard error, if the service ends instead of accepting connections.
     pub fn try_restart(&mut self) -> Result<(), String> {
         (self.child, self.stderr) = spawn(&self.binary, self.folder.path(), &[]);
         self.wait_until_it_listens()
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), String> {
-        eventually("the server listens", || match self.ended() {
+        eventually("the server accepts connections", || match self.ended() {
             Some(status) => Some(Err(format!("the server ended with {status}: {}", self.stderr()))),
             None => TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(Ok(())),
         })
@@ -87,34 +88,34 @@ impl Server {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("its status")
+        self.child.try_wait().expect("the server is our child")
     }
 
-    /// Sends it a signal such as `TERM`.
+    /// Sends a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
 
-    /// Waits for its end.
+    /// Waits until it ends, and returns its exit status.
     #[track_caller]
     pub fn ends_within(&mut self, deadline: Duration) -> ExitStatus {
         within(deadline, "the server ends", || self.ended())
     }
 
-    /// `kill -9`.
+    /// Kills the service with `SIGKILL`.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// What it wrote to standard error.
+    /// The text that it has written to standard error.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends a request, with the headers that every request needs unless they are given.
+    /// Sends a request. Adds `Host` and `Content-Length` unless `headers` has them.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         match self.try_send(method, path, headers, body) {
@@ -123,10 +124,10 @@ impl Server {
         }
     }
 
-    /// As [`Server::send`], when it may be away.
+    /// As [`Server::send`], for a service that may not answer.
     ///
     /// # Errors
-    /// When there is no connection, or no whole answer.
+    /// If the connection fails, or the response is incomplete.
     pub fn try_send(
         &self,
         method: &str,
@@ -147,13 +148,13 @@ impl Server {
         exchange(self.port, &request)
     }
 
-    /// Sends a GET.
+    /// Sends a GET request.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], b"")
     }
 
-    /// The JSON that a GET answers with 200.
+    /// Sends a GET request, which must succeed with 200, and returns its JSON.
     #[track_caller]
     pub fn read(&self, path: &str) -> Value {
         let response = self.get(path);
@@ -161,13 +162,13 @@ impl Server {
         response.json()
     }
 
-    /// Sends a POST with JSON.
+    /// Sends a POST request with a JSON body.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Response {
         self.send("POST", path, &[JSON], body.to_string().as_bytes())
     }
 
-    /// Sends a PUT with JSON.
+    /// Sends a PUT request with a JSON body.
     #[track_caller]
     pub fn put(&self, path: &str, body: &Value) -> Response {
         self.send("PUT", path, &[JSON], body.to_string().as_bytes())
@@ -184,11 +185,11 @@ impl Drop for Server {
 }
 
 fn spawn(binary: &Path, folder: &Path, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
-    let mut command = bare(binary, folder);
+    let mut command = command(binary, folder);
     command.args(["--config", "tracker.json"]).envs(environment.iter().copied());
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary is built");
     let stderr = Arc::new(Mutex::new(String::new()));
-    let (mut pipe, text) = (child.stderr.take().expect("a pipe"), stderr.clone());
+    let (mut pipe, text) = (child.stderr.take().expect("standard error is a pipe"), stderr.clone());
     thread::spawn(move || {
         let mut bytes = [0; 4096];
         while let Ok(size @ 1..) = pipe.read(&mut bytes) {

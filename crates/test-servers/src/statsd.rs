@@ -1,11 +1,11 @@
-//! A StatsD server that only listens.
+//! A StatsD server that records what it receives.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// A UDP socket that remembers every line.
+/// A UDP socket that records every line.
 #[derive(Debug)]
 pub struct Statsd {
     /// Its UDP port.
@@ -16,8 +16,8 @@ pub struct Statsd {
 impl Statsd {
     /// Listens on a free port.
     pub fn listen() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
-        let port = socket.local_addr().expect("an address").port();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port is free");
+        let port = socket.local_addr().expect("the socket is bound").port();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let seen = lines.clone();
         thread::spawn(move || {
@@ -31,18 +31,18 @@ impl Statsd {
         Self { port, lines }
     }
 
-    /// Every line so far, as it came.
+    /// Every line so far, in order of arrival.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets the lines so far.
+    /// Discards the lines so far.
     pub fn forget(&self) {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// `lines`, sorted, the values of each counter added up, counters that come to nothing left out.
+/// Adds up the values of each counter and sorts the lines. Counters whose sum is zero are left out.
 pub fn sum(lines: &[String]) -> Vec<String> {
     let mut counters = BTreeMap::<&str, i64>::new();
     let mut sorted = Vec::new();

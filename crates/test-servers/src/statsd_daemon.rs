@@ -1,4 +1,4 @@
-//! Etsy's StatsD, the npm package `statsd`.
+//! The original StatsD server by Etsy, the npm package `statsd`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use crate::{eventually, free_port};
 
-/// Where `scripts/test` puts the package.
+/// The path at which `scripts/test` installs the package.
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/npm/node_modules/statsd/stats.js");
 
-/// A running StatsD that never flushes.
+/// A running StatsD server that never flushes its metrics.
 #[derive(Debug)]
 pub struct StatsdDaemon {
     /// Its UDP port.
@@ -26,34 +26,34 @@ pub struct StatsdDaemon {
 }
 
 impl StatsdDaemon {
-    /// Starts one.
+    /// Starts a server.
     pub fn start() -> Self {
         assert!(
             Path::new(PROGRAM).exists(),
-            "StatsD is needed: run `npm install --prefix target/npm statsd@0.9.0` in the project's folder"
+            "StatsD is missing; run `npm install --prefix target/npm statsd@0.9.0` in the root of the repository"
         );
-        let (port, management, folder) = (free_port(), free_port(), TempDir::new().expect("a folder"));
+        let (port, management, folder) = (free_port(), free_port(), TempDir::new().expect("temporary folder"));
         let config = folder.path().join("config.js");
         let text = format!(
             "{{ port: {port}, address: '127.0.0.1', mgmt_port: {management}, mgmt_address: '127.0.0.1', \
              backends: [], flushInterval: 2000000000 }}"
         );
-        fs::write(&config, text).expect("its configuration");
+        fs::write(&config, text).expect("the folder is writable");
         let child = Command::new("node").arg(PROGRAM).arg(config).stdout(Stdio::null()).spawn();
-        let child = child.expect("Node.js is needed: install Debian's package `nodejs`");
+        let child = child.expect("Node.js is missing; install the Debian package `nodejs`");
         let daemon = Self { port, management, child, _folder: folder };
-        eventually("StatsD answers", || daemon.ask("health").ok().filter(|lines| !lines.is_empty()));
+        eventually("StatsD answers", || daemon.ask("health").is_ok_and(|lines| !lines.is_empty()));
         daemon
     }
 
-    /// Its `counters` or `timers`: of each name the sum, or the values.
+    /// Its `counters`, a sum for each name, or its `timers`, the values for each name.
     pub fn metrics(&self, kind: &str) -> Value {
         let text = self.ask(kind).expect("StatsD answers").concat();
-        // It prints JavaScript; every name of ours has a dot and so stands in quotes.
+        // StatsD prints JavaScript, which quotes names only where it must. All our names contain a dot and are quoted.
         serde_json::from_str(&text.replace('\'', "\"")).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The lines of the answer to a command, up to `END`, or the one line.
+    /// The lines of the reply to a command, without the final `END`. The reply to `health` is one line.
     fn ask(&self, command: &str) -> std::io::Result<Vec<String>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.management))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
