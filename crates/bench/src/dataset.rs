@@ -1,4 +1,4 @@
-//! Databases full of deployments, made in SQL: over HTTP a million would take hours.
+//! Databases full of deployments, written in SQL: over HTTP a million would take hours.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,28 +13,28 @@ use test_servers::{Database as _, Postgres, eventually};
 
 use crate::stack::Stack;
 
-/// How many deployments, and how many servers each of them has.
+/// A number of deployments, and the number of servers of each deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dataset {
     pub rows: u64,
     pub servers: u64,
 }
 
-/// What a deployment has beside its id and times.
-const MEMBERS: &str = r#""engine", "engine_version", "host", "user", "environment", "package", "package_url", "version",
+/// The columns of a deployment except its id and times.
+const COLUMNS: &str = r#""engine", "engine_version", "host", "user", "environment", "package", "package_url", "version",
     "arguments", "result", "elapsed_seconds""#;
 const VALUES: &str = "'vagrant_orchestrate', '0.6.3', 'ci.example.com', 'cbaldauf', 'dev', 'test',
     'http://mypackage.mydomain.com', '4.5.' || i, '--strategy parallel', 'success', 234";
 
-/// When the oldest deployment began, in seconds since 1970; each of the others began a minute and a millisecond after
+/// Start of the oldest deployment, in seconds since 1970. Each further one starts a minute and a millisecond after
 /// the one before.
 const FIRST: u64 = 1_436_290_452;
 
-/// Inserts `count` deployments, which begin `from` minutes after the oldest.
+/// SQL that inserts `count` deployments, the first of which starts `from` minutes after the oldest.
 pub fn sqlite_deployments(from: u64, count: u64) -> String {
     format!(
         r#"WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {from} + {count})
-        INSERT INTO "Deployments" ("deployment_id", "createdAt", "updatedAt", {MEMBERS})
+        INSERT INTO "Deployments" ("deployment_id", "createdAt", "updatedAt", {COLUMNS})
         SELECT lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-a' ||
                      substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))),
                strftime('%Y-%m-%d %H:%M:%f +00:00', {FIRST} + i * 60.001, 'unixepoch'),
@@ -42,7 +42,7 @@ pub fn sqlite_deployments(from: u64, count: u64) -> String {
     )
 }
 
-/// Gives each deployment `servers` of two hundred hosts.
+/// SQL that gives each deployment `servers` of two hundred hosts.
 fn sqlite_servers(servers: u64) -> String {
     format!(
         r#"WITH RECURSIVE n(h) AS (SELECT 0 UNION ALL SELECT h + 1 FROM n WHERE h + 1 < {servers})
@@ -54,7 +54,7 @@ fn sqlite_servers(servers: u64) -> String {
 }
 
 impl Dataset {
-    /// A database that holds it, which nobody may write to.
+    /// The URL of a database that holds the data set. Workloads must not write to it, since others read it afterwards.
     pub fn url(self, stack: &Stack) -> anyhow::Result<String> {
         match &stack.postgres {
             Some(postgres) => self.in_postgres(stack, postgres),
@@ -62,10 +62,10 @@ impl Dataset {
         }
     }
 
-    /// In a file that stays until the tables change.
+    /// Writes a file whose name contains a hash of the schema, and reuses it in later runs until the schema changes.
     fn in_sqlite(self, stack: &Stack) -> anyhow::Result<String> {
         let Self { rows, servers } = self;
-        let mut server = stack.serve_on(None)?;
+        let mut server = stack.serve(None)?;
         server.kill();
         let new = server.folder.path().join("data.sqlite3");
         let mut connection = SqliteConnection::establish(&new.to_string_lossy())?;
@@ -81,8 +81,9 @@ impl Dataset {
         all.hash(&mut hasher);
         let file = stack.folder.join(format!("{rows}x{servers}-{:016x}.sqlite3", hasher.finish()));
         if !file.exists() {
-            note(self);
-            // An index is made faster at once than row by row. What is cut short is made anew.
+            log_progress(self);
+            // Building an index at the end is faster than updating it for each row. If this is interrupted, the next
+            // run starts over.
             connection.batch_execute(&format!(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000; PRAGMA temp_store = MEMORY;
                  {drops}; BEGIN; {}; {}; {indexes}; COMMIT; PRAGMA journal_mode = WAL",
@@ -90,12 +91,12 @@ impl Dataset {
                 if servers > 0 { sqlite_servers(servers) } else { String::new() },
             ))?;
             drop(connection);
-            fs::rename(&new, &file).context("cannot keep the data set")?;
+            fs::rename(&new, &file).context("cannot save the data set")?;
         }
         path(&file)
     }
 
-    /// In a database that lasts as long as the cluster.
+    /// Fills a database that lasts as long as the PostgreSQL server.
     fn in_postgres(self, stack: &Stack, postgres: &Postgres) -> anyhow::Result<String> {
         let Self { rows, servers } = self;
         let name = format!("data_{rows}x{servers}");
@@ -104,17 +105,18 @@ impl Dataset {
         if run(&name, "SELECT 1").is_ok() {
             return Ok(url);
         }
-        note(self);
+        log_progress(self);
         run("postgres", &format!("CREATE DATABASE {name}"))?;
-        let server = stack.serve_on(Some(&url))?;
-        eventually("the indexes are made", || {
-            server.stderr().contains("made the index Servers_hostnames").then_some(())
+        let server = stack.serve_on(&stack.binary, Some(&url))?;
+        eventually("the server has created the last index", || {
+            run(&name, r#"SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('"Servers_hostnames"')"#)
+                .is_ok_and(|is_valid| is_valid == "t")
         });
         drop(server);
         run(
             &name,
             &format!(
-                r#"INSERT INTO "Deployments" ("deployment_id", "createdAt", "updatedAt", {MEMBERS})
+                r#"INSERT INTO "Deployments" ("deployment_id", "createdAt", "updatedAt", {COLUMNS})
                 SELECT gen_random_uuid(), to_timestamp({FIRST} + i * 60.001), to_timestamp({FIRST} + i * 60.001 + 234), {VALUES}
                 FROM generate_series(0, {rows} - 1) i"#
             ),
@@ -133,8 +135,8 @@ impl Dataset {
     }
 }
 
-fn note(Dataset { rows, servers }: Dataset) {
-    eprintln!("making {rows} deployments with {servers} servers each");
+fn log_progress(Dataset { rows, servers }: Dataset) {
+    eprintln!("writing {rows} deployments with {servers} servers each");
 }
 
 fn path(file: &Path) -> anyhow::Result<String> {

@@ -1,4 +1,4 @@
-//! The server, what stands around it, and what it uses.
+//! The servers that a measured service needs, and the resources that it uses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,12 @@ pub enum Store {
     Postgres,
 }
 
-/// What stands around servers.
+/// Redis, StatsD and PostgreSQL, which all servers of a run share.
 #[derive(Debug)]
 pub struct Stack {
+    /// The binary to measure; with `--baseline`, the candidate.
     pub binary: PathBuf,
-    /// On a disk; for what is kept between runs, and for what is not.
+    /// A folder on a disk, for data sets that are kept between runs and for temporary files.
     pub folder: PathBuf,
     pub redis: Redis,
     statsd: Statsd,
@@ -39,14 +40,19 @@ impl Stack {
         Self { binary, folder, redis, statsd: Statsd::listen(), postgres }
     }
 
-    /// Starts a server on `data`, or with an empty database.
+    /// Starts a server on a data set, or with an empty database.
     pub fn serve(&self, data: Option<Dataset>) -> anyhow::Result<Server> {
-        let url = data.map(|data| data.url(self)).transpose()?;
-        self.serve_on(url.as_deref())
+        self.serve_build(&self.binary, data)
     }
 
-    /// Starts a server on a database, or with an empty one.
-    pub fn serve_on(&self, url: Option<&str>) -> anyhow::Result<Server> {
+    /// As [`Stack::serve`], with another binary.
+    pub fn serve_build(&self, binary: &Path, data: Option<Dataset>) -> anyhow::Result<Server> {
+        let url = data.map(|data| data.url(self)).transpose()?;
+        self.serve_on(binary, url.as_deref())
+    }
+
+    /// Starts a server on the database at `url`, or with an empty database.
+    pub fn serve_on(&self, binary: &Path, url: Option<&str>) -> anyhow::Result<Server> {
         let mut config = json!({
             "redis": { "host": "127.0.0.1", "port": self.redis.port },
             "statsd": { "host": "127.0.0.1", "port": self.statsd.port, "prefix": "deployment-tracker" },
@@ -55,45 +61,53 @@ impl Stack {
         if let Some(url) = url.or(empty.as_deref()) {
             config["database"] = json!({ "url": url });
         }
-        let server = Server::start_in(&self.binary, self.scratch()?, config, &[]);
-        eventually("the server is ready", || (server.get("/readyz").status == 200).then_some(()));
+        let server = Server::start_in(binary, self.scratch()?, config, &[]);
+        eventually("the server is ready", || server.get("/readyz").status == 200);
         Ok(server)
     }
 
-    /// A folder of our own on the disk.
+    /// A temporary folder on the disk.
     pub fn scratch(&self) -> anyhow::Result<TempDir> {
-        TempDir::new_in(&self.folder).with_context(|| format!("cannot write to {}", self.folder.display()))
+        TempDir::new_in(&self.folder).with_context(|| format!("cannot create a folder in `{}`", self.folder.display()))
     }
 
-    /// Throws away what Logstash would take from Redis, and what came to StatsD.
-    pub fn tidy(&self) {
+    /// Discards what the outputs have received, as Logstash would take it from Redis.
+    pub fn discard_output(&self) {
         self.redis.command(&["UNLINK", "logstash", "mylist"]);
         self.statsd.forget();
     }
 }
 
-/// The kind of the file system that `folder` is on, which must be a disk.
+/// The type of the file system of `folder`, which must not be in memory.
 pub fn file_system(folder: &Path) -> anyhow::Result<String> {
-    let output = Command::new("findmnt").args(["-no", "FSTYPE", "-T"]).arg(folder).output().context("findmnt")?;
+    let output =
+        Command::new("findmnt").args(["-no", "FSTYPE", "-T"]).arg(folder).output().context("cannot run `findmnt`")?;
     let kind = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(!kind.is_empty() && !kind.contains("tmpfs"), "{} is on {kind:?}, not on a disk", folder.display());
+    ensure!(
+        !kind.is_empty() && !kind.contains("tmpfs"),
+        "`{}` is on file system {kind:?}; measure on a disk",
+        folder.display()
+    );
     Ok(kind)
 }
 
-/// How many seconds of CPU a process has used.
+/// The CPU time that a process has used, in seconds.
 pub fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("the process has ended")?;
-    // The second field is the name, in parentheses; user and system time are the 14th and 15th, in the 1/100 s that
-    // Linux shows everywhere.
-    let fields = stat.rsplit_once(')').context("no name")?.1.split_whitespace();
+    // The second field is the name, in parentheses. Fields 14 and 15 are user and system time, in units of 1/100 s on
+    // every Linux.
+    let fields = stat.rsplit_once(')').context("`/proc/<pid>/stat` has no name")?.1.split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse().unwrap_or(0)).sum();
     Ok(ticks as f64 / 100.0)
 }
 
-/// How much memory a process has (`VmRSS`) or has had at the most (`VmHWM`), in MiB.
+/// The present (`VmRSS`) or peak (`VmHWM`) resident memory of a process, in MiB.
 pub fn memory(process: u32, name: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("the process has ended")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such line")?.parse()?;
+    let kib: f64 = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .with_context(|| format!("`/proc/<pid>/status` has no {name}"))?
+        .parse()?;
     Ok(kib / 1024.0)
 }

@@ -1,4 +1,4 @@
-//! What is said of the measurements: the machine, a table, and whether the bars are held.
+//! The tables of a run: the setting, the measurements, and the bars: the results that we want to reach.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -6,28 +6,29 @@ use std::{fs, thread};
 
 use serde_json::{Value, json};
 
+use crate::Setting;
 use crate::wrk::Run;
 
-/// At how many connections the bars are held.
-const HELD_AT: usize = 64;
+/// The number of connections to which the bars apply.
+const BAR_CONNECTIONS: usize = 64;
 
-/// A workload at a number of connections.
+/// The measurements of a workload at a number of connections.
 #[derive(Debug)]
 pub struct Row {
     pub workload: String,
     pub connections: usize,
     pub run: Run,
-    /// How many log messages a request has, where all have the same.
+    /// Log messages in each request, where that number is fixed.
     pub messages: Option<u64>,
-    /// How busy the server was, in % of a core.
+    /// CPU time of the server, in % of a core.
     pub cpu: f64,
-    /// In MiB: at the most, and at the end.
+    /// Resident memory of the server in MiB: peak and final.
     pub memory: [f64; 2],
-    /// Requests a second of the empty handler, which got the same.
+    /// Requests per second of the empty handler for the same requests.
     pub empty: f64,
-    /// What the same would be bare: messages a second of Redis, or deployments a second of SQLite.
+    /// Messages per second of Redis, or deployments per second of SQLite, without the service.
     pub bare: Option<f64>,
-    /// The least that the ratio to the empty handler may be.
+    /// The ratio to the empty handler that we want to reach.
     pub bar: Option<f64>,
 }
 
@@ -45,8 +46,8 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        let or_none =
-            |figure: Option<f64>, decimals| figure.map_or(String::new(), |figure| format!("{figure:.decimals$}"));
+        let or_empty =
+            |number: Option<f64>, decimals| number.map_or(String::new(), |number| format!("{number:.decimals$}"));
         let [p50, p99, p999] = self.run.latencies();
         let [peak, end] = self.memory;
         format!(
@@ -54,13 +55,13 @@ impl Row {
             self.workload,
             self.connections,
             self.run.per_second(),
-            or_none(self.messages_per_second(), 0),
+            or_empty(self.messages_per_second(), 0),
             self.run.errors(),
             self.cpu,
             self.empty,
             self.to_empty(),
-            or_none(self.bare, 0),
-            or_none(self.to_bare(), 3),
+            or_empty(self.bare, 0),
+            or_empty(self.to_bare(), 3),
         )
     }
 
@@ -75,29 +76,25 @@ impl Row {
     }
 }
 
-/// All that was measured in a run.
+/// The measurements of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What was measured where: names and what they stand for.
-    pub setting: Vec<(&'static str, String)>,
-    /// Of a server that nobody has asked for anything, in MiB.
+    pub setting: Setting,
+    /// Memory of a server that has received no request, in MiB.
     pub idle: f64,
     pub rows: Vec<Row>,
 }
 
 impl Report {
-    /// In Markdown.
+    /// The tables in Markdown.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, value) in &self.setting {
-            writeln!(text, "- {name}: {value}").expect("a string takes it");
-        }
+        let mut text = setting_text(&self.setting);
         text += "\n| workload | conn. | req/s | messages/s | p50 ms | p99 ms | p99.9 ms | errors | CPU % | peak MiB | end MiB \
                  | empty req/s | × empty | bare/s | × bare |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         for row in &self.rows {
             text += &(row.line() + "\n");
         }
-        text += &format!("\n| bar, at {HELD_AT} connections | wanted | measured | held |\n|---|--:|--:|---|\n");
+        text += &format!("\n| bar, at {BAR_CONNECTIONS} connections | wanted | measured | held |\n|---|--:|--:|---|\n");
         for Bar { what, wanted, measured } in self.bars() {
             let (measured, held) = match (measured, wanted) {
                 (None, _) => ("not measured".to_owned(), ""),
@@ -108,16 +105,15 @@ impl Report {
                 Wanted::AtLeast(least) => format!("≥ {least:.2}"),
                 Wanted::AtMost(most) => format!("≤ {most:.2}"),
             };
-            writeln!(text, "| {what} | {wanted} | {measured} | {held} |").expect("a string takes it");
+            writeln!(text, "| {what} | {wanted} | {measured} | {held} |").expect("a `String` accepts every write");
         }
         text
     }
 
-    /// The figures, for a program.
+    /// The measurements for a program.
     pub fn json(&self) -> Value {
-        let setting: serde_json::Map<_, _> =
-            self.setting.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        json!({"setting": setting, "idle_mib": self.idle, "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>()})
+        let rows: Vec<_> = self.rows.iter().map(Row::json).collect();
+        json!({"setting": setting_json(&self.setting), "idle_mib": self.idle, "rows": rows})
     }
 
     pub fn errors(&self) -> u64 {
@@ -125,13 +121,13 @@ impl Report {
     }
 
     fn bars(&self) -> Vec<Bar> {
-        let held: Vec<_> = self.rows.iter().filter(|row| row.connections == HELD_AT).collect();
+        let held: Vec<_> = self.rows.iter().filter(|row| row.connections == BAR_CONNECTIONS).collect();
         let rate = |name: &str| held.iter().find(|row| row.workload == name).map(|row| row.run.per_second());
         let cost = |of: Option<f64>, than: Option<f64>| Some(than? / of?);
         let mut bars = Vec::new();
         for row in &held {
             if let Some(least) = row.bar {
-                let what = format!("{}: requests/s ÷ those of the empty handler", row.workload);
+                let what = format!("{}: requests/s ÷ empty handler", row.workload);
                 bars.push(Bar { what, wanted: Wanted::AtLeast(least), measured: Some(row.to_empty()) });
             }
         }
@@ -145,14 +141,15 @@ impl Report {
             bars.push(Bar { what: what.into(), wanted: Wanted::AtMost(most), measured });
         };
         at_most("memory when idle, MiB", 25.0, Some(self.idle));
-        at_most("memory at the most, in any row, MiB", 80.0, peak);
+        at_most("peak memory of any row, MiB", 80.0, peak);
         at_most("cost of a page on 1 M rows ÷ on 1 k", 1.2, cost(rate("list-1m"), rate("list-1k")));
         let deep = |size: &str| cost(rate(&format!("list-{size}-cursor")), rate(&format!("list-{size}")));
-        at_most("cost of a deep page by cursor ÷ of the first", 1.2, deep("1m").or_else(|| deep("100k")));
+        at_most("cost of a deep page by cursor ÷ first page", 1.2, deep("1m").or_else(|| deep("100k")));
         bars
     }
 }
 
+/// A result that we want to reach.
 struct Bar {
     what: String,
     wanted: Wanted,
@@ -169,8 +166,17 @@ fn yes_no(is_held: bool) -> &'static str {
     if is_held { "yes" } else { "**no**" }
 }
 
-/// The machine and the programs, as far as they can be told.
-pub fn surroundings() -> Vec<(&'static str, String)> {
+/// A list of the setting in Markdown.
+pub fn setting_text(setting: &Setting) -> String {
+    setting.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect()
+}
+
+pub fn setting_json(setting: &Setting) -> Value {
+    setting.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+/// The machine and the versions of the programs, as far as they are known.
+pub fn environment() -> Setting {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
@@ -178,12 +184,12 @@ pub fn surroundings() -> Vec<(&'static str, String)> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     vec![
         ("machine", format!("{cores} cores, {model}, Linux {}; wrk and Redis run on it, too", kernel.trim())),
-        ("versions", format!("{}; {}", said("redis-server", &["--version"]), said("rustc", &["--version"]))),
-        ("commit", said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])),
+        ("versions", format!("{}; {}", output_of("redis-server", &["--version"]), output_of("rustc", &["--version"]))),
+        ("commit", output_of("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])),
     ]
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     if text.is_empty() { format!("{program} unknown") } else { text }

@@ -1,5 +1,5 @@
--- What engines send. wrk runs this in each of its threads; after `--` come the kind of traffic, a seed, and what the
--- kind needs.
+-- Generates the requests of engines. wrk runs this script in each of its threads; its arguments, after `--`, are the
+-- kind of traffic, a seed, and the parameters of the kind.
 
 local START = [[{"engine": "vagrant_orchestrate", "engine_version": "0.6.3", "host": "ci.example.com", ]]
   .. [["user": "cbaldauf", "environment": "dev", "package": "test", "package_url": "http://mypackage.mydomain.com", ]]
@@ -13,7 +13,7 @@ function setup(thread)
   thread:set("number", threads)
 end
 
--- Random, as those of engines are: ids in order would be cheaper to index.
+-- Random, like the ids of engines: ascending ids would be cheaper to index.
 local function uuid()
   local random = math.random
   return string.format("%08x-%04x-4%03x-%04x-%012x", random(0, 2^32 - 1), random(0, 2^16 - 1), random(0, 2^12 - 1),
@@ -35,7 +35,8 @@ local function each_in_turn(requests)
   end
 end
 
--- What was started and answered, and nobody has gone on with. Over other connections a finish could overtake its start.
+-- Ids of deployments whose start was answered and that wait for their next request. Without the answer, a finish on
+-- another connection could overtake its start.
 local function answered_starts()
   local ids = {}
   function response(_, headers)

@@ -1,4 +1,4 @@
-//! What is measured, and what is asked of it.
+//! The workloads and their requests.
 
 use anyhow::Context;
 use test_servers::Server;
@@ -8,21 +8,21 @@ use crate::dataset::Dataset;
 /// A log message as an engine sends it.
 pub const MESSAGE: &str = r#"{"message": "Copied release 4.5.6 to /srv/www/releases and switched the link", "severity": "info", "logger": "capistrano", "task": "deploy:symlink"}"#;
 
-/// How many deployments a page has.
+/// Deployments on a page.
 const PAGE: u64 = 25;
-/// How many deployments a deep page passes over, as far as there are as many.
+/// Deployments before a deep page. A smaller data set uses its last page.
 const DEEP: u64 = 100_000;
-/// The most that the server gives at once.
-const MOST: u64 = 1_000;
+/// The largest `limit` that the server accepts.
+const MAX_LIMIT: u64 = 1_000;
 
-/// Requests of one kind, or of several in turns.
+/// A kind of traffic, and the data that it needs.
 #[derive(Debug)]
 pub struct Workload {
     pub name: String,
     pub traffic: Traffic,
-    /// What the database holds before; nothing, if none.
+    /// The data set that the database holds before; `None` for an empty database.
     pub data: Option<Dataset>,
-    /// The least that it may come to, as a part of the empty handler's requests a second.
+    /// The ratio to the empty handler's requests per second that we want to reach.
     pub bar: Option<f64>,
 }
 
@@ -30,9 +30,9 @@ pub struct Workload {
 pub enum Traffic {
     Starts,
     StartsAndFinishes,
-    /// Log messages, so many in a request.
+    /// Log messages; the number is that of each request.
     Logs(u64),
-    /// Single deployments.
+    /// Single deployments, each in turn.
     Gets,
     Page(Place),
     Mixed,
@@ -42,13 +42,13 @@ pub enum Traffic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     First,
-    /// Past 100,000 deployments, or at the end.
+    /// Past 100,000 deployments, or the last page, by `offset`.
     AtOffset,
-    /// The same page by the way of the cursors, if the server has them.
+    /// The same page by cursor.
     AtCursor,
 }
 
-/// All that is measured, with no more than `rows` deployments in a data set.
+/// All workloads whose data set has at most `rows` deployments.
 pub fn all(rows: u64) -> Vec<Workload> {
     use Place::{AtCursor, AtOffset, First};
     let new = |name: &str, traffic, bar| Workload { name: name.into(), traffic, data: None, bar };
@@ -80,7 +80,7 @@ pub fn all(rows: u64) -> Vec<Workload> {
 }
 
 impl Traffic {
-    /// How many log messages a request has, where all have the same.
+    /// Log messages in each request, where that number is fixed.
     pub fn messages(self) -> Option<u64> {
         match self {
             Self::Logs(count) => Some(count),
@@ -88,13 +88,13 @@ impl Traffic {
         }
     }
 
-    /// The paths that are asked for in turns; none if it is reports that are sent, or the server has no such pages.
+    /// The paths that wrk requests in turn. Empty for workloads that send reports, and if the server has no cursors.
     pub fn paths(self, server: &Server, data: Option<Dataset>) -> anyhow::Result<Vec<String>> {
         let rows = data.map_or(0, |data| data.rows);
         let deep = DEEP.min(rows.saturating_sub(PAGE));
         match self {
             Self::Gets => {
-                let page = server.read(&format!("/v1/deployments?limit={MOST}"));
+                let page = server.read(&format!("/v1/deployments?limit={MAX_LIMIT}"));
                 let ids = page.as_array().into_iter().flatten().filter_map(|row| row["deployment_id"].as_str());
                 Ok(ids.map(|id| format!("/v1/deployments/{id}")).collect())
             }
@@ -105,22 +105,24 @@ impl Traffic {
         }
     }
 
-    /// What the script for wrk is told.
+    /// The arguments of wrk's script: the kind of traffic and its parameters.
     pub fn script(self, paths_file: &str) -> Vec<String> {
-        let of = |kind: &str, needs: &[&str]| [&[kind], needs].concat().into_iter().map(str::to_owned).collect();
+        let arguments =
+            |kind: &str, parameters: &[&str]| [&[kind], parameters].concat().into_iter().map(str::to_owned).collect();
         match self {
-            Self::Starts => of("starts", &[]),
-            Self::StartsAndFinishes => of("starts_and_finishes", &[]),
-            Self::Logs(count) => of("logs", &[MESSAGE, &count.to_string()]),
-            Self::Gets | Self::Page(_) => of("gets", &[paths_file]),
-            Self::Mixed => of("mixed", &[MESSAGE]),
+            Self::Starts => arguments("starts", &[]),
+            Self::StartsAndFinishes => arguments("starts_and_finishes", &[]),
+            Self::Logs(count) => arguments("logs", &[MESSAGE, &count.to_string()]),
+            Self::Gets | Self::Page(_) => arguments("gets", &[paths_file]),
+            Self::Mixed => arguments("mixed", &[MESSAGE]),
         }
     }
 }
 
-/// The path of the page past `count` deployments, as the links lead there from the first page that has a cursor.
+/// The path of the page after `count` deployments, found by following `rel="next"` from the first page. `None` if the
+/// server has no cursors.
 fn follow(server: &Server, count: u64) -> anyhow::Result<Option<String>> {
-    let step = MOST.min(count);
+    let step = MAX_LIMIT.min(count);
     let mut path = format!("/v1/deployments?before=&limit={step}");
     for _ in 0..count / step.max(1) {
         let response = server.get(&path);
@@ -130,15 +132,15 @@ fn follow(server: &Server, count: u64) -> anyhow::Result<Option<String>> {
             _ => return Ok(None),
         }
     }
-    let (address, _) = path.split_once('?').context("the page has no cursor")?;
-    let members = path.split(['?', '&']).skip(1).filter(|member| !member.starts_with("limit="));
-    let query = members.chain([format!("limit={PAGE}").as_str()]).collect::<Vec<_>>().join("&");
+    let (address, _) = path.split_once('?').context("the link to the next page has no query")?;
+    let parameters = path.split(['?', '&']).skip(1).filter(|parameter| !parameter.starts_with("limit="));
+    let query = parameters.chain([format!("limit={PAGE}").as_str()]).collect::<Vec<_>>().join("&");
     Ok(Some(format!("{address}?{query}")))
 }
 
 fn next(link: &str) -> Option<&str> {
-    let of_next = link.split(", ").find(|part| part.ends_with("rel=\"next\""))?;
-    Some(of_next.split_once('<')?.1.split_once('>')?.0)
+    let next = link.split(", ").find(|part| part.ends_with("rel=\"next\""))?;
+    Some(next.split_once('<')?.1.split_once('>')?.0)
 }
 
 #[cfg(test)]
@@ -146,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_link_to_the_next_page_is_found_among_others() {
+    fn the_next_link_is_found_among_other_links() {
         let link = "<http://a/v1/deployments?offset=0>; rel=\"prev\", <http://a/v1/deployments?before=x>; rel=\"next\"";
         assert_eq!(next(link), Some("http://a/v1/deployments?before=x"));
         assert_eq!(next("<http://a/>; rel=\"prev\""), None);

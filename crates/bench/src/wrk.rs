@@ -1,4 +1,4 @@
-//! wrk, which sends the traffic, and what it says of it.
+//! Runs wrk, the load generator, and reads its results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 const TRAFFIC: &str = include_str!("traffic.lua");
-/// How often, while something is measured, what it leaves behind is thrown away.
-const TIDY: Duration = Duration::from_millis(100);
+/// The interval of the callback during a run.
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What was seen of a run.
+/// The results of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Run {
     micros: u64,
@@ -21,9 +21,9 @@ pub struct Run {
     p50: u64,
     p99: u64,
     p999: u64,
-    /// Answered with 4xx or 5xx.
+    /// Requests answered with 4xx or 5xx.
     refused: u64,
-    /// Not answered.
+    /// Requests without an answer.
     broken: u64,
 }
 
@@ -36,7 +36,7 @@ impl Run {
         self.requests as f64 / self.seconds()
     }
 
-    /// p50, p99 and p99.9 in milliseconds.
+    /// The latencies p50, p99 and p99.9 in milliseconds.
     pub fn latencies(&self) -> [f64; 3] {
         [self.p50, self.p99, self.p999].map(|micros| micros as f64 / 1e3)
     }
@@ -44,9 +44,15 @@ impl Run {
     pub fn errors(&self) -> u64 {
         self.refused + self.broken
     }
+
+    /// A run of one second, for tests.
+    #[cfg(test)]
+    pub fn of_one_second(requests: u64) -> Self {
+        Self { micros: 1_000_000, requests, p50: 1, p99: 1, p999: 1, refused: 0, broken: 0 }
+    }
 }
 
-/// wrk with the script that makes the traffic.
+/// wrk with the script that generates the requests.
 #[derive(Debug)]
 pub struct Wrk {
     script: PathBuf,
@@ -60,49 +66,50 @@ impl Wrk {
         Ok(Self { script })
     }
 
-    /// Sends traffic of a kind, given as the script takes it, to `port`.
+    /// Sends requests to `port` for `seconds`. `script` has the arguments of the script; `meanwhile` is called all
+    /// the time.
     pub fn run(
         &self,
         port: u16,
         connections: usize,
         seconds: u64,
         script: &[String],
-        tidy: impl FnMut(),
+        meanwhile: impl FnMut(),
     ) -> anyhow::Result<Run> {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(connections);
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", &threads.to_string(), "-c", &connections.to_string(), "-d", &seconds.to_string()]);
         wrk.args(["--timeout", "10", "-s"]).arg(&self.script).arg(format!("http://127.0.0.1:{port}/"));
-        // Each thread adds its number.
-        let (kind, needs) = script.split_first().context("no kind of traffic")?;
-        wrk.args(["--", kind, &(fastrand::u32(..) & !0xff).to_string()]).args(needs);
-        let output = complete(&mut wrk, tidy)?;
-        parse(&output).with_context(|| format!("wrk said: {output}"))
+        // A seed whose last byte is zero: each thread of wrk adds its number.
+        let (kind, parameters) = script.split_first().context("the script needs a kind of traffic")?;
+        wrk.args(["--", kind, &(fastrand::u32(..) & !0xff).to_string()]).args(parameters);
+        let output = complete(&mut wrk, meanwhile)?;
+        parse(&output).with_context(|| format!("cannot read the results of wrk: {output}"))
     }
 }
 
 fn parse(output: &str) -> anyhow::Result<Run> {
-    let line = output.lines().rfind(|line| line.starts_with('{')).context("there are no figures")?;
+    let line = output.lines().rfind(|line| line.starts_with('{')).context("no line of results")?;
     let run: Run = serde_json::from_str(line)?;
-    ensure!(run.micros > 0 && run.requests > 0, "nothing was answered");
+    ensure!(run.micros > 0 && run.requests > 0, "no request was answered");
     Ok(run)
 }
 
-/// Runs a program to its end, and calls `tidy` all the while; its standard output.
-pub fn complete(command: &mut Command, mut tidy: impl FnMut()) -> anyhow::Result<String> {
+/// Runs a program to its end, calling `meanwhile` every 100 ms, and returns its standard output.
+pub fn complete(command: &mut Command, mut meanwhile: impl FnMut()) -> anyhow::Result<String> {
     let program = command.get_program().display().to_string();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run {program}; scripts/bench says what to install"))?;
+        .with_context(|| format!("cannot run `{program}`; `scripts/bench` installs it"))?;
     while child.try_wait()?.is_none() {
-        tidy();
-        thread::sleep(TIDY);
+        meanwhile();
+        thread::sleep(INTERVAL);
     }
     let Output { status, stdout, .. } = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&stdout).into_owned();
-    ensure!(status.success(), "{program} ended with {status}: {text}");
+    ensure!(status.success(), "`{program}` ended with {status}: {text}");
     Ok(text)
 }
 
@@ -111,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_the_last_line() {
+    fn results_are_read_from_the_last_line() {
         let run = parse(
             "Running 2s test @ http://127.0.0.1:8080/\n  2 threads and 64 connections\n  81 requests in 2.00s\n\
              {\"micros\":2000000,\"requests\":81,\"p50\":400,\"p99\":1500,\"p999\":2500,\"refused\":2,\"broken\":1}\n",
