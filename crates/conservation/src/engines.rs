@@ -1,4 +1,5 @@
-//! Engines: they start, log, finish, repeat, make mistakes and hang up, each one deployment after the other.
+//! Simulated engines. Each runs one deployment after the other: it starts it, logs, starts and finishes servers, and
+//! finishes it. Engines retry reports, send duplicates and invalid requests, and hang up at random.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,19 +8,23 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, Manner, Response};
-use crate::ledger::{Deployment, Fate, Post, Report, Tally, Visit};
+use crate::client::{Answer, Client, Response, Sending};
+use crate::ledger::{Deployment, Fate, Post, Report, ServerReports, Tally};
 
-/// What an engine did.
+/// Part of the 503 that the service answers when the outbox is full. It comes before any effect, so the request is
+/// refused, not in doubt. Must match the message of `tracker_core::Unavailable::OutboxFull`.
+const OUTBOX_FULL: &str = "too many messages wait";
+
+/// Everything that the engines did.
 #[derive(Debug, Default)]
 pub struct Work {
     pub deployments: Vec<Deployment>,
     pub tally: Tally,
-    /// Answers that should not have been.
-    pub complaints: Vec<String>,
+    /// Responses that the contract does not allow.
+    pub violations: Vec<String>,
 }
 
-/// Runs `count` engines against the server on `port` until `stop`.
+/// Runs `count` engines against the server on `port` until `stop` is set.
 pub fn run(count: u64, port: u16, seed: u64, stop: &AtomicBool) -> Work {
     let engine = |number| Engine {
         rng: Rng::with_seed(seed ^ number << 32),
@@ -34,7 +39,7 @@ pub fn run(count: u64, port: u16, seed: u64, stop: &AtomicBool) -> Work {
             let work = running.join().expect("an engine does not panic");
             all.deployments.extend(work.deployments);
             all.tally += work.tally;
-            all.complaints.extend(work.complaints);
+            all.violations.extend(work.violations);
         }
     });
     all
@@ -47,24 +52,24 @@ struct Engine<'a> {
     work: Work,
 }
 
-/// What one attempt came to.
+/// The result of one try.
 enum Attempt {
-    Done,
+    Succeeded,
     Failed(Fate),
-    /// Answered with a status that should not have been.
-    Wrong,
+    /// The status was one that the contract does not allow.
+    Unexpected,
 }
 
 impl Engine<'_> {
     fn run(mut self) -> Work {
-        while !self.is_over() {
+        while !self.is_stopped() {
             let deployment = self.deploy();
             self.work.deployments.push(deployment);
         }
         self.work
     }
 
-    fn is_over(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -81,29 +86,29 @@ impl Engine<'_> {
             "version": self.rng.u64(..).to_string(), "arguments": "x".repeat(self.rng.usize(..300)),
         });
         let start = self.report("POST", &path, body, 201);
-        let begun = start.fate == Fate::Acknowledged;
-        let (visits, posts, acknowledged) = (Vec::new(), Vec::new(), Vec::new());
-        let mut deployment = Deployment { id, start, visits, posts, finish: None, acknowledged };
-        if !begun {
+        let is_started = start.fate == Fate::Acknowledged;
+        let (servers, posts, acknowledged) = (Vec::new(), Vec::new(), Vec::new());
+        let mut deployment = Deployment { id, start, servers, posts, finish: None, acknowledged };
+        if !is_started {
             return deployment;
         }
         deployment.acknowledged.push(deployment.start_message());
         for _ in 0..self.rng.u32(..12) {
-            if self.is_over() {
+            if self.is_stopped() {
                 return deployment;
             }
             match self.rng.u32(..20) {
                 0..12 => self.log(&mut deployment),
-                12 => self.log_what_is_wrong(&mut deployment),
-                13 => self.must_be_refused("POST", &path, &json!({ "engine": "another" }), 409),
+                12 => self.log_invalid_message(&mut deployment),
+                13 => self.expect_rejection("POST", &path, &json!({ "engine": "another" }), 409),
                 14 => {
-                    let nobody = format!("/v1/deployments/{}", self.new_id());
-                    self.must_be_refused("PUT", &nobody, &json!({ "result": "success" }), 404);
+                    let unknown = format!("/v1/deployments/{}", self.new_id());
+                    self.expect_rejection("PUT", &unknown, &json!({ "result": "success" }), 404);
                 }
-                _ => self.visit(&mut deployment),
+                _ => self.report_server(&mut deployment),
             }
         }
-        if self.is_over() || self.one_in(10) {
+        if self.is_stopped() || self.one_in(10) {
             return deployment;
         }
         let body = json!({
@@ -129,18 +134,19 @@ impl Engine<'_> {
         if self.rng.bool() { "success" } else { "failure" }
     }
 
-    fn visit(&mut self, deployment: &mut Deployment) {
+    /// Reports the start of a server, and often its finish.
+    fn report_server(&mut self, deployment: &mut Deployment) {
         let path = format!("/v1/deployments/{}/servers", deployment.id);
-        let hostname = format!("web{}.example.com", deployment.visits.len());
+        let hostname = format!("web{}.example.com", deployment.servers.len());
         let body = json!({ "hostname": hostname, "ip_address": format!("10.0.0.{}", self.rng.u8(..)) });
         let start = self.report("POST", &path, body, 201);
         let body = json!({ "hostname": hostname, "result": self.result(), "elapsed_seconds": self.rng.u32(..999) });
-        let goes_on = start.fate == Fate::Acknowledged && self.rng.bool() && !self.is_over();
-        let finish = goes_on.then(|| self.report("PUT", &path, body, 204));
-        deployment.visits.push(Visit { hostname, start, finish });
+        let finishes = start.fate == Fate::Acknowledged && self.rng.bool() && !self.is_stopped();
+        let finish = finishes.then(|| self.report("PUT", &path, body, 204));
+        deployment.servers.push(ServerReports { hostname, start, finish });
     }
 
-    /// Sends log messages, once: whoever does not know whether they arrived has to send others.
+    /// Sends log messages, without a retry: posts are not idempotent, so a retry of one in doubt could record it twice.
     fn log(&mut self, deployment: &mut Deployment) {
         let count = match self.rng.u32(..40) {
             // More than the Redis output takes through its script.
@@ -148,39 +154,42 @@ impl Engine<'_> {
             1..20 => 1,
             _ => self.rng.usize(1..8),
         };
-        let first: usize = deployment.posts.iter().map(|post| post.messages.len()).sum();
-        let messages: Vec<_> = (first..first + count).map(|n| self.message(&deployment.id, n)).collect();
+        let messages = self.messages(deployment, count);
         let body = if count == 1 && self.rng.bool() { messages[0].clone() } else { json!(messages) };
-        let manner = self.manner();
+        let sending = self.sending();
         let path = format!("/v1/deployments/{}/logs", deployment.id);
-        let fate = match self.attempt("POST", &path, &body, 201, manner) {
-            Attempt::Done => Fate::Acknowledged,
+        let fate = match self.attempt("POST", &path, &body, 201, sending) {
+            Attempt::Succeeded => Fate::Acknowledged,
             Attempt::Failed(fate) => fate,
-            Attempt::Wrong => Fate::Refused,
+            Attempt::Unexpected => Fate::Refused,
         };
         if fate == Fate::Acknowledged {
-            deployment
-                .acknowledged
-                .extend(messages.iter().filter_map(|message| message["message"].as_str().map(str::to_owned)));
+            let sent = messages.iter().filter_map(|message| message["message"].as_str());
+            deployment.acknowledged.extend(sent.map(str::to_owned));
         } else {
-            self.pause();
+            self.back_off();
         }
         deployment.posts.push(Post { messages, fate });
     }
 
-    /// Sends log messages of which one is none: none may be recorded.
-    fn log_what_is_wrong(&mut self, deployment: &mut Deployment) {
-        let first: usize = deployment.posts.iter().map(|post| post.messages.len()).sum();
-        let mut messages: Vec<_> = (first..first + 3).map(|n| self.message(&deployment.id, n)).collect();
-        let good = messages.clone();
+    /// Sends three valid messages and an invalid one: none may be recorded.
+    fn log_invalid_message(&mut self, deployment: &mut Deployment) {
+        let valid = self.messages(deployment, 3);
+        let mut messages = valid.clone();
         messages.push(json!({ "text": "not a message" }));
-        self.must_be_refused("POST", &format!("/v1/deployments/{}/logs", deployment.id), &json!(messages), 400);
-        deployment.posts.push(Post { messages: good, fate: Fate::Refused });
+        self.expect_rejection("POST", &format!("/v1/deployments/{}/logs", deployment.id), &json!(messages), 400);
+        deployment.posts.push(Post { messages: valid, fate: Fate::Refused });
     }
 
-    fn message(&mut self, id: &str, n: usize) -> Value {
+    /// The next `count` messages of a deployment, numbered over all its posts.
+    fn messages(&mut self, deployment: &Deployment, count: usize) -> Vec<Value> {
+        let first: usize = deployment.posts.iter().map(|post| post.messages.len()).sum();
+        (first..first + count).map(|number| self.message(&deployment.id, number)).collect()
+    }
+
+    fn message(&mut self, id: &str, number: usize) -> Value {
         let tail = ["", " Zoë \u{2028} 😀", " \"quoted\" \\ \n\t", " </script>"][self.rng.usize(..4)];
-        let mut message = json!({ "message": format!("{id} message {n}{tail}") });
+        let mut message = json!({ "message": format!("{id} message {number}{tail}") });
         match self.rng.u32(..5) {
             0 => message["details"] = json!({ "f": 1e-7, "i": u64::MAX, "a": [1, null, true, { "b": "" }] }),
             1 => message["@timestamp"] = json!("2015-07-07T17:34:12.075Z"),
@@ -191,40 +200,41 @@ impl Engine<'_> {
         message
     }
 
-    fn manner(&mut self) -> Manner {
+    fn sending(&mut self) -> Sending {
         match self.rng.u32(..60) {
-            0 => Manner::HangUpAfter,
-            1 => Manner::HangUpHalfWay,
-            _ => Manner::Whole,
+            0 => Sending::HangUpAfter,
+            1 => Sending::HangUpHalfWay,
+            _ => Sending::Complete,
         }
     }
 
-    /// Sends a report until it is acknowledged, or the end has come; then, sometimes, once more.
+    /// Sends a report until it is acknowledged or the round ends. One acknowledged report in eight is sent again.
     fn report(&mut self, method: &str, path: &str, body: Value, success: u16) -> Report {
         let mut fate = Fate::Refused;
         loop {
-            let manner = self.manner();
-            match self.attempt(method, path, &body, success, manner) {
-                Attempt::Done => fate = Fate::Acknowledged,
+            let sending = self.sending();
+            match self.attempt(method, path, &body, success, sending) {
+                Attempt::Succeeded => fate = Fate::Acknowledged,
+                // An earlier try may be in doubt.
                 Attempt::Failed(Fate::Refused) => {}
-                Attempt::Failed(_) | Attempt::Wrong => fate = Fate::Unknown,
+                Attempt::Failed(_) | Attempt::Unexpected => fate = Fate::Unknown,
             }
-            if fate == Fate::Acknowledged || self.is_over() {
+            if fate == Fate::Acknowledged || self.is_stopped() {
                 break;
             }
-            self.pause();
+            self.back_off();
         }
         while fate == Fate::Acknowledged && self.one_in(8) {
-            let manner = self.manner();
-            self.attempt(method, path, &body, success, manner);
+            let sending = self.sending();
+            self.attempt(method, path, &body, success, sending);
         }
         Report { body, fate }
     }
 
-    fn attempt(&mut self, method: &str, path: &str, body: &Value, success: u16, manner: Manner) -> Attempt {
-        let patience = Duration::from_millis([300, 1_000, 8_000, 8_000][self.rng.usize(..4)]);
-        let response = match self.client.send(method, path, &body.to_string(), manner, patience) {
-            Answer::Given(response) => response,
+    fn attempt(&mut self, method: &str, path: &str, body: &Value, success: u16, sending: Sending) -> Attempt {
+        let timeout = Duration::from_millis([300, 1_000, 8_000, 8_000][self.rng.usize(..4)]);
+        let response = match self.client.send(method, path, &body.to_string(), sending, timeout) {
+            Answer::Received(response) => response,
             Answer::NotSent => return Attempt::Failed(Fate::Refused),
             Answer::Lost => {
                 self.work.tally.lost += 1;
@@ -233,31 +243,34 @@ impl Engine<'_> {
         };
         if response.status == success {
             self.work.tally.acknowledged += 1;
-            return Attempt::Done;
+            return Attempt::Succeeded;
         }
         if response.status == 503 && response.has_retry_after {
-            self.work.tally.refused += 1;
-            // What is refused because of what waits already was not begun. Anything else may have been.
-            let fate = if response.body.contains("too many messages wait") { Fate::Refused } else { Fate::Unknown };
+            self.work.tally.unavailable += 1;
+            // Any other 503 may come after the change was made.
+            let fate = if response.body.contains(OUTBOX_FULL) { Fate::Refused } else { Fate::Unknown };
             return Attempt::Failed(fate);
         }
-        let Response { status, body, .. } = response;
-        self.work.complaints.push(format!("{method} {path} was answered {status} instead of {success}: {body}"));
-        Attempt::Wrong
+        self.record_violation(method, path, success, &response);
+        Attempt::Unexpected
     }
 
-    fn must_be_refused(&mut self, method: &str, path: &str, body: &Value, status: u16) {
-        match self.client.send(method, path, &body.to_string(), Manner::Whole, Duration::from_secs(8)) {
-            Answer::Given(response) if response.status == status => self.work.tally.wrong += 1,
-            Answer::Given(response) if response.status == 503 => self.work.tally.refused += 1,
-            Answer::Given(Response { status: other, body, .. }) => {
-                self.work.complaints.push(format!("{method} {path} was answered {other} instead of {status}: {body}"));
-            }
+    /// Sends an invalid request, which must be answered with `status`, with 503 or not at all.
+    fn expect_rejection(&mut self, method: &str, path: &str, body: &Value, status: u16) {
+        match self.client.send(method, path, &body.to_string(), Sending::Complete, Duration::from_secs(8)) {
+            Answer::Received(response) if response.status == status => self.work.tally.rejected += 1,
+            Answer::Received(response) if response.status == 503 => self.work.tally.unavailable += 1,
+            Answer::Received(response) => self.record_violation(method, path, status, &response),
             Answer::NotSent | Answer::Lost => {}
         }
     }
 
-    fn pause(&mut self) {
+    fn record_violation(&mut self, method: &str, path: &str, expected: u16, response: &Response) {
+        let Response { status, body, .. } = response;
+        self.work.violations.push(format!("{method} {path} was answered {status} instead of {expected}: {body}"));
+    }
+
+    fn back_off(&mut self) {
         thread::sleep(Duration::from_millis(self.rng.u64(5..120)));
     }
 }

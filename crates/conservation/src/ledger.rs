@@ -1,78 +1,95 @@
-//! What engines sent, and what they know of its fate: the oracle judges by this alone.
+//! The ledger: everything that the engines sent, and what they know of its fate. The oracle judges by this alone.
 
 use serde_json::Value;
 
-/// What the sender knows of something that it sent.
+/// What the sender knows about the effect of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It was answered with success: it must be there.
+    /// The response was a success: all of it must be recorded.
     Acknowledged,
-    /// It was refused, or never reached the server: it must not be there.
+    /// The request was rejected, or did not reach the server: nothing of it may be recorded.
     Refused,
-    /// Nobody answered, or the answer says that it is not known: it may be there, as a whole.
+    /// In doubt, because the response was lost or does not say: either all of it is recorded, or nothing.
     Unknown,
 }
 
-/// A report that may be repeated, and its fate after all repeats.
+/// An idempotent report, and its fate after all retries.
 #[derive(Debug)]
 pub struct Report {
     pub body: Value,
     pub fate: Fate,
 }
 
-/// Log messages that were sent together, once.
+/// Log messages that were sent once, in one request.
 #[derive(Debug)]
 pub struct Post {
     pub messages: Vec<Value>,
     pub fate: Fate,
 }
 
+/// The reports about one server of a deployment.
 #[derive(Debug)]
-pub struct Visit {
+pub struct ServerReports {
     pub hostname: String,
     pub start: Report,
     pub finish: Option<Report>,
 }
 
+/// The reports about a deployment.
 #[derive(Debug)]
 pub struct Deployment {
     pub id: String,
     pub start: Report,
-    pub visits: Vec<Visit>,
+    pub servers: Vec<ServerReports>,
     pub posts: Vec<Post>,
     pub finish: Option<Report>,
-    /// The `message` of each element that was acknowledged, in the order of the acknowledgements.
+    /// The `message` of each acknowledged element, in the order of the acknowledgements.
     pub acknowledged: Vec<String>,
 }
 
 impl Deployment {
+    /// The `message` of the element that announces the start.
     pub fn start_message(&self) -> String {
-        format!("Deployment Tracker recording deployment start for deployment {}", self.id)
+        format!("{ANNOUNCEMENT}start for deployment {}", self.id)
     }
 
+    /// The `message` of the element that announces the finish.
     pub fn end_message(&self) -> String {
-        format!("Deployment Tracker recording deployment end for deployment {}", self.id)
+        format!("{ANNOUNCEMENT}end for deployment {}", self.id)
     }
 }
 
-/// How requests were answered.
+/// How the `message` of the elements begins that are no log messages.
+pub const ANNOUNCEMENT: &str = "Deployment Tracker recording deployment ";
+
+/// Requests by the kind of their response.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Tally {
-    /// With success.
+    /// Success.
     pub acknowledged: u64,
-    /// With 503.
-    pub refused: u64,
-    /// Not at all.
+    /// Status 503.
+    pub unavailable: u64,
+    /// No response.
     pub lost: u64,
-    /// With a 4xx that they deserved.
-    pub wrong: u64,
+    /// The status 4xx that an invalid request deserves.
+    pub rejected: u64,
 }
 
 impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
+        self.unavailable += other.unavailable;
         self.lost += other.lost;
-        self.wrong += other.wrong;
+        self.rejected += other.rejected;
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { acknowledged, unavailable, lost, rejected } = self;
+        write!(
+            formatter,
+            "{acknowledged} acknowledged, {unavailable} answered 503, {rejected} answered 4xx, {lost} without an answer"
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! The server and what stands around it.
+//! The service under test with Redis, StatsD and a database.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,8 +12,8 @@ use test_servers::{Database, Mariadb, Postgres, Redis, Server, Statsd};
 
 use crate::proxy;
 
-/// Longer than the server may take to end on SIGTERM, as it is configured here.
-const END: Duration = Duration::from_secs(15);
+/// How long the server may take to end on SIGTERM; far longer than `shutdown_seconds` below.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Store {
@@ -22,33 +22,35 @@ pub enum Store {
     Mysql,
 }
 
-/// How a stack is made.
+/// The options of a stack.
 #[derive(Debug)]
 pub struct Setup {
     pub store: Store,
-    /// How long a push to Redis, or connecting, may take.
+    /// Timeout of pushes and connections to Redis.
     pub timeout_millis: u64,
-    /// How long each command to Redis is held back on its way.
+    /// Delay of everything that the server sends to Redis.
     pub redis_delay: Option<Duration>,
 }
 
-/// The server, its neighbours, and what was noticed of them.
+/// The running servers, and the violations seen so far.
 #[derive(Debug)]
 pub struct Stack {
     pub server: Server,
     pub redis: Redis,
     pub statsd: Statsd,
-    /// The database's server, where it has one.
+    /// The database server; `None` for SQLite.
     pub database: Option<Box<dyn Database>>,
     url: Option<String>,
+    /// The disk of a SQLite database; `None` if it cannot be mounted.
     pub disk: Option<Disk>,
-    /// What should not have happened to the server.
-    pub complaints: Vec<String>,
+    /// What the server must not do: panic, end on its own, refuse to start or to stop, or not deliver.
+    pub violations: Vec<String>,
+    /// How often the server was killed with SIGKILL.
     pub kills: u32,
 }
 
 impl Stack {
-    /// Starts everything, with an empty database.
+    /// Starts all servers, with an empty database.
     pub fn start(binary: &Path, &Setup { store, timeout_millis, redis_delay }: &Setup) -> Self {
         let (redis, statsd) = (Redis::start(), Statsd::listen());
         let port = redis_delay.map_or(redis.port, |delay| proxy::start(redis.port, delay));
@@ -72,75 +74,78 @@ impl Stack {
             config["database"] = json!({ "url": url });
         }
         let server = Server::start(binary, config);
-        Self { server, redis, statsd, database, url, disk, complaints: Vec::new(), kills: 0 }
+        Self { server, redis, statsd, database, url, disk, violations: Vec::new(), kills: 0 }
     }
 
-    /// `kill -9`.
+    /// Kills the server with SIGKILL.
     pub fn kill_server(&mut self) {
-        self.look_at_server();
+        self.check_server();
         self.server.kill();
         self.kills += 1;
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM to the server and waits until it ends.
     pub fn terminate_server(&mut self) {
-        self.look_at_server();
+        self.check_server();
         self.server.signal("TERM");
-        let begun = Instant::now();
-        while self.server.ended().is_none() && begun.elapsed() < END {
+        let start = Instant::now();
+        while self.server.ended().is_none() && start.elapsed() < SHUTDOWN_DEADLINE {
             std::thread::sleep(Duration::from_millis(5));
         }
         match self.server.ended() {
             Some(status) if status.success() => {}
-            Some(status) => self.complain(&format!("ended on SIGTERM with {status}")),
+            Some(status) => self.add_violation(&format!("ended on SIGTERM with {status}")),
             None => {
-                self.complain(&format!("did not end within {END:?} of SIGTERM"));
+                self.add_violation(&format!("did not end within {SHUTDOWN_DEADLINE:?} of SIGTERM"));
                 self.server.kill();
             }
         }
     }
 
-    /// Starts the server again; what it says when it does not.
+    /// Restarts the server.
+    ///
+    /// # Errors
+    /// The exit status and log, if the server does not start.
     pub fn restart_server(&mut self) -> Result<(), String> {
         self.server.try_restart()
     }
 
-    /// Notices a server that has ended by itself, or has panicked.
-    pub fn look_at_server(&mut self) {
+    /// Records a violation if the server has ended on its own or has panicked.
+    pub fn check_server(&mut self) {
         if let Some(status) = self.server.ended() {
-            self.complain(&format!("ended by itself with {status}"));
+            self.add_violation(&format!("ended on its own with {status}"));
         }
         if self.server.stderr().contains("panicked") {
-            self.complain("panicked");
+            self.add_violation("panicked");
         }
     }
 
-    fn complain(&mut self, what: &str) {
+    fn add_violation(&mut self, what: &str) {
         let log = self.server.stderr();
         let lines: Vec<_> = log.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n    ");
-        self.complaints.push(format!("the server {what}; it wrote:\n    {last}"));
+        self.violations.push(format!("the server {what}; its last log lines:\n    {last}"));
     }
 
-    /// Waits until nothing is owed any more and the list has stopped growing; how long that took.
+    /// Waits until no batch is pending and the list has stopped growing, and returns how long that took.
     pub fn drain(&mut self, deadline: Duration) -> Duration {
-        let begun = Instant::now();
+        let start = Instant::now();
         let (mut length, mut quiet_since) = (self.list_length(), Instant::now());
         loop {
             std::thread::sleep(Duration::from_millis(50));
             let now = self.list_length();
-            if now != length || !self.is_settled() {
+            if now != length || !self.is_drained() {
                 (length, quiet_since) = (now, Instant::now());
             }
             if quiet_since.elapsed() > Duration::from_millis(1_500) {
-                return quiet_since - begun;
+                return quiet_since - start;
             }
-            if begun.elapsed() > deadline {
-                self.complain(&format!(
-                    "still owes something after {deadline:?}: {}",
+            if start.elapsed() > deadline {
+                self.add_violation(&format!(
+                    "still has pending batches after {deadline:?}: {}",
                     self.server.get("/healthcheck").text()
                 ));
-                return begun.elapsed();
+                return start.elapsed();
             }
         }
     }
@@ -149,30 +154,30 @@ impl Stack {
         self.redis.command(&["LLEN", "logstash"]).as_u64().unwrap_or_default()
     }
 
-    /// Whether every test passes and nothing is owed, to replicas that are gone neither.
-    fn is_settled(&self) -> bool {
+    /// Whether every health check passes and no batch is pending, not even one of an earlier instance.
+    fn is_drained(&self) -> bool {
         let health = self.server.get("/healthcheck");
-        let is_well = health.status == 200 && !health.text().contains("\"backlog\"");
-        is_well && self.owed().is_none_or(|owed| owed == "0")
+        let is_healthy = health.status == 200 && !health.text().contains("\"backlog\"");
+        is_healthy && self.pending_batches().is_none_or(|count| count == "0")
     }
 
-    /// How many batches anybody owes, where the table can be looked into.
-    fn owed(&self) -> Option<String> {
+    /// The number of rows in the outbox of a database server, or the error of the query.
+    fn pending_batches(&self) -> Option<String> {
         let (database, url) = (self.database.as_ref()?, self.url.as_ref()?);
         Some(database.query(url.rsplit('/').next()?, r#"SELECT count(*) FROM "Outbox""#).unwrap_or_else(|error| error))
     }
 }
 
-/// A small disk for the database file, which can be filled.
+/// A small disk for the database file, which a test can fill.
 #[derive(Debug)]
 pub struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// A disk in memory, if we may mount one.
+    /// Mounts a file system in memory, which needs root.
     fn mount() -> Option<Self> {
-        let folder = TempDir::new().expect("a folder");
+        let folder = TempDir::new().expect("temporary folder");
         let mut mount = Command::new("mount");
         let mounted = mount.args(["-t", "tmpfs", "-o", "size=256m", "tmpfs"]).arg(folder.path()).output();
         mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self { folder })
@@ -182,16 +187,17 @@ impl Disk {
         self.folder.path().join("ballast")
     }
 
-    /// Leaves no room on it.
+    /// Uses up all free space.
     pub fn fill(&self) {
-        let mut ballast = File::create(self.ballast()).expect("a file");
+        let mut ballast = File::create(self.ballast()).expect("a file needs no space");
         for size in [1 << 20, 4096] {
             while ballast.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
+    /// Frees the space that [`Disk::fill`] has used.
     pub fn free(&self) {
-        fs::remove_file(self.ballast()).expect("the ballast was there");
+        fs::remove_file(self.ballast()).expect("`fill` has created the file");
     }
 }
 

@@ -1,14 +1,14 @@
-//! The oracle notices whatever is made wrong.
+//! The oracle finds each kind of violation, and none where there is none.
 
 use serde_json::{Value, json};
 
 use super::{Outcome, Verdict};
-use crate::ledger::{Deployment, Fate, Post, Report, Visit};
+use crate::ledger::{Deployment, Fate, Post, Report, ServerReports};
 
 const ID: &str = "84e803f7-9562-4d95-b828-25b167aea34b";
 
-/// One deployment of which everything was acknowledged but a post that was refused, and what has to be there then.
-fn conserved() -> (Deployment, Outcome) {
+/// A deployment whose requests were acknowledged, except one refused post, and the outcome without any violation.
+fn correct() -> (Deployment, Outcome) {
     let report = |body| Report { body, fate: Fate::Acknowledged };
     let post = |messages: &[&str], fate| {
         let messages = messages.iter().map(|message| json!({ "message": message, "n": 1.5 })).collect();
@@ -17,7 +17,7 @@ fn conserved() -> (Deployment, Outcome) {
     let mut deployment = Deployment {
         id: ID.to_owned(),
         start: report(json!({ "engine": "e" })),
-        visits: vec![Visit {
+        servers: vec![ServerReports {
             hostname: "h".into(),
             start: report(json!({ "hostname": "h", "ip_address": "::1" })),
             finish: Some(report(json!({ "hostname": "h", "result": "success", "elapsed_seconds": 1 }))),
@@ -45,84 +45,87 @@ fn conserved() -> (Deployment, Outcome) {
     (deployment, Outcome { records: [(ID.to_owned(), record)].into(), elements, metrics })
 }
 
-/// The verdict's figures after `change`, in the order in which they are declared.
-fn metrics(change: impl FnOnce(&mut Outcome)) -> [u64; 6] {
-    let (deployment, mut outcome) = conserved();
+/// The counts of each kind of violation, in the order of [`super::Kind`], after a change of the correct outcome.
+fn counts(change: impl FnOnce(&mut Outcome)) -> [u64; 6] {
+    let (deployment, mut outcome) = correct();
     change(&mut outcome);
     let verdict = Verdict::on(&[deployment], &outcome);
-    let Verdict { lost, twice, altered, unasked, disordered, overcounted, violations } = verdict;
-    let metrics = [lost, twice, altered, unasked, disordered, overcounted];
-    assert_eq!(violations.is_empty(), metrics.iter().sum::<u64>() == 0, "{violations:?}");
-    metrics
+    let Verdict { counts, violations } = verdict;
+    assert_eq!(violations.is_empty(), counts.iter().sum::<u64>() == 0, "{violations:?}");
+    counts
 }
 
 fn record(outcome: &mut Outcome) -> &mut Value {
-    outcome.records.get_mut(ID).expect("it is on record")
+    outcome.records.get_mut(ID).expect("the outcome has this record")
 }
 
 #[test]
-fn what_is_conserved_is_not_held_against_anybody() {
-    assert_eq!(metrics(|_| {}), [0; 6]);
+fn a_correct_outcome_has_no_violation() {
+    assert_eq!(counts(|_| {}), [0; 6]);
 }
 
 #[test]
-fn what_is_lost_is_noticed() {
-    for place in 0..4 {
-        assert_eq!(metrics(|outcome| drop(outcome.elements.remove(place)))[0], 1, "the element {place}");
+fn a_missing_element_record_or_field_is_lost() {
+    for index in 0..4 {
+        assert_eq!(counts(|outcome| drop(outcome.elements.remove(index)))[0], 1, "element {index}");
     }
-    assert_eq!(metrics(|outcome| drop(outcome.elements.drain(1..3)))[0], 2, "a dropped batch");
-    assert_eq!(metrics(|outcome| outcome.records.clear())[0], 1);
-    assert_eq!(metrics(|outcome| record(outcome)["servers"] = json!([]))[0], 1);
-    assert_eq!(metrics(|outcome| record(outcome)["servers"][0]["result"] = Value::Null)[0], 1);
-    assert_eq!(metrics(|outcome| record(outcome)["result"] = json!("success"))[0], 1);
+    assert_eq!(counts(|outcome| drop(outcome.elements.drain(1..3)))[0], 2, "both messages of a post");
+    assert_eq!(counts(|outcome| outcome.records.clear())[0], 1);
+    assert_eq!(counts(|outcome| record(outcome)["servers"] = json!([]))[0], 1);
+    assert_eq!(counts(|outcome| record(outcome)["servers"][0]["result"] = Value::Null)[0], 1);
+    assert_eq!(counts(|outcome| record(outcome)["result"] = json!("success"))[0], 1);
 }
 
 #[test]
-fn what_comes_twice_is_noticed() {
-    for place in 0..4 {
-        assert_eq!(metrics(|outcome| outcome.elements.push(outcome.elements[place].clone()))[1], 1, "{place}");
+fn a_repeated_element_or_event_id_is_there_twice() {
+    for index in 0..4 {
+        assert_eq!(counts(|outcome| outcome.elements.push(outcome.elements[index].clone()))[1], 1, "{index}");
     }
-    assert_eq!(metrics(|outcome| outcome.elements[1]["event_id"] = json!("3")), [0, 1, 0, 0, 0, 0], "one id for two");
+    assert_eq!(
+        counts(|outcome| outcome.elements[1]["event_id"] = json!("3")),
+        [0, 1, 0, 0, 0, 0],
+        "two elements with one event_id"
+    );
 }
 
 #[test]
-fn what_is_altered_is_noticed() {
-    for place in 1..3 {
-        assert_eq!(metrics(|outcome| outcome.elements[place]["n"] = json!(2)), [0, 0, 1, 0, 0, 0]);
-        assert_eq!(metrics(|outcome| outcome.elements[place]["more"] = json!(2)), [0, 0, 1, 0, 0, 0]);
+fn a_changed_or_added_field_is_altered() {
+    for index in 1..3 {
+        assert_eq!(counts(|outcome| outcome.elements[index]["n"] = json!(2)), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(counts(|outcome| outcome.elements[index]["more"] = json!(2)), [0, 0, 1, 0, 0, 0]);
     }
-    assert_eq!(metrics(|outcome| outcome.elements[0]["engine"] = json!("other")), [0, 0, 1, 0, 0, 0]);
-    assert_eq!(metrics(|outcome| record(outcome)["servers"][0]["ip_address"] = json!("::2")), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(counts(|outcome| outcome.elements[0]["engine"] = json!("other")), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(counts(|outcome| record(outcome)["servers"][0]["ip_address"] = json!("::2")), [0, 0, 1, 0, 0, 0]);
 }
 
 #[test]
-fn what_nobody_sent_or_was_refused_is_noticed() {
-    for message in ["refused", "nobody sent this"] {
+fn an_element_or_record_that_was_not_sent_or_was_refused_is_unexpected() {
+    for message in ["refused", "never sent"] {
         let element = |outcome: &Outcome| {
             let mut element = outcome.elements[1].clone();
             (element["message"], element["event_id"]) = (json!(message), json!("5"));
             element
         };
-        assert_eq!(metrics(|outcome| outcome.elements.push(element(outcome))), [0, 0, 0, 1, 0, 0]);
+        assert_eq!(counts(|outcome| outcome.elements.push(element(outcome))), [0, 0, 0, 1, 0, 0]);
     }
     assert_eq!(
-        metrics(|outcome| outcome.elements.push(json!({ "deployment_id": "x", "event_id": "5" }))),
+        counts(|outcome| outcome.elements.push(json!({ "deployment_id": "x", "event_id": "5" }))),
         [0, 0, 0, 1, 0, 0]
     );
-    assert_eq!(metrics(|outcome| drop(outcome.records.insert("x".into(), json!({})))), [0, 0, 0, 1, 0, 0]);
+    assert_eq!(counts(|outcome| drop(outcome.records.insert("x".into(), json!({})))), [0, 0, 0, 1, 0, 0]);
 }
 
 #[test]
-fn what_is_out_of_order_is_noticed() {
-    assert_eq!(metrics(|outcome| outcome.elements.swap(0, 1)), [0, 0, 0, 0, 1, 0]);
-    assert_eq!(metrics(|outcome| outcome.elements.swap(2, 3)), [0, 0, 0, 0, 1, 0]);
-    assert_eq!(metrics(|outcome| outcome.elements.swap(1, 2))[4], 2, "the batch itself, too");
+fn swapped_elements_are_out_of_order() {
+    assert_eq!(counts(|outcome| outcome.elements.swap(0, 1)), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(counts(|outcome| outcome.elements.swap(2, 3)), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(counts(|outcome| outcome.elements.swap(1, 2))[4], 2, "of the post, and of the acknowledgements");
 }
 
 #[test]
-fn what_is_counted_too_often_is_noticed() {
+fn a_counter_above_its_events_is_overcounted() {
     for metric in ["dt.deployments.started:1|c", "dt.deployments.success:1|c", "dt.logs.message:1|c"] {
-        assert_eq!(metrics(|outcome| outcome.metrics.push(metric.into())), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(counts(|outcome| outcome.metrics.push(metric.into())), [0, 0, 0, 0, 0, 1]);
     }
-    assert_eq!(metrics(|outcome| outcome.metrics.push("dt.servers.hostname.h.started:2|c".into()))[5], 1);
+    assert_eq!(counts(|outcome| outcome.metrics.push("dt.servers.hostname.h.started:2|c".into()))[5], 1);
 }
