@@ -4,7 +4,7 @@ WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked -p deployment-tracker && cp target/release/deployment-tracker /deployment-tracker
+    cargo build --profile dist --locked -p deployment-tracker && cp target/dist/deployment-tracker /deployment-tracker
 
 FROM debian:bookworm-slim
 # For TLS to PostgreSQL and Redis.
