@@ -1,4 +1,4 @@
-//! An age as the configuration has it: `400d`, `13w`.
+//! Ages in the configuration, such as `400d` or `13w`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What may be given, in days. What was deleted is new when it is reported again, and an engine may go on for a while
-/// sending what was not answered: hence a week.
+/// The allowed range, in days. A report on a deleted deployment records it as a new one, and engines may retry
+/// unanswered reports for a while; hence the minimum of a week.
 const DAYS: RangeInclusive<u32> = 7..=36_500;
 
 /// An age in whole days or weeks.

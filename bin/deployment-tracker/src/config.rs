@@ -1,4 +1,4 @@
-//! The configuration.
+//! The configuration: its types, defaults and checks.
 
 pub mod keys;
 pub mod load;
@@ -28,30 +28,33 @@ type Statsd = tracker_statsd::StatsdConfig;
 #[cfg(not(feature = "statsd"))]
 type Statsd = NotBuiltIn;
 
-/// A section of an output that this build does not have.
+/// The section of an output that is not built in; [`Config::check`] rejects it.
 #[cfg(not(all(feature = "redis", feature = "statsd")))]
 pub type NotBuiltIn = Value;
 
 /// The whole configuration.
 ///
-/// What is said here on a field, or else on its type, is what `docs/configuration.md` and `packaging/config.toml` say of
-/// the key. A field without a default has an example for them.
+/// `docs/configuration.md` and `packaging/config.toml` are generated from the doc comments of the fields, or of their
+/// types where a field has none. A field without a default needs an example.
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The name or address to listen on; `127.0.0.1` is for this machine only, `0.0.0.0` or `::` for all.
+    /// The host name or address to listen on. `127.0.0.1` accepts connections from this machine only; `0.0.0.0` or `::`
+    /// accepts them from every machine.
     pub host: String,
-    /// The TCP port to listen on; 0 takes a free one.
+    /// The TCP port to listen on; 0 picks a free port.
     pub port: u16,
-    /// Instead of `host` and `port`: every address to listen on, each `http://HOST:PORT`, `https://HOST:PORT` (see `tls`)
-    /// or `unix:PATH`. Without it `host` and `port` hold, with HTTPS if there is a `tls` section.
+    /// The addresses to listen on, instead of `host` and `port`: each is `http://HOST:PORT`, `https://HOST:PORT` (see
+    /// `tls`) or `unix:PATH`. Without this key the server listens on `host` and `port`, and uses HTTPS if there is a
+    /// `tls` section.
     pub listen: Vec<Address>,
-    /// Certificates for HTTPS. They are read anew at SIGHUP.
+    /// Certificates for HTTPS. SIGHUP reloads them.
     pub tls: Option<TlsConfig>,
-    /// Who is let in; everybody without this section.
+    /// Authentication. Without this section every client has full access.
     pub auth: Option<Auth>,
-    /// How long requests in flight, and then deliveries, may take when the server is stopped, in seconds. The packaged unit
-    /// kills it after 60 seconds: with more than 25 here, raise `TimeoutStopSec` there to more than twice as much.
+    /// How long a shutdown waits for requests in flight, and then again for deliveries, in seconds. The packaged
+    /// systemd unit kills the process after 60 seconds: if this value is above 25, raise `TimeoutStopSec` in the unit
+    /// to more than twice the value.
     #[schemars(range(max = 3_600))]
     pub shutdown_seconds: u64,
     pub database: Database,
@@ -64,43 +67,44 @@ pub struct Config {
     pub statsd: Option<Statsd>,
 }
 
-/// Where the records live.
+/// The database that keeps the records.
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL,
-    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL, which takes a build with the cargo feature `mysql`: neither
-    /// the default nor the Debian package has it. A path that does not begin with `/` begins in the working directory.
+    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL, or
+    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL. MariaDB and MySQL need a build with the cargo feature
+    /// `mysql`, which neither the default build nor the Debian package has. A path that does not begin with `/` is
+    /// relative to the working directory.
     pub url: String,
-    /// Whether log messages are kept in the database. Without this key they are kept unless there is a `redis` section.
+    /// Whether the database keeps log messages. Without this key it keeps them unless there is a `redis` section.
     #[schemars(example = true)]
     pub logs: Option<bool>,
-    /// The name of this server among those on one database server. It must be its own, and the same after a restart: of
-    /// two servers with one name, as of two on one SQLite file, each delivers what the other owes, so that elements may
-    /// come twice and out of order, and nothing warns. Without this key it is the machine's name and the address, such as
-    /// `web01/127.0.0.1:8080`: give it for machines that were cloned, and for containers, whose name is new when they are
-    /// made anew.
+    /// The name of this instance among all instances that use one database server. It must be unique, and must stay the
+    /// same after a restart. Two instances with the same name, or two instances on one SQLite file, deliver each
+    /// other's pending batches: elements may then arrive twice and out of order, and no warning is logged. Without this
+    /// key the name is the host name of the machine and the first address, such as `web01/127.0.0.1:8080`. Set this key
+    /// on cloned machines, and in containers, whose host name changes whenever they are recreated.
     #[schemars(example = &"web01")]
     pub replica: Option<String>,
 }
 
-/// Who is let in.
+/// Authentication.
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// The tokens, at least one. They are read anew at SIGHUP.
+    /// The tokens, at least one. SIGHUP reloads them.
     #[schemars(example = json!([{ "name": "jenkins", "secret_env": "JENKINS_TOKEN", "scopes": ["write"] }]))]
     pub tokens: Vec<TokenConfig>,
 }
 
-/// Bounds on what waits for an output that is away. Beyond them reports are answered 503.
+/// Limits on the events that wait for an unavailable output. Beyond them the server answers reports with 503.
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbox {
-    /// Messages: of a log batch each message, of anything else one.
+    /// Pending messages. Each message of a log batch counts as one, and so does every other event.
     #[schemars(range(min = 1))]
     pub max_messages: u64,
-    /// Bytes in the database.
+    /// The size of the pending batches in the database, in bytes.
     #[schemars(range(min = 1))]
     pub max_bytes: u64,
 }
@@ -109,9 +113,9 @@ pub struct Outbox {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// The age at which a deployment is deleted for good, with its servers and log messages: a whole number of days or
-    /// weeks such as `400d` or `13w`, from `7d` to `36500d`. A deployment is as old as the youngest record of it. Without
-    /// this key everything is kept.
+    /// The age at which a deployment is permanently deleted, with its servers and log messages: a whole number of days
+    /// or weeks such as `400d` or `13w`, from `7d` to `36500d`. The age of a deployment is the age of its newest
+    /// record. Without this key nothing is deleted.
     #[schemars(example = &"400d")]
     pub deployments: Option<Age>,
 }
@@ -148,96 +152,101 @@ impl Default for Database {
     }
 }
 
-/// A mistake in the configuration, in one line.
+/// An error in the configuration, as one line of text.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl ConfigError {
-    /// A mistake in the value of `key`.
+    /// An error in the value of `key`.
     pub fn new(key: &str, problem: impl fmt::Display) -> Self {
-        Self::explained(format_args!("`{key}`: {problem}"))
+        Self::from_message(format_args!("`{key}`: {problem}"))
     }
 
-    /// A mistake that names its key itself.
-    pub fn explained(problem: impl fmt::Display) -> Self {
-        // A key or a value may be anything; the message is one line.
+    /// An error whose message already names the key, or that concerns no single key.
+    pub fn from_message(problem: impl fmt::Display) -> Self {
+        // Keys and values may contain control characters such as line breaks.
         Self(format!("configuration: {problem}").replace(char::is_control, " "))
     }
 }
 
 impl Config {
-    /// Whether log messages are kept in the database.
+    /// Whether the database keeps log messages.
     pub fn keeps_logs(&self) -> bool {
         self.database.logs.unwrap_or(self.redis.is_none())
     }
 
-    /// The name of this server, which listens on `address` first, among those on one database.
-    pub fn replica(&self, address: &Address) -> String {
-        let machine = gethostname::gethostname();
-        let place = match address {
-            Address::Http(place) | Address::Https(place) => place.as_str().into(),
-            Address::Unix(path) => path.to_string_lossy(),
-        };
-        self.database.replica.clone().unwrap_or_else(|| format!("{}/{place}", machine.to_string_lossy()))
+    /// The name of this instance, whose first listening address is `address`.
+    pub fn instance_name(&self, address: &Address) -> String {
+        self.database.replica.clone().unwrap_or_else(|| {
+            let machine = gethostname::gethostname();
+            let address = match address {
+                Address::Http(authority) | Address::Https(authority) => authority.as_str().into(),
+                Address::Unix(path) => path.to_string_lossy(),
+            };
+            format!("{}/{address}", machine.to_string_lossy())
+        })
     }
 
-    /// Where the database is.
+    /// The URL of the database.
     ///
     /// # Errors
-    /// [`ConfigError`] when the URL is none.
+    /// [`ConfigError`] if `database.url` is not a valid URL.
     pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
         DatabaseUrl::parse(&self.database.url).map_err(|error| ConfigError::new("database.url", error))
     }
 
-    /// Where to listen.
+    /// The addresses to listen on.
     pub fn addresses(&self) -> Vec<Address> {
         if !self.listen.is_empty() {
             return self.listen.clone();
         }
         let is_bare_v6 = self.host.contains(':') && !self.host.starts_with('[');
         let host = if is_bare_v6 { format!("[{}]", self.host) } else { self.host.clone() };
-        let place = format!("{host}:{}", self.port);
-        vec![if self.tls.is_some() { Address::Https(place) } else { Address::Http(place) }]
+        let authority = format!("{host}:{}", self.port);
+        vec![if self.tls.is_some() { Address::Https(authority) } else { Address::Http(authority) }]
     }
 
-    /// The tokens, read from wherever their secrets are.
+    /// The tokens, with their secrets read from files and the environment; `None` if authentication is off.
     ///
     /// # Errors
-    /// [`ConfigError`] when one breaks a rule.
+    /// [`ConfigError`] if a token is invalid, or if its secret cannot be read.
     pub fn tokens(&self) -> Result<Option<Tokens>, ConfigError> {
         let tokens = self.auth.as_ref().map(|auth| Tokens::new(&auth.tokens)).transpose();
         tokens.map_err(|error| ConfigError::new("auth.tokens", error))
     }
 
-    /// The certificates, read from their files.
+    /// The certificates, read from their files; `None` without a `tls` section.
     ///
     /// # Errors
-    /// [`ConfigError`] when one cannot be used, or is missing.
+    /// [`ConfigError`] if a certificate is missing or unusable.
     pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
         if self.tls.is_none()
             && let Some(address) = self.listen.iter().find(|address| matches!(address, Address::Https(_)))
         {
-            return Err(ConfigError::new("listen", format_args!("{address} needs certificates; give a section `tls`")));
+            return Err(ConfigError::new("listen", format_args!("{address} needs certificates; add a `tls` section")));
         }
-        self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::explained)
+        self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::from_message)
     }
 
-    /// The configuration with every default.
-    pub fn in_force(&self) -> Value {
+    /// The effective configuration, including every default.
+    pub fn effective(&self) -> Value {
         let mut value = json!(self);
         value["database"]["logs"] = self.keeps_logs().into();
         value
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
-        let mut taken = HashSet::new();
+        let mut seen = HashSet::new();
         for address in self.addresses().iter().map(Address::to_string) {
             if address.parse::<Address>().is_err() {
-                return Err(ConfigError::new("host", "must be a name or an address, 0.0.0.0 or :: for all"));
+                return Err(ConfigError::new(
+                    "host",
+                    "must be a host name or an address; use 0.0.0.0 or :: for every interface",
+                ));
             }
-            if !address.ends_with(":0") && !taken.insert(address.clone()) {
-                return Err(ConfigError::new("listen", format_args!("{address} is there twice")));
+            if !address.ends_with(":0") && !seen.insert(address.clone()) {
+                return Err(ConfigError::new("listen", format_args!("{address} is listed twice")));
             }
         }
         Ok(())
@@ -250,22 +259,23 @@ impl Config {
         ] {
             if is_configured && !is_built_in {
                 let problem = format_args!(
-                    "this build has no {feature} output; build it with the cargo feature `{feature}`, or leave the section out"
+                    "this build has no {feature} output; build with the cargo feature `{feature}`, or remove the \
+                     section"
                 );
                 return Err(ConfigError::new(feature, problem));
             }
         }
-        // They are made for the sake of what they find wrong, the files of `redis.tls` included.
+        // Creating the outputs validates their sections, including the files of `redis.tls`.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
-            tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::explained)?;
+            tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::from_message)?;
         }
         #[cfg(feature = "statsd")]
         if let Some(statsd) = &self.statsd {
-            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::explained)?;
+            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::from_message)?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
-        // A body and what it inflates to.
+        // A compressed body and its decompressed form are in memory at the same time.
         if (self.limits.buffered_bytes as usize) / 2 < self.limits.body_bytes {
             return Err(ConfigError::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
         }

@@ -1,5 +1,5 @@
-//! The configuration of deployment-tracker 0.1, put into our terms: Sequelize's, ioredis' and node-statsd's options.
-//! What each of them becomes is in `docs/migrating.md`.
+//! Translates the configuration of deployment-tracker 0.1, which holds options of Sequelize, ioredis and node-statsd.
+//! `docs/migrating.md` lists the translation of each option.
 
 mod block;
 mod clients;
@@ -13,23 +13,23 @@ use crate::legacy_config::block::Block;
 
 type Section = Map<String, Value>;
 
-/// What there is to say about a configuration in old terms. Each note names its key.
+/// Remarks on legacy options. Each note names its key.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// What was followed, and how.
+    /// Options that were translated, and how.
     pub understood: Vec<String>,
-    /// What makes no difference here.
+    /// Options that have no effect.
     pub ignored: Vec<String>,
 }
 
-/// Puts `given` into our terms. `environment` is what `NODE_ENV` says.
+/// Translates the legacy options in `config`. `environment` is the value of `NODE_ENV`.
 ///
 /// # Errors
-/// [`ConfigError`] for an option that would change what is recorded, or where, and that cannot be followed.
-pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, ConfigError> {
+/// [`ConfigError`] for an unsupported option that would change what is recorded, or where.
+pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes, ConfigError> {
     let mut notes = Notes::default();
-    let Some(top) = given.as_object_mut() else { return Ok(notes) };
-    as_node_reads(top);
+    let Some(top) = config.as_object_mut() else { return Ok(notes) };
+    normalize(top);
     if let Some(Value::Object(redis)) = top.get_mut("redis") {
         clients::redis(redis, &mut notes)?;
     }
@@ -43,24 +43,28 @@ pub fn translate(given: &mut Value, environment: Option<&str>) -> Result<Notes, 
             if !database.contains_key("url") {
                 database.insert("url".into(), url(blocks, environment, &mut notes)?.into());
             }
-            open_up(top, &mut notes);
+            apply_legacy_defaults(top, &mut notes);
         }
     }
     for note in notes.understood.iter_mut().chain(&mut notes.ignored) {
-        // A key or a value may be anything; a note is one line.
+        // Keys and values may contain control characters such as line breaks.
         *note = note.replace(char::is_control, " ");
     }
     Ok(notes)
 }
 
-/// As a program for Node.js takes a section: `null` is nothing, and a number may be a text.
-fn as_node_reads(section: &mut Section) {
+/// Reads a section as Node.js programs do: null counts as absent, and a number may be written as a string.
+fn normalize(section: &mut Section) {
     section.retain(|_, value| !value.is_null());
     for key in ["port", "db", "connectTimeout", "commandTimeout"] {
         let Some(value) = section.get_mut(key) else { continue };
         let number = match value {
             Value::String(text) => text.parse::<u64>().ok(),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and in the range")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the filter admits only whole numbers in range"
+            )]
             Value::Number(number) => {
                 number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..1e15).contains(n)).map(|n| n as u64)
             }
@@ -72,66 +76,69 @@ fn as_node_reads(section: &mut Section) {
     }
 }
 
-/// Takes the blocks out of `database`: the sections that are not ours, if one of them has a `dialect`. Then nothing
-/// beside them counts but what is ours.
+/// Removes the environment blocks from `database` and returns them. Unknown sections are such blocks if at least one of
+/// them has a `dialect`; in that case, other unknown keys are ignored.
 fn take_blocks(database: &mut Section, notes: &mut Notes) -> Section {
-    let ours = json!(Config::default().database);
-    let is_block = |(key, value): &(&String, &Value)| value.is_object() && ours.get(key).is_none();
+    let known = json!(Config::default().database);
+    let is_block = |(key, value): &(&String, &Value)| value.is_object() && known.get(key).is_none();
     if !database.iter().filter(is_block).any(|(_, block)| block.get("dialect").is_some()) {
         return Section::new();
     }
     let (blocks, mut rest): (Section, Section) =
         std::mem::take(database).into_iter().partition(|(key, value)| is_block(&(key, value)));
-    keep(&mut rest, "database.", notes, |key| ours.get(key).is_some());
+    keep(&mut rest, "database.", notes, |key| known.get(key).is_some());
     if rest.contains_key("url") {
-        notes.ignored.extend(blocks.keys().map(|name| format!("`database.{name}`: `database.url` is given")));
+        notes.ignored.extend(blocks.keys().map(|name| format!("`database.{name}`: `database.url` is set")));
     }
     *database = rest;
     blocks
 }
 
-/// The URL that the block of `environment` stands for.
+/// The database URL of the block that `environment` selects.
 fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Result<String, ConfigError> {
-    let (chosen, by) = match environment.filter(|name| !name.is_empty()) {
-        Some(name) => (name, "as NODE_ENV says"),
-        None => ("development", "as NODE_ENV is not set"),
+    let (chosen, reason) = match environment.filter(|name| !name.is_empty()) {
+        Some(name) => (name, "selected by NODE_ENV"),
+        None => ("development", "the default, because NODE_ENV is not set"),
     };
-    let known = blocks.keys().cloned().collect::<Vec<_>>().join(", ");
+    let names = blocks.keys().cloned().collect::<Vec<_>>().join(", ");
     let Some(Value::Object(options)) = blocks.remove(chosen) else {
-        let problem = format_args!("is wanted, {by}, but not there; set NODE_ENV to one of {known}");
+        let problem = format_args!("does not exist (it is {reason}); set NODE_ENV to one of {names}");
         return Err(ConfigError::new(&format!("database.{chosen}"), problem));
     };
-    notes.understood.push(format!("`database.{chosen}`, {by}, of the blocks {known}"));
+    notes.understood.push(format!("`database.{chosen}`: {reason}; the blocks are {names}"));
     Block::new(format!("database.{chosen}"), options).into_url(notes)
 }
 
-/// What else is different where `database` has blocks: the old service listened everywhere and knew no wrong key.
-fn open_up(top: &mut Section, notes: &mut Notes) {
-    let ours = json!(Config::default());
-    keep(top, "", notes, |key| ours.get(key).is_some());
+/// Applies the defaults of the legacy service to a configuration with blocks: it listened on every interface and
+/// ignored unknown keys.
+fn apply_legacy_defaults(top: &mut Section, notes: &mut Notes) {
+    let known = json!(Config::default());
+    keep(top, "", notes, |key| known.get(key).is_some());
     for output in ["redis", "statsd"] {
         if !top.contains_key(output) {
             notes.understood.push(format!(
-                "no `{output}`: nothing is sent there; the old service took one on 127.0.0.1, as `\"{output}\": {{}}` does"
+                "no `{output}`: the {output} output is off; the legacy service used 127.0.0.1, as `\"{output}\": {{}}` \
+                 does here"
             ));
         }
     }
     if !top.contains_key("host") {
-        // As Node.js does: both families where the system has both.
+        // Like Node.js: IPv4 and IPv6 if the system has both.
         let everywhere = if TcpListener::bind("[::]:0").is_ok() { "::" } else { "0.0.0.0" };
         top.insert("host".into(), everywhere.into());
         notes.understood.push(format!(
-            "no `host`: listens on every address ({everywhere}), as the old service did; `\"host\": \"127.0.0.1\"` is for this machine only"
+            "no `host`: listens on every interface ({everywhere}), as the legacy service did; set `\"host\": \
+             \"127.0.0.1\"` to accept connections from this machine only"
         ));
     }
 }
 
-/// Keeps the keys of a section that `is_ours`, and notes the others.
-fn keep(section: &mut Section, prefix: &str, notes: &mut Notes, is_ours: impl Fn(&str) -> bool) {
+/// Removes the keys that are not known, and notes them as ignored.
+fn keep(section: &mut Section, prefix: &str, notes: &mut Notes, is_known: impl Fn(&str) -> bool) {
     section.retain(|key, _| {
-        let is_kept = is_ours(key);
+        let is_kept = is_known(key);
         if !is_kept {
-            notes.ignored.push(format!("`{prefix}{key}`: nothing here has that name"));
+            notes.ignored.push(format!("`{prefix}{key}`: unknown key"));
         }
         is_kept
     });

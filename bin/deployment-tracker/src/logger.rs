@@ -1,4 +1,4 @@
-//! Our own log, on standard error: a line of text or of JSON for each record.
+//! The log on standard error: one line of text or JSON per record.
 
 use std::io::Write;
 
@@ -10,19 +10,19 @@ use tracker_core::time;
 
 use crate::config::ConfigError;
 
-/// Starts logging as `DEPLOYMENT_TRACKER_LOG_LEVEL` and `DEPLOYMENT_TRACKER_LOG_FORMAT` say. Other crates are heard
-/// from warnings on.
+/// Starts logging with the level in `DEPLOYMENT_TRACKER_LOG_LEVEL` and the format in `DEPLOYMENT_TRACKER_LOG_FORMAT`.
+/// Dependencies log warnings and errors only.
 ///
 /// # Errors
-/// [`ConfigError`] when one of them has a value that is not known.
+/// [`ConfigError`] if one of the variables has an unknown value.
 pub fn init() -> Result<(), ConfigError> {
     let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
-    // Bunyan's highest level, which the old service knew.
+    // The highest level of Bunyan, the logger of the legacy service.
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
     let level: LevelFilter = level.parse().map_err(|_| {
         ConfigError::new(
             "DEPLOYMENT_TRACKER_LOG_LEVEL",
-            format_args!("`{level}` is none of off, error, warn, info, debug, trace"),
+            format_args!("must be one of off, error, warn, info, debug, trace, not `{level}`"),
         )
     })?;
     let format = variable("DEPLOYMENT_TRACKER_LOG_FORMAT", "text")?;
@@ -30,15 +30,15 @@ pub fn init() -> Result<(), ConfigError> {
         "text" => write_text,
         "json" => write_json,
         _ => {
-            let problem = format_args!("`{format}` is neither text nor json");
+            let problem = format_args!("must be text or json, not `{format}`");
             return Err(ConfigError::new("DEPLOYMENT_TRACKER_LOG_FORMAT", problem));
         }
     };
     env_logger::Builder::new()
         .filter_level(level.min(LevelFilter::Warn))
-        // It takes each request that is not HTTP for an error of ours.
+        // It logs every malformed request as an error.
         .filter_module("actix_http", LevelFilter::Off)
-        // Each failure of a connection is told by the output.
+        // The Redis output logs connection failures itself.
         .filter_module("fred", LevelFilter::Off)
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
@@ -57,14 +57,14 @@ fn variable(name: &str, default: &str) -> Result<String, ConfigError> {
 
 fn write_text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
     write!(out, "{} {:5} {}", time::rfc3339(&time::now()), record.level(), record.args())?;
-    for (name, value) in members(record) {
+    for (name, value) in fields(record) {
         write!(out, " {name}={value}")?;
     }
     writeln!(out)
 }
 
 fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
-    let mut line = members(record);
+    let mut line = fields(record);
     line.insert("@timestamp".into(), time::rfc3339(&time::now()).as_str().into());
     line.insert("level".into(), record.level().as_str().to_lowercase().into());
     line.insert("target".into(), record.target().into());
@@ -73,9 +73,9 @@ fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
 }
 
 /// The key-value pairs of a record.
-fn members(record: &Record) -> Map<String, serde_json::Value> {
-    struct Members(Map<String, serde_json::Value>);
-    impl<'kvs> VisitSource<'kvs> for Members {
+fn fields(record: &Record) -> Map<String, serde_json::Value> {
+    struct Fields(Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Fields {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
             let value = match (value.to_u64(), value.to_f64()) {
                 (Some(number), _) => number.into(),
@@ -86,8 +86,8 @@ fn members(record: &Record) -> Map<String, serde_json::Value> {
             Ok(())
         }
     }
-    let mut members = Members(Map::new());
-    // The visitor never fails.
-    let _ = record.key_values().visit(&mut members);
-    members.0
+    let mut fields = Fields(Map::new());
+    // The visitor returns no errors.
+    let _ = record.key_values().visit(&mut fields);
+    fields.0
 }

@@ -28,7 +28,7 @@ use tracker_server::{Access, Address, Limits, Listener, Settings};
 use tracker_sql::SqlStore;
 
 use crate::config::{Config, ConfigError, Loaded};
-use crate::reload::Reloadable;
+use crate::reload::Reloader;
 use crate::token::TokenCommand;
 
 #[global_allocator]
@@ -36,18 +36,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Records deployments in SQL, forwards them to Logstash through Redis and counts them in StatsD.
 ///
-/// Configuration: defaults, then a file, then environment variables such as DEPLOYMENT_TRACKER_PORT or
-/// DEPLOYMENT_TRACKER_REDIS__HOST. DEPLOYMENT_TRACKER_LOG_LEVEL is off, error, warn, info, debug or trace;
+/// Environment variables such as DEPLOYMENT_TRACKER_PORT or DEPLOYMENT_TRACKER_REDIS__HOST override the configuration
+/// file, and the file overrides the defaults. DEPLOYMENT_TRACKER_LOG_LEVEL is off, error, warn, info, debug or trace;
 /// DEPLOYMENT_TRACKER_LOG_FORMAT is text or json.
 #[derive(Debug, Parser)]
 #[command(name = "deployment-tracker", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// The configuration, JSON or TOML by its ending [default: config.json or config.toml in this folder, if any]
+    /// The configuration file, TOML if its name ends in .toml, otherwise JSON [default: config.json or config.toml in
+    /// the working directory, if one exists]
     #[arg(long, value_name = "FILE", env = "DEPLOYMENT_TRACKER_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Print the configuration in force, with every default and without secrets, and what of an old one is understood
-    /// and ignored, and exit
+    /// Check the configuration, print it with every default and without secrets, list the legacy options that are
+    /// translated or ignored, and exit
     #[arg(long)]
     check_config: bool,
 
@@ -57,7 +58,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tokens, which say who may do what
+    /// Manage the tokens that authenticate clients
     #[command(subcommand)]
     Token(TokenCommand),
 }
@@ -84,40 +85,40 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let runtime = Arc::new(runtime);
-    // With it, answers that come together wake a worker of the server once.
+    // On a shared runtime, responses that arrive together wake a server worker only once.
     let system = System::with_tokio_rt(|| runtime.clone());
     let served = system.block_on(serve(loaded, arguments.config));
     drop(system);
-    let runtime = Arc::into_inner(runtime).expect("only the system shared it");
-    // A lookup of a name can hang, and cannot be ended.
+    let runtime = Arc::into_inner(runtime).expect("the system held the only other reference");
+    // A DNS lookup may hang, and cannot be cancelled.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-/// Prints what is in force on standard output, and what there is to say about old terms on standard error.
+/// Prints the effective configuration to standard output, and the remarks on legacy options to standard error.
 fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
-    let mut remarks = std::io::stderr().lock();
+    let mut stderr = std::io::stderr().lock();
     for note in &notes.understood {
-        writeln!(remarks, "understood: {note}")?;
+        writeln!(stderr, "understood: {note}")?;
     }
     for note in &notes.ignored {
-        writeln!(remarks, "ignored: {note}")?;
+        writeln!(stderr, "ignored: {note}")?;
     }
-    writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.in_force()))
+    writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.effective()))
 }
 
-async fn serve(Loaded { config, given, file: read, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn serve(Loaded { config, raw, file: read, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     // From here on a signal is ours: none is lost while the outputs are set up.
     let signals = Signals::new().context("cannot take signals")?;
     let (access, tls) = (Access::open(), config.tls()?);
     if let Some(tokens) = config.tokens()? {
         access.restrict(tokens);
     }
-    let reloadable = Reloadable::new(file, access.clone(), tls.clone()).context("cannot take signals")?;
+    let reloadable = Reloader::new(file, access.clone(), tls.clone()).context("cannot take signals")?;
     let listeners = listen(&config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let url = config.database_url()?;
-    let replica = config.replica(&addresses[0]);
+    let replica = config.instance_name(&addresses[0]);
     let store = SqlStore::open(url.clone(), &replica, config.limits.queued_queries).with_context(|| {
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
@@ -175,11 +176,11 @@ async fn serve(Loaded { config, given, file: read, notes }: Loaded, file: Option
 
     let timeout = Duration::from_secs(config.shutdown_seconds);
     let settings = Settings {
-        limits: Limits { connections: open_files::make_room(config.limits.connections), ..config.limits },
+        limits: Limits { connections: open_files::raise_limit(config.limits.connections), ..config.limits },
         access,
         tls,
         shutdown_timeout: timeout,
-        raw_config: given,
+        raw_config: raw,
     };
     let reloading = tokio::spawn(reloadable.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;

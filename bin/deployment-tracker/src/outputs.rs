@@ -1,4 +1,4 @@
-//! The outputs that are built in: each is added if it is configured, and says where it is.
+//! The built-in outputs: adds each one that is configured.
 
 use std::sync::Arc;
 
@@ -6,32 +6,33 @@ use tracker_core::TrackerBuilder;
 
 use crate::config::{Config, ConfigError};
 
-type Wired = Result<(TrackerBuilder, Vec<String>), ConfigError>;
+/// The builder, and a description of each built-in output for the start-up log.
+type Added = Result<(TrackerBuilder, Vec<String>), ConfigError>;
 
-/// Adds Redis.
+/// Adds the Redis output if it is configured.
 #[cfg(feature = "redis")]
-pub fn redis(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
+pub fn redis(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
     match &config.redis {
         Some(redis) => {
-            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::explained)?;
-            places.push(format!("redis {}", output.location()));
+            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::from_message)?;
+            descriptions.push(format!("redis {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }
-        None => places.push("redis off".to_owned()),
+        None => descriptions.push("redis off".to_owned()),
     }
-    Ok((tracker, places))
+    Ok((tracker, descriptions))
 }
 
-/// Adds StatsD.
+/// Adds the StatsD output if it is configured.
 #[cfg(feature = "statsd")]
-pub fn statsd(mut tracker: TrackerBuilder, mut places: Vec<String>, config: &Config) -> Wired {
+pub fn statsd(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
     match &config.statsd {
         Some(statsd) => {
-            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::explained)?;
-            places.push(format!("statsd {}", output.location()));
+            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::from_message)?;
+            descriptions.push(format!("statsd {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }
-        None => places.push("statsd off".to_owned()),
+        None => descriptions.push("statsd off".to_owned()),
     }
-    Ok((tracker, places))
+    Ok((tracker, descriptions))
 }

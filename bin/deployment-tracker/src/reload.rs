@@ -1,4 +1,4 @@
-//! SIGHUP: tokens and certificates are read anew, while everything else goes on.
+//! Reloads tokens and certificates on SIGHUP, without a restart.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use tracker_server::{Access, Tls};
 
 use crate::config::{self, ConfigError};
 
-/// What can change while the server runs.
-pub struct Reloadable {
+/// Reloads tokens and certificates whenever the process receives SIGHUP.
+pub struct Reloader {
     hangups: Signal,
     parts: Parts,
 }
@@ -20,42 +20,42 @@ struct Parts {
     tls: Option<Tls>,
 }
 
-impl Reloadable {
-    /// From here on SIGHUP is ours. `file` is where the configuration comes from.
+impl Reloader {
+    /// Installs the handler for SIGHUP. `file` is the `--config` argument.
     ///
     /// # Errors
-    /// When the system does not give us the signal.
+    /// If the handler cannot be installed.
     pub fn new(file: Option<PathBuf>, access: Access, tls: Option<Tls>) -> std::io::Result<Self> {
         Ok(Self { hangups: signal(SignalKind::hangup())?, parts: Parts { file, access, tls } })
     }
 
-    /// Reloads at each signal, for ever.
+    /// Reloads after each signal. Never returns.
     pub async fn run(mut self) {
         while self.hangups.recv().await.is_some() {
             let parts = self.parts.clone();
-            // A file may be slow to come.
+            // Reading a file may block.
             let reloaded = tokio::task::spawn_blocking(move || parts.reload()).await;
-            match reloaded.unwrap_or_else(|error| Err(ConfigError::explained(error))) {
+            match reloaded.unwrap_or_else(|error| Err(ConfigError::from_message(error))) {
                 Ok(()) => log::info!("reloaded the tokens and certificates; other changes need a restart"),
-                Err(error) => log::error!("not reloaded, everything stays as it is: {error}"),
+                Err(error) => log::error!("reload failed, tokens and certificates are unchanged: {error}"),
             }
         }
     }
 }
 
 impl Parts {
-    /// All or nothing.
+    /// Replaces both the tokens and the certificates, or neither.
     fn reload(&self) -> Result<(), ConfigError> {
         let config = config::load(self.file.as_deref())?.config;
         let tokens = config.tokens()?;
         if tokens.is_none() && !self.access.is_open() {
-            return Err(ConfigError::new("auth", "is gone; restart the server to let everybody in"));
+            return Err(ConfigError::new("auth", "was removed; restart the server to turn authentication off"));
         }
         if let (Some(tls), Some(config)) = (&self.tls, &config.tls) {
-            let demanded = tls.demands_certificates();
-            tls.renew(config).map_err(ConfigError::explained)?;
-            if demanded && !tls.demands_certificates() {
-                log::warn!("from now on clients need no certificate (`tls.client_ca`, `tls.client_optional`)");
+            let demanded_before = tls.demands_certificates();
+            tls.renew(config).map_err(ConfigError::from_message)?;
+            if demanded_before && !tls.demands_certificates() {
+                log::warn!("clients no longer need a certificate (`tls.client_ca`, `tls.client_optional`)");
             }
         }
         if let Some(tokens) = tokens {

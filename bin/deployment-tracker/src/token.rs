@@ -1,4 +1,4 @@
-//! `token new`: makes a token.
+//! The `token` subcommand: creates tokens.
 
 use std::io::{self, Write};
 
@@ -10,28 +10,29 @@ use tracker_server::{Scope, TokenConfig, Tokens, hashed};
 /// Random bytes in a secret.
 const SECRET_BYTES: usize = 32;
 
-/// What can be done about tokens.
+/// The subcommands of `token`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token: print its secret, which is kept nowhere, and the entry for `auth.tokens`, which only tells it from others
+    /// Create a token: print its secret, which is not stored, and the entry for `auth.tokens`, which holds only its
+    /// hash
     New(NewToken),
 }
 
-/// What the token is to be.
+/// The arguments of `token new`.
 #[derive(Debug, Args)]
 pub struct NewToken {
-    /// The name of who will use it, for logs and events
+    /// The name of the person or program that will use it, for logs and events
     name: String,
 
-    /// What it may do: read, write, admin; give it once for each
+    /// A scope: read, write or admin; repeat the option for several
     #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
     scopes: Vec<Scope>,
 
-    /// An environment whose deployments it may report; give it once for each [default: all]
+    /// An environment whose deployments it may report; repeat the option for several [default: all]
     #[arg(long = "environment", value_name = "ENVIRONMENT")]
     environments: Vec<String>,
 
-    /// When it ends, such as 2027-01-31T00:00:00Z [default: never]
+    /// The time at which it expires, such as 2027-01-31T00:00:00Z [default: never]
     #[arg(long, value_name = "TIME")]
     expires_at: Option<DateTime<Utc>>,
 }
@@ -40,10 +41,10 @@ fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| "must be read, write or admin".to_owned())
 }
 
-/// Prints the secret on standard output, and what to do with it on standard error.
+/// Prints the secret to standard output, and the entry for the configuration to standard error.
 ///
 /// # Errors
-/// When the system has no random numbers, the name cannot be one, or nobody reads.
+/// If the system provides no random bytes, the token is invalid, or the output cannot be written.
 pub fn new(NewToken { name, scopes, environments, expires_at }: NewToken) -> anyhow::Result<()> {
     let mut random = [0; SECRET_BYTES];
     getrandom::fill(&mut random)?;
@@ -59,18 +60,21 @@ pub fn new(NewToken { name, scopes, environments, expires_at }: NewToken) -> any
         expires_at,
     };
     Tokens::new(std::slice::from_ref(&entry))?;
-    writeln!(io::stderr(), "the secret, for the one who will use it; it is kept nowhere:")?;
+    let mut stderr = io::stderr();
+    writeln!(stderr, "the secret, for the user of the token; it is not stored anywhere:")?;
     writeln!(io::stdout(), "{secret}")?;
-    let mut told = io::stderr();
-    writeln!(told, "the entry for the configuration; then send SIGHUP to the server. In TOML:\n\n[[auth.tokens]]")?;
+    writeln!(
+        stderr,
+        "the entry for the configuration; send SIGHUP to the server after adding it. In TOML:\n\n[[auth.tokens]]"
+    )?;
     let mut entry = serde_json::to_value(entry)?;
     if let Some(members) = entry.as_object_mut() {
         members.retain(|_, value| !value.is_null());
         for (key, value) in members {
-            // A text or a list is the same in both.
-            writeln!(told, "{key} = {value}")?;
+            // A string or a list of strings is the same in JSON and TOML.
+            writeln!(stderr, "{key} = {value}")?;
         }
     }
-    writeln!(told, "\nIn JSON, in the list `auth.tokens`:\n\n{entry}")?;
+    writeln!(stderr, "\nIn JSON, in the list `auth.tokens`:\n\n{entry}")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What keys there are, as the schema says that comes from the types of the configuration.
+//! The configuration keys, derived from the JSON schema of the configuration types.
 
 use std::ops::RangeInclusive;
 
@@ -11,16 +11,16 @@ use crate::config::ConfigError;
 /// A key of the configuration.
 #[derive(Debug)]
 pub struct Key {
-    /// Where it is, such as `redis.port`; what is in a list is below `[]`.
+    /// The path, such as `redis.port`; `[]` marks the items of a list, as in `auth.tokens[].name`.
     pub path: String,
-    /// What the schema says about it, which its type says if its field does not.
+    /// The schema of the field, completed with the schema of its type.
     pub schema: Map<String, Value>,
 }
 
 impl Key {
     fn new(path: String, schema: &Value) -> Self {
         let mut schema = schema.as_object().cloned().unwrap_or_default();
-        // An optional section is the section or null.
+        // The schema of an optional section is `anyOf` the section and null.
         let section = schema.remove("anyOf").and_then(|kinds| kinds.get(0).and_then(Value::as_object).cloned());
         for (name, value) in section.into_iter().flatten() {
             schema.entry(name).or_insert(value);
@@ -28,7 +28,7 @@ impl Key {
         Self { path, schema }
     }
 
-    /// Whether its value is of a type such as `string` or `array`, which are JSON's.
+    /// Whether its values may have the JSON type `kind`, such as `string` or `array`.
     pub fn is(&self, kind: &str) -> bool {
         let types = self.schema.get("type").unwrap_or(&Value::Null);
         let choices = self.schema.get("oneOf").and_then(|choices| choices.get(0)?.get("type"));
@@ -37,29 +37,29 @@ impl Key {
             || choices.is_some_and(|each| each == kind)
     }
 
-    /// The range of a whole number.
+    /// The range of an integer key.
     pub fn range(&self) -> Option<RangeInclusive<u64>> {
         let bound = |name| self.schema.get(name).and_then(Value::as_u64);
         self.is("integer").then(|| bound("minimum").unwrap_or(0)..=bound("maximum").unwrap_or(u64::MAX))
     }
 
-    /// What it is a list of, if it is one.
+    /// The item of a list, if this is a list.
     pub fn items(&self) -> Option<Self> {
         self.schema.get("items").map(|items| Self::new(format!("{}[]", self.path), items))
     }
 
-    /// Whether it has keys of its own, or those in its list have.
+    /// Whether this is a section or a list of sections.
     pub fn is_section(&self) -> bool {
         self.schema.contains_key("properties") || self.items().is_some_and(|items| items.is_section())
     }
 
-    /// Adds itself and what is in it: first the values, then the sections.
-    fn spread(self, keys: &mut Vec<Self>) {
+    /// Appends this key and everything below it to `keys`: values first, then sections.
+    fn flatten_into(self, keys: &mut Vec<Self>) {
         let section = self.items().unwrap_or(Self { path: self.path.clone(), schema: self.schema.clone() });
         if !self.path.is_empty() {
             keys.push(self);
         }
-        // The properties are sorted by name; what is required stands in the order of the fields.
+        // `properties` is sorted by name, but `required` has the order of the fields.
         let names = section.schema.get("required").and_then(Value::as_array).into_iter().flatten();
         let inside = names.filter_map(Value::as_str).map(|name| {
             let path = if section.path.is_empty() { name.to_owned() } else { format!("{}.{name}", section.path) };
@@ -67,32 +67,33 @@ impl Key {
         });
         let (sections, values): (Vec<_>, Vec<_>) = inside.partition(Self::is_section);
         keys.extend(values);
-        sections.into_iter().for_each(|section| section.spread(keys));
+        sections.into_iter().for_each(|section| section.flatten_into(keys));
     }
 }
 
-/// Every key, in the order of the fields; in each section, what has keys of its own comes last.
+/// All keys, in the order of the fields; within a section, values come before subsections.
 #[derive(Debug)]
 pub struct Keys(pub Vec<Key>);
 
 impl Keys {
-    /// The keys of a section.
+    /// The keys of `Section`.
     pub fn of<Section: JsonSchema>() -> Self {
-        // Written out, it has every field; read, it has those that must be there.
+        // Serialization always writes every field, so `required` lists all of them.
         let settings =
             SchemaSettings::draft2020_12().for_serialize().with(|settings| settings.inline_subschemas = true);
         let schema = settings.into_generator().into_root_schema_for::<Section>().to_value();
         let mut keys = Vec::new();
-        Key::new(String::new(), &schema).spread(&mut keys);
+        Key::new(String::new(), &schema).flatten_into(&mut keys);
         Self(keys)
     }
 
-    /// What `text` in the environment means for `key`: a list or a section is JSON, and so is a number, a truth or
-    /// anything in a section that takes any key, if it can be read as such. Everything else is taken as it stands,
-    /// digits included.
+    /// Interprets the `text` of an environment variable as the value of `key`.
+    ///
+    /// Lists and sections must be JSON. Numbers, booleans and values below a section with arbitrary keys are JSON if
+    /// they parse as JSON. Everything else is a string, even if it consists of digits.
     ///
     /// # Errors
-    /// What is wrong with the JSON of a list or a section.
+    /// If a list or a section is not valid JSON.
     pub fn value(&self, key: &str, text: String) -> Result<Value, serde_json::Error> {
         let known = self.0.iter().find(|known| known.path == key);
         let is_free = || {
@@ -107,17 +108,17 @@ impl Keys {
         }
     }
 
-    /// Holds each whole number in `config`, which has every default, against its range.
+    /// Checks the range of every integer in `config`, which includes every default.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the key and the range.
+    /// [`ConfigError`] with the key and its range.
     pub fn check_ranges(&self, config: &Value) -> Result<(), ConfigError> {
         for key in &self.0 {
             let value = config.pointer(&format!("/{}", key.path.replace('.', "/"))).and_then(Value::as_u64);
             let Some((value, range)) = value.zip(key.range()) else { continue };
             if !range.contains(&value) {
                 let (from, to) = range.into_inner();
-                return Err(ConfigError::new(&key.path, format_args!("must be a whole number from {from} to {to}")));
+                return Err(ConfigError::new(&key.path, format_args!("must be an integer from {from} to {to}")));
             }
         }
         Ok(())

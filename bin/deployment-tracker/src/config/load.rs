@@ -1,4 +1,7 @@
-//! Reading the configuration: defaults, then a file, then the environment.
+//! Loads the configuration from its layers: defaults, then a file, then environment variables.
+//!
+//! figment merges the file and the environment into one value. The legacy configuration is translated in that value,
+//! and figment then extracts [`Config`] from it, because its errors carry the path of the key.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,37 +16,37 @@ use super::{Config, ConfigError};
 use crate::legacy_config::{self, Notes};
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
-/// Variables with the prefix that are no part of the configuration.
+/// Variables with the prefix that are not configuration keys.
 const NOT_KEYS: [&str; 4] = ["config", "log_level", "log_format", "mock_redis"];
 
-/// A configuration with what it was made of.
+/// A configuration and its origin.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What is in force.
+    /// The effective configuration.
     pub config: Config,
-    /// What was given, without defaults.
-    pub given: Value,
+    /// The file and the environment merged, without defaults and before the translation of legacy options.
+    pub raw: Value,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// What was understood or ignored because it is in the terms of the old service.
+    /// Remarks on legacy options.
     pub notes: Notes,
 }
 
-/// Loads the configuration from `file`, or from `config.json` or `config.toml` in the working directory if there is
-/// one, and from the environment.
+/// Loads the configuration from the environment and from `file`; without `file`, from `config.json` or `config.toml` in
+/// the working directory if one exists.
 ///
 /// # Errors
-/// [`ConfigError`], naming the key and where it was given.
+/// [`ConfigError`], which names the key and the file or variable that set it.
 pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let usual = ["config.json", "config.toml"].into_iter().map(Path::new).find(|path| path.exists());
+    let default = ["config.json", "config.toml"].into_iter().map(Path::new).find(|path| path.exists());
+    let file = file.or(default);
     let mut figment = Figment::new();
-    let file = file.or(usual);
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
-            ConfigError::explained(format_args!("cannot read {path}: {error}; give an existing file to --config"))
+            ConfigError::from_message(format_args!("cannot read {path}: {error}; pass an existing file to --config"))
         })?;
-        // Editors on Windows begin a file with a mark.
+        // Editors on Windows write a byte order mark.
         let text = text.trim_start_matches('\u{feff}');
         figment = if path.extension().is_some_and(|extension| extension == "toml") {
             figment.merge(Toml::string(text))
@@ -51,45 +54,52 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
             figment.merge(Json::string(text))
         };
     }
-    let known = Keys::of::<Config>();
-    for (key, text) in Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__").iter() {
-        let key = key.as_str().to_lowercase();
-        let value = variable_value(&known, &key, text)?;
-        figment = figment.merge(Serialized::default(&key, value));
-    }
-    let mut loaded = interpret(&figment, file)?;
+    let variables = Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__");
+    let variables = variables.iter().map(|(key, text)| (key.as_str().to_lowercase(), text));
+    let mut loaded = extract(&merge_variables(figment, variables)?, file)?;
     if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
-        loaded.notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: leave out the section `redis` instead"));
+        loaded.notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: remove the `redis` section instead"));
     }
     Ok(loaded)
 }
 
-/// What the text of an environment variable means for `key`.
-fn variable_value(known: &Keys, key: &str, text: String) -> Result<Value, ConfigError> {
-    // As the old service's README spells it.
-    let spelled = key.replace("additional_fileds", "additional_fields");
-    known.value(&spelled, text).map_err(|error| {
-        let problem =
-            format_args!("is not the JSON that it must be (in the environment variable {}): {error}", variable(key));
-        ConfigError::new(key, problem)
-    })
+/// Merges environment variables, given as keys and texts, over `figment`.
+///
+/// figment's own [`Env`] provider guesses the type of a value from its text; here the type of the key decides, so that
+/// a password of digits remains a string.
+fn merge_variables(
+    mut figment: Figment,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Figment, ConfigError> {
+    let known = Keys::of::<Config>();
+    for (key, text) in variables {
+        // The README of the legacy service misspells this key.
+        let spelled = key.replace("additional_fileds", "additional_fields");
+        let value = known.value(&spelled, text).map_err(|error| {
+            let variable = variable(&key);
+            ConfigError::new(&key, format_args!("must be JSON (in the environment variable {variable}): {error}"))
+        })?;
+        figment = figment.merge(Serialized::default(&key, value));
+    }
+    Ok(figment)
 }
 
-/// What all that was given means, of which some may come from `file`.
-fn interpret(figment: &Figment, file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let wrong = |error: figment::Error| explain(&error, file);
-    let given: Value = figment.extract().map_err(wrong)?;
-    let mut ours = given.clone();
+/// Translates legacy options in the merged layers, and extracts and checks the configuration. `file` is the file among
+/// the layers.
+fn extract(layers: &Figment, file: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let explained = |error: figment::Error| explain(&error, file);
+    let raw: Value = layers.extract().map_err(explained)?;
+    let mut translated = raw.clone();
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
     let environment = environment.map_err(|_| ConfigError::new("NODE_ENV", "is not UTF-8"))?;
-    let notes = legacy_config::translate(&mut ours, environment.as_deref())?;
-    let config: Config = Figment::from(Serialized::defaults(ours)).extract().map_err(wrong)?;
-    let is_given = |key: &str| given.get(key).is_some_and(|value| !value.is_null());
-    if !config.listen.is_empty() && (is_given("host") || is_given("port")) {
-        return Err(ConfigError::new("listen", "stands beside `host` or `port`; give either"));
+    let notes = legacy_config::translate(&mut translated, environment.as_deref())?;
+    let config: Config = Figment::from(Serialized::defaults(translated)).extract().map_err(explained)?;
+    let is_set = |key: &str| raw.get(key).is_some_and(|value| !value.is_null());
+    if !config.listen.is_empty() && (is_set("host") || is_set("port")) {
+        return Err(ConfigError::new("listen", "cannot be combined with `host` or `port`; set one or the other"));
     }
     config.check()?;
-    Ok(Loaded { config, given, file: file.map(Path::to_owned), notes })
+    Ok(Loaded { config, raw, file: file.map(Path::to_owned), notes })
 }
 
 /// The environment variable of a key.
@@ -97,6 +107,7 @@ pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
+/// Says in one line what is wrong, with which key, and which variable or file set it.
 fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
     let mut path = error.path.clone();
     let problem = match &error.kind {
@@ -104,17 +115,17 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
             if path.last() != Some(name) {
                 path.push(name.clone());
             }
-            format!("there is no such key; known here: {}", known.join(", "))
+            format!("unknown key; the keys here are {}", known.join(", "))
         }
-        // What was found may be a secret.
-        Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
-            format!("must be {}, not {}", in_words(wanted), kind_of(found))
+        // The value may be a secret: name its type only.
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            format!("must be {}, not {}", in_words(expected), type_of(found))
         }
         Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
         other => without_values(&other.to_string()),
     };
     let mut variables = (1..=path.len()).rev().map(|length| variable(&path[..length].join(".")));
-    let place = match file {
+    let origin = match file {
         _ if let Some(variable) = variables.find(|variable| std::env::var_os(variable).is_some()) => {
             format!(" (in the environment variable {variable})")
         }
@@ -122,46 +133,46 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
         None => String::new(),
     };
     if path.is_empty() {
-        return ConfigError::explained(format_args!("{problem}{place}"));
+        return ConfigError::from_message(format_args!("{problem}{origin}"));
     }
-    ConfigError::new(&path.join("."), format_args!("{problem}{place}"))
+    ConfigError::new(&path.join("."), format_args!("{problem}{origin}"))
 }
 
-/// The message of a parser, without the line of the file that some quote, and the value that others do.
+/// The message of a parser without the parts that quote a line of the file or a value, either of which may be a secret.
 fn without_values(message: &str) -> String {
     let is_quoted =
         |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
     let lines: Vec<_> = message.lines().filter(|line| !is_quoted(line)).collect();
     let line = lines.join(" ");
     match line.rsplit_once(", expected ") {
-        Some((found, wanted)) if found.starts_with("invalid ") => format!("{wanted} is wanted"),
+        Some((found, expected)) if found.starts_with("invalid ") => format!("must be {expected}"),
         _ => line,
     }
 }
 
-/// What serde wants, in words for people.
-fn in_words(wanted: &str) -> String {
-    match wanted {
-        "u8" => "a whole number from 0 to 255".into(),
-        "u16" => "a whole number from 0 to 65535".into(),
-        "u32" | "u64" | "usize" => "a whole number, not negative".into(),
+/// The type that serde expects, in plain words.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "u8" => "an integer from 0 to 255".into(),
+        "u16" => "an integer from 0 to 65535".into(),
+        "u32" | "u64" | "usize" => "a non-negative integer".into(),
         "a boolean" => "true or false".into(),
-        "a string" | "a text is wanted here" => "a text".into(),
+        "a string" | "a text is wanted here" => "a string".into(),
         "a sequence" => "a list".into(),
-        section if section.starts_with("struct ") || section == "a map" => "a section with keys of its own".into(),
+        section if section.starts_with("struct ") || section == "a map" => "a section".into(),
         other => other.into(),
     }
 }
 
-fn kind_of(found: &Actual) -> &'static str {
+fn type_of(found: &Actual) -> &'static str {
     match found {
         Actual::Bool(_) => "true or false",
         Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "this number",
-        Actual::Char(_) | Actual::Str(_) => "this text",
+        Actual::Char(_) | Actual::Str(_) => "this string",
         Actual::Map => "a section",
         Actual::Seq => "a list",
         Actual::Unit | Actual::Option => "null",
-        _ => "this",
+        _ => "this value",
     }
 }
 

@@ -11,25 +11,27 @@ use crate::config::load::variable;
 const BEGIN: &str = "\
 # Configuration
 
-Every key, as the code says it: this page is made of the types in `bin/deployment-tracker/src/config.rs`, and a test holds it
-against them. [packaging/config.toml](../packaging/config.toml) is a file with all of them.
+This page lists every key. It is generated from the types in `bin/deployment-tracker/src/config.rs`, and a test checks
+that it is up to date. [packaging/config.toml](../packaging/config.toml) is a sample file with every key.
 
-Defaults count, then a file, then the environment. The file is `--config FILE`, or `DEPLOYMENT_TRACKER_CONFIG`, or
-`config.json` or else `config.toml` in the working directory: TOML if its name ends so, otherwise JSON. In the name of an
-environment variable `__` stands between a section and its key. A text is taken from there as it stands; a list or a section
-is JSON, such as `DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS='{\"team\": \"blue\"}'`.
+Environment variables override the file, and the file overrides the defaults. The file is `--config FILE`, or
+`DEPLOYMENT_TRACKER_CONFIG`, or else `config.json` or `config.toml` in the working directory, in this order. It is
+TOML if its name ends in `.toml`, otherwise JSON. `__` separates sections in environment variable names. The value of
+a string is used literally. A list or a section is JSON, such as
+`DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS='{\"team\": \"blue\"}'`.
 
-`deployment-tracker --check-config` prints what is in force, without secrets. A key that is not known here, or a value that
-cannot be, is one line that names it, and exit code 2.
+`deployment-tracker --check-config` prints the effective configuration without secrets. For an unknown key or an
+invalid value, the program prints one line that names the key, and exits with code 2.
 
-Two things are in the environment only: `DEPLOYMENT_TRACKER_LOG_LEVEL` is `off`, `error`, `warn`, `info` (the default), `debug`
-(a line for each request) or `trace`, and `DEPLOYMENT_TRACKER_LOG_FORMAT` is `text` (the default) or `json`.
+Two settings exist only as environment variables: `DEPLOYMENT_TRACKER_LOG_LEVEL` is `off`, `error`, `warn`, `info`
+(the default), `debug` (one line per request) or `trace`, and `DEPLOYMENT_TRACKER_LOG_FORMAT` is `text` (the default)
+or `json`.
 ";
 
 pub fn page(keys: &Keys) -> String {
     let mut page = BEGIN.to_owned();
     for key in &keys.0 {
-        describe(&mut page, key).expect("a text takes everything");
+        describe(&mut page, key).expect("writing to a string cannot fail");
     }
     page
 }
@@ -48,18 +50,18 @@ fn describe(page: &mut String, key: &Key) -> std::fmt::Result {
         writeln!(page, "  - `{name}`: {text}")?;
     }
     match key.default() {
-        Some(Value::String(text)) if text.is_empty() => writeln!(page, "- default: nothing")?,
+        Some(Value::String(text)) if text.is_empty() => writeln!(page, "- default: empty")?,
         Some(default) => writeln!(page, "- default: `{}`", plain(default))?,
-        None => writeln!(page, "- default: none; an example is `{}`", plain(key.example()))?,
+        None => writeln!(page, "- default: none; for example `{}`", plain(key.example()))?,
     }
-    // What is in a list has none of its own.
+    // Items of a list have no environment variables.
     if !key.path.contains("[]") {
         writeln!(page, "- environment: `{}`", variable(&key.path))?;
     }
     Ok(())
 }
 
-/// A value as it stands in the environment.
+/// A value as it is written in an environment variable.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

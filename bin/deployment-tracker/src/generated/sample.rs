@@ -8,18 +8,18 @@ use super::wrapped;
 use crate::config::keys::{Key, Keys};
 
 const BEGIN: &str = "\
-# The configuration of deployment-tracker: every key with its default, or with an example where it has
-# none. Take the # away from the head of a section and from its keys to change them.
+# The configuration of deployment-tracker: every key with its default, or with an example if it has no
+# default. To change a key, remove the # from its line and from the header of its section.
 #
-# This file is made of the types in the code, and a test holds it against them. Environment variables
-# such as DEPLOYMENT_TRACKER_PORT or DEPLOYMENT_TRACKER_REDIS__HOST come before it.
-# `deployment-tracker --check-config --config FILE` prints what is in force, or what is wrong.
+# This file is generated from the configuration types in the code. Environment variables such as
+# DEPLOYMENT_TRACKER_PORT or DEPLOYMENT_TRACKER_REDIS__HOST override it.
+# `deployment-tracker --check-config --config FILE` prints the effective configuration, or the error in it.
 ";
 
 pub fn file(keys: &Keys) -> String {
     let mut file = BEGIN.to_owned();
     for key in &keys.0 {
-        describe(&mut file, key).expect("a text takes everything");
+        describe(&mut file, key).expect("writing to a string cannot fail");
     }
     file
 }
@@ -31,11 +31,11 @@ fn describe(file: &mut String, key: &Key) -> std::fmt::Result {
     }
     let path = key.path.replace("[]", "");
     if key.is_section() {
-        // A section that may be left out is turned on by its head.
+        // The header alone turns an optional section on.
         let off = if key.is_list() || key.default().is_none() { "#" } else { "" };
         return writeln!(file, "{off}{}", if key.is_list() { format!("[[{path}]]") } else { format!("[{path}]") });
     }
-    let name = path.rsplit('.').next().expect("it has a name");
+    let name = path.rsplit('.').next().expect("rsplit yields at least one part");
     if !key.is("string") || key.choices().next().is_some() {
         write!(file, "{}", wrapped("# ", &format!("Type: {}.", key.kind())))?;
     }
@@ -45,7 +45,7 @@ fn describe(file: &mut String, key: &Key) -> std::fmt::Result {
     writeln!(file, "#{name} = {}", toml(key.example()))
 }
 
-/// A value as TOML writes it: JSON, but for sections.
+/// A value in TOML. Except for sections, its syntax is that of JSON.
 fn toml(value: &Value) -> String {
     match value {
         Value::Object(members) if members.is_empty() => "{}".into(),

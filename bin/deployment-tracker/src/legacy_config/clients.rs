@@ -1,11 +1,11 @@
-//! The options of the clients for Redis and StatsD: ioredis and node-statsd.
+//! Translates the options of the Redis and StatsD clients, ioredis and node-statsd.
 
 use serde_json::Value;
 
-use super::{Notes, Section, as_node_reads};
+use super::{Notes, Section, normalize};
 use crate::config::ConfigError;
 
-/// Options that have their own name here: the option and its name.
+/// Renamed options: the legacy name and the current name.
 const REDIS_RENAMED: [(&str, &str); 5] = [
     ("connectTimeout", "connect_timeout_millis"),
     ("commandTimeout", "timeout_millis"),
@@ -13,13 +13,13 @@ const REDIS_RENAMED: [(&str, &str); 5] = [
     ("sentinelUsername", "sentinel_username"),
     ("sentinelPassword", "sentinel_password"),
 ];
-/// Options without which Redis would be another one, or less safe.
+/// Options that cannot be ignored safely: without them another Redis would be used, or a less secure connection.
 const REDIS_REFUSED: [(&str, &str); 3] = [
-    ("natMap", "servers are where the Sentinels say; have them announce an address that can be reached"),
-    ("readOnly", "it is for replicas, which take no elements; leave it out"),
-    ("protocol", "the protocol is that which Redis speaks by itself; leave it out"),
+    ("natMap", "remove it, and configure the Redis servers to announce addresses that this machine can reach"),
+    ("readOnly", "remove it: replicas do not accept writes"),
+    ("protocol", "remove it: the protocol version cannot be configured"),
 ];
-/// Options about how the client for Node.js works inside.
+/// Options that concern only the internals of ioredis.
 const REDIS_IGNORED: [&str; 37] = [
     "autoPipeliningIgnoredCommands",
     "autoResendUnfulfilledCommands",
@@ -61,9 +61,9 @@ const REDIS_IGNORED: [&str; 37] = [
 ];
 const STATSD_IGNORED: [&str; 6] = ["cacheDns", "cache_dns", "globalize", "global_tags", "globalTags", "errorHandler"];
 
-/// Puts ioredis' options into our terms.
+/// Translates ioredis' options.
 pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
-    as_node_reads(redis);
+    normalize(redis);
     for (option, problem) in REDIS_REFUSED {
         if redis.remove(option).is_some_and(|value| value != Value::Bool(false)) {
             return Err(ConfigError::new(&format!("redis.{option}"), problem));
@@ -74,12 +74,12 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> 
     for (option, name) in REDIS_RENAMED {
         let Some(value) = redis.remove(option) else { continue };
         if redis.contains_key(name) {
-            notes.ignored.push(format!("`redis.{option}`: `redis.{name}` is given"));
+            notes.ignored.push(format!("`redis.{option}`: `redis.{name}` is set"));
         } else if value.is_u64() || !name.ends_with("_millis") {
             redis.insert(name.into(), value);
-            notes.understood.push(format!("`redis.{option}`, here `redis.{name}`"));
+            notes.understood.push(format!("`redis.{option}`: renamed to `redis.{name}`"));
         } else {
-            return Err(ConfigError::new(&format!("redis.{option}"), "must be a whole number of milliseconds"));
+            return Err(ConfigError::new(&format!("redis.{option}"), "must be an integer number of milliseconds"));
         }
     }
     match redis.remove("keyPrefix") {
@@ -91,38 +91,38 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> 
                 redis.insert("key".into(), key.into());
             }
         }
-        Some(_) => return Err(ConfigError::new("redis.keyPrefix", "must be a text")),
+        Some(_) => return Err(ConfigError::new("redis.keyPrefix", "must be a string")),
     }
     ignore(redis, "redis", &REDIS_IGNORED, notes);
     Ok(())
 }
 
-/// Whom ioredis would ask for the master, and how.
+/// Translates the Sentinel options.
 fn sentinels(redis: &mut Section) -> Result<(), ConfigError> {
     if redis.remove("role").is_some_and(|role| role != "master") {
-        return Err(ConfigError::new("redis.role", "must be `master`: replicas take no elements"));
+        return Err(ConfigError::new("redis.role", "must be `master`: replicas do not accept writes"));
     }
     if let Some(Value::Array(sentinels)) = redis.get_mut("sentinels") {
-        sentinels.iter_mut().filter_map(Value::as_object_mut).for_each(as_node_reads);
+        sentinels.iter_mut().filter_map(Value::as_object_mut).for_each(normalize);
         return Ok(());
     }
-    // Without Sentinels these mean nothing to ioredis.
+    // ioredis ignores these options without Sentinels.
     for option in ["name", "sentinelUsername", "sentinelPassword"] {
         redis.remove(option);
     }
     Ok(())
 }
 
-/// TLS as Node.js has it, where it verifies servers as we do.
+/// Translates the TLS options of Node.js. Rejects those that would disable verification.
 fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
-    const ONE: &str = "TLS is for Redis and Sentinels alike here; give the same `tls` and `sentinelTLS`, and \
-                       `enableTLSForSentinelMode`, or none of them";
+    const SAME: &str = "Redis and the Sentinels share one TLS configuration; set `tls`, the same `sentinelTLS` and \
+                        `enableTLSForSentinelMode: true`, or none of them";
     let (sentinels, is_enabled) = (redis.remove("sentinelTLS"), redis.remove("enableTLSForSentinelMode"));
-    // Who says `master_name` does not speak to ioredis.
+    // A configuration with `master_name` instead of `name` was not written for ioredis.
     if redis.get("sentinels").is_some_and(Value::is_array) && redis.contains_key("name") {
         let tls = redis.get("tls").filter(|_| is_enabled == Some(Value::Bool(true)));
         if sentinels.as_ref() != tls || tls != redis.get("tls") {
-            return Err(ConfigError::new("redis.sentinelTLS", ONE));
+            return Err(ConfigError::new("redis.sentinelTLS", SAME));
         }
     }
     match redis.get_mut("tls") {
@@ -132,19 +132,19 @@ fn tls(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
             if tls.remove("rejectUnauthorized").is_some_and(|reject| reject != Value::Bool(true)) {
                 return Err(ConfigError::new(
                     "redis.tls.rejectUnauthorized",
-                    "certificates are always verified; leave it out",
+                    "remove it: certificates are always verified",
                 ));
             }
-            tls.retain(|_, given| !given.is_null());
+            tls.retain(|_, value| !value.is_null());
             for (option, name) in [("ca", "ca"), ("cert", "certificate"), ("key", "key")] {
-                if tls.get(option).is_some_and(|given| option != name || !given.is_string() || is_pem(given)) {
-                    let problem = format_args!("put it into a file, and give the file as `redis.tls.{name}`");
+                if tls.get(option).is_some_and(|value| option != name || !value.is_string() || is_pem(value)) {
+                    let problem = format_args!("save it to a file, and set `redis.tls.{name}` to the path");
                     return Err(ConfigError::new(&format!("redis.tls.{option}"), problem));
                 }
             }
             if let Some(name) = tls.remove("servername") {
                 tls.entry("server_name").or_insert(name);
-                notes.understood.push("`redis.tls.servername`, here `redis.tls.server_name`".to_owned());
+                notes.understood.push("`redis.tls.servername`: renamed to `redis.tls.server_name`".to_owned());
             }
         }
         _ => {}
@@ -156,11 +156,11 @@ fn is_pem(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("-----BEGIN"))
 }
 
-/// Puts node-statsd's options into our terms.
+/// Translates node-statsd's options.
 pub fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
-    as_node_reads(statsd);
+    normalize(statsd);
     if statsd.remove("mock").is_some_and(|mock| mock != Value::Bool(false)) {
-        return Err(ConfigError::new("statsd.mock", "leave the section out instead: then nothing is sent"));
+        return Err(ConfigError::new("statsd.mock", "remove the `statsd` section instead, so that nothing is sent"));
     }
     ignore(statsd, "statsd", &STATSD_IGNORED, notes);
     Ok(())
@@ -168,5 +168,5 @@ pub fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), ConfigError
 
 fn ignore(section: &mut Section, name: &str, options: &[&str], notes: &mut Notes) {
     let found = options.iter().filter(|option| section.remove(**option).is_some());
-    notes.ignored.extend(found.map(|option| format!("`{name}.{option}`: makes no difference here")));
+    notes.ignored.extend(found.map(|option| format!("`{name}.{option}`: has no effect")));
 }

@@ -2,13 +2,13 @@ use super::*;
 
 fn read(given: Value, environment: Option<&str>) -> Result<(Value, Notes), String> {
     let mut value = given;
-    let notes = translate(&mut value, environment).map_err(|wrong| wrong.to_string())?;
+    let notes = translate(&mut value, environment).map_err(|error| error.to_string())?;
     Ok((value, notes))
 }
 
 fn url(block: Value) -> Result<String, String> {
     let (value, _) = read(json!({ "database": { "production": block } }), Some("production"))?;
-    Ok(value["database"]["url"].as_str().expect("a URL").to_owned())
+    Ok(value["database"]["url"].as_str().expect("translated URL").to_owned())
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_block_becomes_a_url() {
 }
 
 #[test]
-fn what_would_change_the_records_is_refused_by_its_key() {
+fn an_option_that_would_change_the_records_is_rejected_by_its_key() {
     for (block, option) in [
         (json!({ "dialect": 5 }), "dialect"),
         (json!({ "dialect": "mssql" }), "dialect"),
@@ -56,7 +56,7 @@ fn what_would_change_the_records_is_refused_by_its_key() {
         (json!({ "dialect": "postgres", "quoteIdentifiers": false }), "quoteIdentifiers"),
         (json!({ "dialect": "postgres", "dialectOptions": { "ssl": { "ca": "x" } } }), "dialectOptions.ssl"),
     ] {
-        let error = url(block.clone()).expect_err("refused");
+        let error = url(block.clone()).expect_err("rejected");
         assert!(error.contains(&format!("`database.production.{option}`")), "{block}: {error}");
     }
     for (given, key) in [
@@ -73,22 +73,22 @@ fn what_would_change_the_records_is_refused_by_its_key() {
         (json!({ "statsd": { "mock": 1 } }), "statsd.mock"),
         (json!({ "database": { "test": { "dialect": "sqlite" } } }), "database.development"),
     ] {
-        let error = read(given, None).expect_err("refused");
+        let error = read(given, None).expect_err("rejected");
         assert!(error.contains(&format!("`{key}`")), "{error}");
     }
 }
 
 #[test]
-fn a_configuration_of_ours_is_left_as_it_is() {
-    let ours = json!({ "host": "::1", "port": 1, "database": { "url": "data.sqlite3", "logs": true },
+fn a_current_configuration_is_unchanged() {
+    let current = json!({ "host": "::1", "port": 1, "database": { "url": "data.sqlite3", "logs": true },
         "redis": { "host": "h", "key": "k", "timeout_millis": 5 }, "statsd": { "prefix": "p" }, "prot": 1 });
-    let (value, notes) = read(ours.clone(), Some("production")).expect("a configuration");
-    assert_eq!(value, ours);
+    let (value, notes) = read(current.clone(), Some("production")).expect("translated");
+    assert_eq!(value, current);
     assert!(notes.understood.is_empty() && notes.ignored.is_empty(), "{notes:?}");
 }
 
 #[test]
-fn clients_options_get_our_names_and_the_rest_is_told() {
+fn client_options_are_renamed_and_the_rest_is_noted() {
     let given = json!({
         "port": "8080", "comment": "x", "shutdown_seconds": null,
         "redis": { "host": "h", "port": "6380", "keyPrefix": "old:", "connectTimeout": "500", "family": 4,
@@ -97,8 +97,8 @@ fn clients_options_get_our_names_and_the_rest_is_told() {
         "database": { "development": { "dialect": "sqlite", "storage": "d", "logging": false },
             "test": null, "staging": 5, "logs": true },
     });
-    let (mut value, notes) = read(given, None).expect("a configuration");
-    let host = value.as_object_mut().and_then(|top| top.remove("host")).expect("it is put in");
+    let (mut value, notes) = read(given, None).expect("translated");
+    let host = value.as_object_mut().and_then(|top| top.remove("host")).expect("default host");
     assert!(host == json!("::") || host == json!("0.0.0.0"), "{host}");
     let expected = json!({
         "port": 8080, "redis": { "host": "h", "port": 6380, "key": "old:logstash", "connect_timeout_millis": 500 },
@@ -107,7 +107,7 @@ fn clients_options_get_our_names_and_the_rest_is_told() {
     });
     assert_eq!(value, expected);
     let keys = |notes: &[String]| {
-        notes.iter().map(|note| note.split('`').nth(1).expect("a key").to_owned()).collect::<Vec<_>>()
+        notes.iter().map(|note| note.split('`').nth(1).expect("the note names a key").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(keys(&notes.understood), ["redis.connectTimeout", "redis.keyPrefix", "database.development", "host"]);
     assert_eq!(
@@ -117,7 +117,7 @@ fn clients_options_get_our_names_and_the_rest_is_told() {
 }
 
 #[test]
-fn sentinels_and_tls_of_ioredis_become_ours() {
+fn ioredis_sentinel_and_tls_options_are_translated() {
     for (given, expected) in [
         (
             json!({ "sentinels": [{ "host": "a", "port": "26380" }, { "host": "b" }], "name": "m", "role": "master",
@@ -135,22 +135,22 @@ fn sentinels_and_tls_of_ioredis_become_ours() {
         (json!({ "tls": false }), json!({})),
         (json!({ "tls": { "rejectUnauthorized": true, "ca": "/ca.pem" } }), json!({ "tls": { "ca": "/ca.pem" } })),
     ] {
-        let (value, _) = read(json!({ "redis": given }), None).expect("a configuration");
+        let (value, _) = read(json!({ "redis": given }), None).expect("translated");
         assert_eq!(value["redis"], expected);
     }
 }
 
 #[test]
-fn an_empty_node_env_is_none() {
+fn an_empty_node_env_counts_as_unset() {
     let block = json!({ "dialect": "sqlite", "storage": "d" });
-    let (value, _) = read(json!({ "database": { "development": block } }), Some("")).expect("a configuration");
+    let (value, _) = read(json!({ "database": { "development": block } }), Some("")).expect("translated");
     assert_eq!(value["database"]["url"], json!("sqlite:d"));
 }
 
 #[test]
-fn a_url_from_elsewhere_goes_before_the_blocks() {
+fn database_url_overrides_the_blocks() {
     let given = json!({ "database": { "url": "x.sqlite3", "development": { "dialect": "mssql" } } });
-    let (value, notes) = read(given, Some("production")).expect("a configuration");
+    let (value, notes) = read(given, Some("production")).expect("translated");
     assert_eq!(value["database"], json!({ "url": "x.sqlite3" }));
     assert_eq!(notes.ignored.len(), 1, "{notes:?}");
 }

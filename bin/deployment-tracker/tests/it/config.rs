@@ -86,7 +86,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
             &[("tracker.toml", "[retention]\ndeployments = 400")],
             &["--config", "tracker.toml"],
             &[],
-            &["retention.deployments", "must be a text", "tracker.toml"],
+            &["retention.deployments", "must be a string", "tracker.toml"],
         ),
         (
             "too short an age",
@@ -99,7 +99,13 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ("an age beyond numbers", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
         ("an age of nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
         ("an age less than nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
-        ("an empty host", &[], &[], &[("DEPLOYMENT_TRACKER_HOST", "")], &["`host`", "a name or an address"]),
+        (
+            "an empty host",
+            &[],
+            &[],
+            &[("DEPLOYMENT_TRACKER_HOST", "")],
+            &["`host`", "must be a host name or an address"],
+        ),
         (
             "any host",
             &[("tracker.json", r#"{"listen":["http://*:8080"]}"#)],
@@ -112,7 +118,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
             &[("tracker.json", r#"{"listen":["http://h:1","http://h:2","http://h:1"]}"#)],
             from_file,
             &[],
-            &["listen", "http://h:1 is there twice"],
+            &["listen", "http://h:1 is listed twice"],
         ),
         (
             "a missing authority",

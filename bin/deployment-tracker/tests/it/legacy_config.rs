@@ -72,7 +72,7 @@ fn node_env_chooses_the_block() {
     let newest = server.read("/v1/deployments?limit=1")[0]["createdAt"].clone();
     assert!(newest.as_str().is_some_and(|time| time > file), "{newest} is of the dump, not of the file");
     let log = server.stderr();
-    assert!(log.contains("`database.production`, as NODE_ENV says"), "{log}");
+    assert!(log.contains("`database.production`: selected by NODE_ENV"), "{log}");
     assert!(log.contains("WARN") && log.contains("ignored `database.production.pool`"), "{log}");
 }
 
@@ -81,7 +81,10 @@ fn check_config_says_what_it_understood_and_what_it_ignores() {
     let (in_force, remarks) = check(&legacy_config(), &[]);
     assert_eq!(in_force["database"]["url"], json!("sqlite:data.sqlite3"));
     assert_eq!((&in_force["port"], &in_force["statsd"]["prefix"]), (&json!(8080), &json!("deployment-tracker.")));
-    assert!(remarks.contains("understood: `database.development`, as NODE_ENV is not set"), "{remarks}");
+    assert!(
+        remarks.contains("understood: `database.development`: the default, because NODE_ENV is not set"),
+        "{remarks}"
+    );
     assert!(remarks.contains("understood: no `host`"), "{remarks}");
     assert!(!remarks.contains("ignored"), "{remarks}");
 

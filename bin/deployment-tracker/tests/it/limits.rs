@@ -105,7 +105,7 @@ fn where_few_files_may_be_open_connections_leave_some_for_the_database() {
     let answer = exchange(port, request.as_bytes()).expect("an answer");
     assert_eq!(answer.status, 201, "{answer:?} with {} others", held.len());
     let log = fs::read_to_string(folder.path().join("log")).expect("the log");
-    assert!(log.contains("160 files may be open, enough for 16 connections"), "{log}");
+    assert!(log.contains("the limit of 160 open files allows only 16 connections"), "{log}");
     server.kill().and_then(|()| server.wait()).expect("it ends");
 }
 

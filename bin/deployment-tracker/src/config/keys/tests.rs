@@ -24,14 +24,14 @@ struct Section {
 }
 
 #[test]
-fn keys_come_in_the_order_of_the_fields_but_sections_last() {
+fn keys_are_in_field_order_with_sections_last() {
     let paths: Vec<_> = Keys::of::<Everything>().0.into_iter().map(|key| key.path).collect();
     let sections = ["section", "section.secret", "section.flag", "tokens", "tokens[].secret", "tokens[].flag"];
     assert_eq!(paths, [&["text", "number", "list", "free", "any"], &sections[..]].concat());
 }
 
 #[test]
-fn a_text_in_the_environment_stands_as_it_is_and_lists_and_sections_are_json() {
+fn environment_strings_are_literal_and_lists_and_sections_are_json() {
     let keys = Keys::of::<Everything>();
     for (key, text, value) in [
         ("text", "123456", json!("123456")),
@@ -49,7 +49,7 @@ fn a_text_in_the_environment_stands_as_it_is_and_lists_and_sections_are_json() {
         ("any.below", "12", json!("12")),
         ("unknown", "12", json!("12")),
     ] {
-        assert_eq!(keys.value(key, text.into()).expect("a value"), value, "{key}={text}");
+        assert_eq!(keys.value(key, text.into()).expect("valid value"), value, "{key}={text}");
     }
     for key in ["list", "section", "tokens", "free"] {
         assert!(keys.value(key, "a,b".into()).is_err(), "{key}");
@@ -57,9 +57,9 @@ fn a_text_in_the_environment_stands_as_it_is_and_lists_and_sections_are_json() {
 }
 
 #[test]
-fn a_number_out_of_its_range_is_told_with_the_range() {
+fn an_integer_out_of_range_is_an_error_that_states_the_range() {
     let keys = Keys::of::<Everything>();
     assert!(keys.check_ranges(&json!({ "number": 9 })).is_ok());
     let error = keys.check_ranges(&json!({ "number": 10 })).unwrap_err().to_string();
-    assert_eq!(error, "configuration: `number`: must be a whole number from 0 to 9");
+    assert_eq!(error, "configuration: `number`: must be an integer from 0 to 9");
 }

@@ -1,4 +1,4 @@
-//! What holds for any configuration, in a file and in the environment. `scripts/fuzz` tries very many.
+//! Properties of every configuration, in a file and in the environment. `scripts/fuzz` runs many more cases.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,18 +9,18 @@ use tracker_server::redact;
 
 use super::*;
 
-/// What must not be seen.
+/// Must never appear in output.
 const SECRET: &str = "hunter2";
 
-/// A password; a `&` would end it in a query.
+/// A password that contains [`SECRET`]. It has no `&`, which would end it in a URL's query.
 fn password() -> impl Strategy<Value = String> {
     let other = || prop_oneof![4 => "[a-z0-9]{0,3}", 1 => "[a-z0-9:/?#@%\\[\\];=,' ]{0,3}", 1 => "[^&]{0,2}"];
     (other(), other()).prop_map(|(before, after)| format!("{before}{SECRET}{after}"))
 }
 
-/// A value that fits somewhere, or nowhere.
+/// Values of all types; each fits some key or none.
 fn value() -> impl Strategy<Value = Value> {
-    let texts = [
+    let choices = [
         "",
         "h",
         "::1",
@@ -46,10 +46,10 @@ fn value() -> impl Strategy<Value = Value> {
         "1e3",
     ];
     let leaf = prop_oneof![
-        3 => select(texts_of(&texts)).prop_map(Value::from),
+        3 => select(strings(&choices)).prop_map(Value::from),
         3 => select(vec![0_u64, 1, 10, 256, 1_000, 8_080, 65_535, 65_536, 1 << 20, 1 << 32, u64::MAX]).prop_map(Value::from),
         1 => any::<bool>().prop_map(Value::from),
-        // Others come back from serde_json with another last digit.
+        // serde_json may change the last digit of other floats.
         1 => any::<i16>().prop_map(|number| json!(f64::from(number) / 8.0)),
         1 => any::<i64>().prop_map(Value::from),
         1 => Just(Value::Null),
@@ -64,15 +64,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn texts_of(texts: &[&str]) -> Vec<String> {
+fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// The keys that there are, ours and the old ones, and some that there are not.
+/// Current keys, legacy keys and unknown keys.
 fn key() -> impl Strategy<Value = String> {
-    let ours = Keys::of::<Config>().0.into_iter().map(|key| key.path).filter(|path| !path.contains("[]"));
-    let files = |path: &String| !path.starts_with("tls");
-    let old = [
+    let current = Keys::of::<Config>().0.into_iter().map(|key| key.path).filter(|path| !path.contains("[]"));
+    let needs_no_files = |path: &String| !path.starts_with("tls");
+    let legacy_or_unknown = [
         "redis.connectTimeout",
         "redis.keyPrefix",
         "redis.tls",
@@ -96,10 +96,10 @@ fn key() -> impl Strategy<Value = String> {
         "redis..x",
         "prot",
     ];
-    select(ours.filter(files).chain(texts_of(&old)).collect::<Vec<_>>())
+    select(current.filter(needs_no_files).chain(strings(&legacy_or_unknown)).collect::<Vec<_>>())
 }
 
-/// Members that hold a secret where one belongs.
+/// Keys with a secret in a place for secrets.
 fn secrets() -> impl Strategy<Value = (String, Value)> {
     prop_oneof![
         password().prop_map(|p| ("redis.password".to_owned(), p.into())),
@@ -120,7 +120,7 @@ fn put(config: &mut Value, path: &str, value: Value) {
         if !at.is_object() {
             *at = json!({});
         }
-        at = at.as_object_mut().expect("an object").entry(name).or_insert(Value::Null);
+        at = at.as_object_mut().expect("made an object above").entry(name).or_insert(Value::Null);
     }
     *at = value;
 }
@@ -134,49 +134,48 @@ fn config() -> impl Strategy<Value = Value> {
     }), 1 => value()]
 }
 
-/// A mistake in one line.
-fn is_mistake(error: &ConfigError, secret: &str) -> bool {
+/// Whether `error` is one line without `secret`.
+fn is_safe_line(error: &ConfigError, secret: &str) -> bool {
     let message = error.to_string();
     message.starts_with("configuration: ") && !message.contains(char::is_control) && !message.contains(secret)
 }
 
 fn load_text(folder: &TempDir, name: &str, text: &[u8]) -> Result<Loaded, ConfigError> {
     let file = folder.path().join(name);
-    std::fs::write(&file, text).expect("a file");
+    std::fs::write(&file, text).expect("file is written");
     load(Some(&file))
 }
 
-/// Holds what was loaded against itself; `secret` must not be seen.
-fn holds(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -> Result<(), TestCaseError> {
+/// Checks that the result does not show `secret`, and that the effective configuration loads again unchanged.
+fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -> Result<(), TestCaseError> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
-        Err(wrong) => {
-            prop_assert!(is_mistake(wrong, secret), "{:?}", wrong);
+        Err(error) => {
+            prop_assert!(is_safe_line(error, secret), "{:?}", error);
             return Ok(());
         }
     };
-    for shown in [&loaded.given, &loaded.config.in_force()] {
+    for shown in [&loaded.raw, &loaded.config.effective()] {
         let shown = redact(shown).to_string();
         prop_assert!(!shown.contains(secret), "{}", shown);
     }
     for note in loaded.notes.understood.iter().chain(&loaded.notes.ignored) {
-        // That a prefix is a password nobody can know.
+        // A key prefix is not a secret, so its note may contain it.
         prop_assert!(
             (!note.contains(secret) || note.contains("keyPrefix")) && !note.contains(char::is_control),
             "{:?}",
             note
         );
     }
-    // What is in force, given as a configuration, is the same again.
     let mut whole = json!(loaded.config);
     if !loaded.config.listen.is_empty() {
-        let top = whole.as_object_mut().expect("an object");
+        let top = whole.as_object_mut().expect("a configuration is an object");
         top.remove("host");
         top.remove("port");
     }
     let again = load_text(folder, "again.json", whole.to_string().as_bytes());
     prop_assert!(again.is_ok(), "{:?} of {}", again, whole);
-    prop_assert_eq!(again.expect("a configuration").config.in_force(), loaded.config.in_force());
+    prop_assert_eq!(again.expect("asserted above").config.effective(), loaded.config.effective());
     Ok(())
 }
 
@@ -185,12 +184,12 @@ fn runner() -> proptest::test_runner::TestRunner {
 }
 
 #[test]
-fn a_file_is_a_configuration_or_a_mistake_in_one_line_without_a_secret() {
-    let folder = TempDir::new().expect("a folder");
+fn any_file_is_a_configuration_or_an_error_of_one_line_without_secrets() {
+    let folder = TempDir::new().expect("temporary folder");
     let damage = prop::option::weighted(0.2, (any::<Index>(), any::<u8>()));
     let input = (config(), damage, any::<bool>());
     let done = runner().run(&input, |(config, damage, is_toml)| {
-        // What stands in brackets at the top of TOML is a name.
+        // A TOML file is always a table.
         let is_toml = is_toml && config.is_object();
         let text = if is_toml { toml(&config) } else { config.to_string() };
         let mut bytes = text.into_bytes();
@@ -198,15 +197,15 @@ fn a_file_is_a_configuration_or_a_mistake_in_one_line_without_a_secret() {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        // Damage may make anything of a name, and so of a secret something that is none.
+        // A damaged key name may no longer mark its value as a secret.
         let secret = if damage.is_some() { "\0no secret" } else { SECRET };
         let loaded = load_text(&folder, if is_toml { "c.toml" } else { "c.json" }, &bytes);
-        holds(&folder, &loaded, secret)
+        check(&folder, &loaded, secret)
     });
     done.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// `config` in TOML, or something like it where TOML has no such thing.
+/// `config` as TOML. The result is not valid TOML if `config` contains null.
 fn toml(config: &Value) -> String {
     match config {
         Value::Object(members) => {
@@ -229,51 +228,43 @@ fn inline(value: &Value) -> String {
     }
 }
 
+/// The text of an environment variable for `value`.
 fn as_variable(value: Value) -> String {
     value.as_str().map_or(value.to_string(), str::to_owned)
 }
 
 #[test]
-fn a_variable_is_a_configuration_or_a_mistake_in_one_line_without_a_secret() {
-    let folder = TempDir::new().expect("a folder");
-    let known = Keys::of::<Config>();
+fn any_variables_are_a_configuration_or_an_error_of_one_line_without_secrets() {
+    let folder = TempDir::new().expect("temporary folder");
     let text = prop_oneof![
         3 => value().prop_map(as_variable),
         1 => "[\\[{\"0-9a-z}\\]-]{0,6}",
     ];
-    // In the environment a list is a text where a text belongs.
-    let secret = secrets().prop_filter("a text", |(key, value)| value.is_string() || key == "auth.tokens");
+    // The other secrets are lists or sections in place of a string; in a variable they would be valid strings.
+    let secret = secrets()
+        .prop_filter("a string or the list of tokens", |(key, value)| value.is_string() || key == "auth.tokens");
     let secret = secret.prop_map(|(key, value)| (key, as_variable(value)));
     let variable = prop_oneof![3 => (key(), text), 1 => secret];
     let done = runner().run(&vec(variable, 0..3), |variables| {
-        let mut figment = Figment::new();
-        for (key, text) in variables {
-            match variable_value(&known, &key, text) {
-                Ok(value) => figment = figment.merge(Serialized::default(&key, value)),
-                Err(wrong) => {
-                    prop_assert!(is_mistake(&wrong, SECRET), "{:?}", wrong);
-                    return Ok(());
-                }
-            }
-        }
-        holds(&folder, &interpret(&figment, None), SECRET)
+        let loaded = merge_variables(Figment::new(), variables).and_then(|layers| extract(&layers, None));
+        check(&folder, &loaded, SECRET)
     });
     done.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 #[test]
-fn the_old_terms_are_put_into_ours_once() {
+fn translating_legacy_options_twice_changes_nothing_more() {
     let environment = prop::option::of(select(vec!["", "development", "production", "test"]));
     let done = runner().run(&(config(), environment), |(config, environment)| {
-        let mut ours = config;
-        match legacy_config::translate(&mut ours, environment) {
+        let mut translated = config;
+        match legacy_config::translate(&mut translated, environment) {
             Ok(_) => {
-                let mut again = ours.clone();
+                let mut again = translated.clone();
                 let notes = legacy_config::translate(&mut again, environment);
-                prop_assert!(notes.is_ok_and(|notes| notes.understood.is_empty()), "{}", ours);
-                prop_assert_eq!(again, ours);
+                prop_assert!(notes.is_ok_and(|notes| notes.understood.is_empty()), "{}", translated);
+                prop_assert_eq!(again, translated);
             }
-            Err(wrong) => prop_assert!(is_mistake(&wrong, SECRET), "{:?}", wrong),
+            Err(error) => prop_assert!(is_safe_line(&error, SECRET), "{:?}", error),
         }
         Ok(())
     });
