@@ -1,4 +1,4 @@
-//! Bodies: JSON in UTF-8, inflated if need be, within the limits.
+//! Request bodies: JSON in UTF-8, decompressed if necessary, within the limits.
 
 use std::io::Read;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::mime::{self, Mime};
 use actix_web::web::{Data, block};
 use actix_web::{FromRequest, HttpRequest};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -19,19 +20,19 @@ use tracker_core::json;
 use crate::admission::Admission;
 use crate::error::ApiError;
 
-/// How many bytes brotli is inflated at a time.
+/// Size of the brotli decoder's buffer, in bytes.
 const BROTLI_BUFFER: usize = 4 << 10;
 
-/// The bytes of a body that says that it is JSON.
+/// A request body whose content type is JSON.
 #[derive(Debug)]
 pub struct Body {
     bytes: Vec<u8>,
-    /// Its share of what all bodies may take.
+    /// Its share of [`Limits::buffered_bytes`](crate::Limits).
     permit: OwnedSemaphorePermit,
 }
 
 impl Body {
-    /// The JSON in it.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Result<&RawValue, ApiError> {
         Ok(json::read(&self.bytes)?)
     }
@@ -44,7 +45,7 @@ impl FromRequest for Body {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
         let limit = admission.limits.body_bytes;
-        let encoding = check_type(request).and_then(|()| encoding(request)).and_then(|encoding| {
+        let encoding = check_content_type(request).and_then(|()| encoding(request)).and_then(|encoding| {
             if length(request).is_some_and(|length| length > limit) { Err(too_large(limit)) } else { Ok(encoding) }
         });
         let payload = payload.take();
@@ -53,7 +54,8 @@ impl FromRequest for Body {
             let deadline = Duration::from_secs(admission.limits.body_seconds);
             let body = tokio::time::timeout(deadline, read(payload, limit, &admission.body_permits)).await;
             let body = body.map_err(|_| {
-                let message = format!("the body was not there after {} s; send it at once", deadline.as_secs());
+                let message =
+                    format!("the body did not arrive within {} s; send it without pauses", deadline.as_secs());
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
             })??;
             match encoding {
@@ -89,61 +91,56 @@ async fn read(mut payload: Payload, limit: usize, permits: &Arc<Semaphore>) -> R
     if body.bytes.len() > limit { Err(too_large(limit)) } else { Ok(body) }
 }
 
-/// Inflates `body` up to the limit, and not a byte further. A thread does, to the end, even when the future is dropped
-/// because the client has hung up.
+/// Decompresses `body` up to the limit, on a thread of its own.
+///
+/// The thread runs to its end even if the client disconnects and this future is dropped. It owns the permits.
 async fn inflate(body: Body, encoding: Encoding, admission: &Admission) -> Result<Body, ApiError> {
     let limit = admission.limits.body_bytes;
-    let whole = permit(&admission.body_permits, limit)?;
-    let turn = admission.inflate_permits.clone().acquire_owned().await;
+    let output_permit = permit(&admission.body_permits, limit)?;
+    let thread_permit = admission.inflate_permits.clone().acquire_owned().await;
     let inflated = block(move || {
-        // The thread's until it has ended.
-        let (_turn, Body { bytes, permit: _permit }) = (turn, body);
+        let (_thread_permit, Body { bytes, permit: _permit }) = (thread_permit, body);
         let mut inflated = Vec::new();
-        let most = limit as u64 + 1;
+        let max = limit as u64 + 1;
         match encoding {
-            Encoding::Gzip => MultiGzDecoder::new(bytes.as_slice()).take(most).read_to_end(&mut inflated),
-            Encoding::Deflate => ZlibDecoder::new(bytes.as_slice()).take(most).read_to_end(&mut inflated),
+            Encoding::Gzip => MultiGzDecoder::new(bytes.as_slice()).take(max).read_to_end(&mut inflated),
+            Encoding::Deflate => ZlibDecoder::new(bytes.as_slice()).take(max).read_to_end(&mut inflated),
             Encoding::Brotli => {
-                brotli::Decompressor::new(bytes.as_slice(), BROTLI_BUFFER).take(most).read_to_end(&mut inflated)
+                brotli::Decompressor::new(bytes.as_slice(), BROTLI_BUFFER).take(max).read_to_end(&mut inflated)
             }
         }
-        .map(|_| (inflated, whole))
+        .map(|_| (inflated, output_permit))
     });
-    let (bytes, mut whole) = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
+    let (bytes, mut permit) = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
     if bytes.len() > limit {
         return Err(too_large(limit));
     }
-    drop(whole.split(limit - bytes.len()));
-    Ok(Body { bytes, permit: whole })
+    drop(permit.split(limit - bytes.len()));
+    Ok(Body { bytes, permit })
 }
 
-/// A share of what all bodies may take.
+/// Takes `bytes` from the memory that all bodies share.
 fn permit(permits: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     let permit = permits.clone().try_acquire_many_owned(bytes);
-    permit.map_err(|_| ApiError::overloaded("too many bytes of bodies are in memory; send this one again later"))
+    permit.map_err(|_| ApiError::overloaded("too many bytes of request bodies are in memory; retry later"))
 }
 
-fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
+fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     let unsupported =
         |message: &str| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-    let mut types = request.headers().get_all(CONTENT_TYPE).peekable();
-    if types.peek().is_none() {
+    let mut values = request.headers().get_all(CONTENT_TYPE).peekable();
+    if values.peek().is_none() {
         return unsupported("the content type is missing; send the header `Content-Type: application/json`");
     }
-    for value in types {
-        // White space may stand around each `;`, and the charset in quotes: RFC 9110, section 8.3.1.
-        let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
-        if !parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+    for value in values {
+        // `mime` accepts no white space before `;` and around `=`; some clients send it.
+        let value: String = value.to_str().unwrap_or_default().split_ascii_whitespace().collect();
+        let mime = value.parse::<Mime>().ok().filter(|mime| mime.essence_str() == mime::APPLICATION_JSON);
+        let Some(mime) = mime else {
             return unsupported("the content type is not JSON; send the header `Content-Type: application/json`");
-        }
-        let is_utf8 = |parameter: &str| match parameter.split_once('=') {
-            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
-                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
         };
-        if !parts.all(is_utf8) {
+        if mime.params().any(|(name, value)| name == mime::CHARSET && value != mime::UTF_8) {
             return unsupported("the charset is not utf-8; send JSON in UTF-8");
         }
     }
@@ -158,7 +155,8 @@ fn encoding(request: &HttpRequest) -> Result<Option<Encoding>, ApiError> {
         "deflate" => Encoding::Deflate,
         "br" => Encoding::Brotli,
         _ => {
-            let message = "the content encoding is none of gzip, deflate and br; use one of these, or none";
+            let message =
+                "the content encoding is not supported; use gzip, deflate or br, or send the body uncompressed";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
         }
     };
@@ -169,14 +167,14 @@ fn too_large(limit: usize) -> ApiError {
     ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
-        format!("the body is larger than {limit} bytes; send it in parts, or raise `limits.body_bytes`"),
+        format!("the body is larger than {limit} bytes; send it in parts"),
     )
 }
 
 fn unreadable() -> ApiError {
     ApiError::bad_request(
         "unreadable_body",
-        "the body is cut short or does not match its content encoding; send it whole",
+        "the body is incomplete or does not match its content encoding; send it again in full",
     )
 }
 
@@ -198,18 +196,18 @@ mod tests {
         let free = || (admission.inflate_permits.available_permits(), admission.body_permits.available_permits());
         let before = free();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&vec![b' '; limits.body_bytes]).expect("it fits into memory");
-        let bytes = gzip.finish().expect("it fits into memory");
+        gzip.write_all(&vec![b' '; limits.body_bytes]).expect("a Vec accepts every write");
+        let bytes = gzip.finish().expect("a Vec accepts every write");
         let taken = limits.body_bytes + bytes.len();
-        let body = Body { permit: permit(&admission.body_permits, bytes.len()).expect("there is room"), bytes };
+        let body =
+            Body { permit: permit(&admission.body_permits, bytes.len()).expect("the permits cover the body"), bytes };
         let abandoned = tokio::time::timeout(Duration::from_millis(1), inflate(body, Encoding::Gzip, &admission)).await;
-        abandoned.expect_err("64 MiB take longer");
+        abandoned.expect_err("64 MiB take longer than 1 ms");
         assert_eq!(free(), (before.0 - 1, before.1 - taken));
-        // It ends, and leaves.
         for (semaphore, all) in [(&admission.inflate_permits, before.0), (&admission.body_permits, before.1)] {
-            let all = semaphore.acquire_many(u32::try_from(all).expect("as many as there were"));
+            let all = semaphore.acquire_many(u32::try_from(all).expect("the number of permits fits into u32"));
             let free = tokio::time::timeout(Duration::from_secs(10), all).await;
-            drop(free.expect("the thread has ended"));
+            drop(free.expect("the thread ends and returns its permits"));
         }
     }
 }

@@ -47,7 +47,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    pub(crate) fn member(field: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_parameter(field: &'static str, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::bad_request("invalid_parameter", message) }
     }
 
