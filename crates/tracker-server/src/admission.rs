@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::auth::{Token, Tokens, needed};
+use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::requests::RequestTimer;
@@ -68,7 +68,7 @@ impl Admission {
     /// Lets a request in, or says why not. It takes a place until it is answered.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
         let path = path_of(request);
-        let Some(needs) = needed(request.method(), path) else { return Ok(None) };
+        let Some(needs) = required_scopes(request.method(), path) else { return Ok(None) };
         let headers = request.headers();
         let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         if size.sum::<usize>() + request.path().len() + request.query_string().len() > self.limits.header_bytes {

@@ -1,4 +1,4 @@
-//! Errors as the API answers them.
+//! Error responses of the API.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use tracker_core::{InputError, TrackerError, Unavailable};
 
 use crate::auth::Scope;
 
-/// How a token is asked for.
+/// The challenge in `WWW-Authenticate`.
 const REALM: &str = "Bearer realm=\"deployment-tracker\"";
-/// After how many seconds a report that could not be made durable is worth another try.
+/// The value of `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// An error as the API answers it: a JSON object, never HTML, never a word of SQL.
+/// An error response: a JSON object, never HTML. It contains no internal details such as SQL.
 #[derive(Debug, Serialize)]
 pub struct ApiError {
     #[serde(skip)]
@@ -31,7 +31,7 @@ pub struct ApiError {
     field: Option<Cow<'static, str>>,
 }
 
-/// A header that says how to do it right.
+/// A header that tells the client how to correct the request.
 #[derive(Debug)]
 enum Hint {
     Allow(&'static str),
@@ -56,39 +56,39 @@ impl ApiError {
     }
 
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
-        let message = format!("this path takes {allow}; use one of these methods");
+        let message = format!("this path allows only {allow}; use one of these methods");
         let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
         Self { hint: Some(Hint::Allow(allow)), ..error }
     }
 
-    /// No token, or none that is good: `error` is the challenge's, of RFC 6750.
+    /// 401 for a missing token, or for an invalid one with the `error` code of RFC 6750.
     pub(crate) fn unauthorized(error: Option<&'static str>, message: &'static str) -> Self {
         let challenge = error.map_or(String::new(), |error| format!(", error=\"{error}\""));
-        let refused = Self::new(StatusCode::UNAUTHORIZED, error.unwrap_or("token_required"), message);
-        Self { hint: Some(Hint::Authenticate(format!("{REALM}{challenge}"))), ..refused }
+        let response = Self::new(StatusCode::UNAUTHORIZED, error.unwrap_or("token_required"), message);
+        Self { hint: Some(Hint::Authenticate(format!("{REALM}{challenge}"))), ..response }
     }
 
-    /// A good token that may not do this; `scope` would.
+    /// 403 for a valid token that does not allow the request; a token with `scope` would.
     pub(crate) fn forbidden(code: &'static str, message: String, scope: Option<Scope>) -> Self {
         let scope = scope.map_or(String::new(), |scope| format!(", scope=\"{scope}\""));
         let challenge = format!("{REALM}, error=\"insufficient_scope\"{scope}");
         Self { hint: Some(Hint::Authenticate(challenge)), ..Self::new(StatusCode::FORBIDDEN, code, message) }
     }
 
-    /// More in front of the body than is taken.
+    /// 431 for a request target and headers over the limit.
     pub(crate) fn head_too_large(limit: usize) -> Self {
         let message = format!("the head of the request is larger than {limit} bytes; send fewer or shorter headers");
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
     }
 
-    /// Too much at a time.
+    /// 503 for a request over the capacity of the server.
     pub(crate) fn overloaded(message: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
-    /// An error of the tracker about `what`, such as "deployment 84e8…".
+    /// Converts an error of the tracker about `what`, such as "deployment 84e8…".
     pub(crate) fn from_tracker(error: TrackerError, what: impl fmt::Display) -> Self {
-        // A name may be anything; the sentence stays in one line.
+        // A name may contain anything, but the message stays on one line.
         let what = what.to_string().replace(char::is_control, " ");
         match error {
             TrackerError::Conflict { field } => Self {
@@ -97,17 +97,17 @@ impl ApiError {
                     StatusCode::CONFLICT,
                     "conflict",
                     format!(
-                        "{what} is recorded already, and its `{field}` is not this one; \
-                         repeat the same report, or change the record by PUT"
+                        "{what} is already recorded with another `{field}`; \
+                         send the same report as before, or change the record with PUT"
                     ),
                 )
             },
             TrackerError::Unknown => {
-                Self::not_found("not_found", format!("{what} is not recorded; check its spelling"))
+                Self::not_found("not_found", format!("{what} is not recorded; check the spelling"))
             }
             TrackerError::LogsNotKept => Self::not_found(
                 "logs_not_kept",
-                "log messages are not kept here but forwarded; set `database.logs` to true to keep them, too",
+                "this server forwards log messages and does not keep them; read them where they are forwarded to",
             ),
             TrackerError::Unavailable(unavailable) => unavailable.into(),
         }
@@ -123,7 +123,7 @@ impl From<InputError> for ApiError {
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
         if unavailable == Unavailable::Rejected {
-            return Self::bad_request("rejected", "the database does not take a text of this length; shorten it");
+            return Self::bad_request("rejected", "the database does not accept a text of this length; shorten it");
         }
         let message = format!("{unavailable}; send the same request again later");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)

@@ -1,22 +1,16 @@
-//! The HTTP side of deployment-tracker: actix-web handlers in front of a [`tracker_core::Tracker`].
+//! The HTTP API of deployment-tracker: actix-web handlers in front of a [`tracker_core::Tracker`].
 //!
 //! ```no_run
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
-//! use std::time::Duration;
 //!
 //! use tracker_core::{MemoryStore, Tracker};
-//! use tracker_server::{Access, Limits, Listener, Settings, run};
+//! use tracker_server::{Listener, Settings, run};
 //!
 //! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
-//! let settings = Settings {
-//!     limits: Limits::default(),
-//!     access: Access::open(),
-//!     tls: None,
-//!     shutdown_timeout: Duration::from_secs(10),
-//!     raw_config: serde_json::json!({}),
-//! };
+//! let mut settings = Settings::default();
+//! settings.limits.body_bytes = 4 << 20;
 //! let listener = Listener::bind(&"http://127.0.0.1:8080".parse()?)?;
 //! run(vec![listener], settings, tracker, std::future::pending()).await?;
 //! # Ok(())

@@ -1,50 +1,50 @@
-//! Bounds on what clients may take of the server.
+//! Limits on the resources that clients may use.
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds on what clients send and hold. What is over a bound is refused with the status that is named here, and the
-/// connection closed where nothing else helps; everybody else is served on.
+/// Limits on the resources that clients may use. The server answers a request over a limit with the status given here, or
+/// closes the connection; other clients are not affected.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Limits {
-    /// The largest body in bytes, counted after inflating; 413 beyond.
+    /// Maximum size of a body in bytes, after decompression; 413 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_073_741_824)))]
     pub body_bytes: usize,
-    /// How many bytes of all bodies together are in memory, at least twice `body_bytes`; 503 beyond.
+    /// Maximum bytes of all bodies in memory, at least twice `body_bytes`; 503 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 4_294_967_295_u64)))]
     pub buffered_bytes: u32,
-    /// How long a body may take to come, in seconds; 408 beyond.
+    /// Timeout for receiving a body, in seconds; 408 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub body_seconds: u64,
-    /// The largest head of a request (its target and headers) in bytes; 431 beyond, but for `/livez` and `/readyz`. The
-    /// longest hostname takes 24,576 of them in a path or a cursor.
+    /// Maximum size of a request's head (its target and headers) in bytes; 431 beyond, except for `/livez` and `/readyz`.
+    /// The longest hostname takes 24,576 bytes in a path or a cursor.
     #[cfg_attr(feature = "schema", schemars(range(min = 256, max = 131_072)))]
     pub header_bytes: usize,
-    /// How long a new connection may take for its TLS handshake, and then for the head of its first request, in seconds;
-    /// it is closed beyond.
+    /// Timeout for the TLS handshake of a new connection, and then for the head of its first request, in seconds; the
+    /// server closes the connection beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub header_seconds: u64,
-    /// How long a connection may be idle between two requests, in seconds. Behind a proxy, give more than the proxy
-    /// keeps its connections idle.
+    /// Idle timeout of a connection between two requests, in seconds. Behind a proxy, set it higher than the proxy's own
+    /// idle timeout.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub keep_alive_seconds: u64,
-    /// How long a client may take nothing of an answer, in seconds, on top of `body_seconds`; then the connection is closed. What
-    /// is taken is noticed in pieces of 64 KiB.
+    /// Timeout for a client that reads nothing of a response, in seconds, in addition to `body_seconds`; the server closes
+    /// the connection beyond. Progress is noticed in pieces of 64 KiB.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub write_seconds: u64,
-    /// How many connections are open at a time; further ones wait until one is closed. Each takes two files, so
-    /// that fewer fit where the process may not open enough; and 12 kB of memory, or up to 130 kB while a body comes.
+    /// Maximum open connections; further ones wait until one closes. A connection takes two file descriptors, so fewer
+    /// are open if the process may not open enough files. It takes 12 kB of memory, up to 130 kB while it receives a body.
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 1_000_000)))]
     pub connections: usize,
-    /// How many requests are worked on at a time; 503 beyond, but for `/livez`, `/readyz`,
-    /// `/healthcheck` and `/metrics`.
+    /// Maximum requests in progress; 503 beyond, except for `/livez`, `/readyz`, `/healthcheck` and `/metrics`.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub in_flight_requests: usize,
-    /// How many reports may wait for each writing connection of the database; 503 beyond.
+    /// Maximum reports that wait for each writing connection to the database; 503 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub queued_reports: usize,
-    /// How many queries may wait for the reading connections of the database; 503 beyond.
+    /// Maximum queries that wait for the reading connections to the database; 503 beyond.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub queued_queries: usize,
 }

@@ -51,7 +51,7 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
         (status = 200, description = "The messages as they came", body = Vec<KeptLogMessage>,
             headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
         (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
-        (status = 404, description = "Log messages are not kept (`logs_not_kept`): `database.logs` is off", body = Error),
+        (status = 404, description = "The server does not keep log messages (`logs_not_kept`)", body = Error),
         Unavailable,
     )
 )]

@@ -187,15 +187,9 @@ fn open() -> impl Strategy<Value = Value> {
 }
 
 fn token(name: &str, secret: &str) -> TokenConfig {
-    TokenConfig {
-        name: name.to_owned(),
-        secret: Some(secret.to_owned()),
-        secret_file: None,
-        secret_env: None,
-        scopes: [Scope::Read].into(),
-        environments: None,
-        expires_at: None,
-    }
+    let mut token = TokenConfig::new(name, [Scope::Read]);
+    token.secret = Some(secret.to_owned());
+    token
 }
 
 proptest! {

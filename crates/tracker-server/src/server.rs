@@ -1,4 +1,4 @@
-//! Running the server.
+//! Configures and runs the server.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracker_core::Tracker;
 
 use crate::admission::{self, Access, Admission};
@@ -20,33 +20,49 @@ use crate::service::RawConfig;
 use crate::stalled_connections::{Connections, StallTimeouts};
 use crate::tls::Tls;
 
-/// How many bytes of bodies that nobody reads yet an HTTP/2 connection may hold: the least of RFC 9113, section 6.9.2.
+/// Maximum unread bytes of bodies on an HTTP/2 connection: the minimum of RFC 9113, section 6.9.2.
 const H2_WINDOW: u32 = 65_535;
 
-/// What the server is told.
+/// Configuration of the server. Start from [`Settings::default`] and set the fields that differ.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Settings {
-    /// Bounds on what clients send and hold. `queued_reports` and `queued_queries` are for whoever makes the tracker and its
-    /// store, where reports and queries wait.
+    /// Limits on clients. The server does not enforce `queued_reports` and `queued_queries`: give them to the tracker and
+    /// its store, where reports and queries wait.
     pub limits: Limits,
-    /// Who is let in.
+    /// Access control. Default: every client is admitted.
     pub access: Access,
-    /// What listeners over TLS need; without it there can be none.
+    /// Certificates for HTTPS listeners. Default: none.
     pub tls: Option<Tls>,
-    /// How long requests in flight may go on after the end was asked for, in whole seconds or a fraction more.
+    /// Grace period for requests in flight at shutdown, rounded up to whole seconds. Default: 10 seconds.
     pub shutdown_timeout: Duration,
-    /// What `/config` answers, [redacted](crate::redact).
+    /// The answer of `/config`, before it is [redacted](crate::redact). Default: an empty object.
     pub raw_config: Value,
 }
 
-/// Serves `tracker` on `listeners` until `shutdown` completes; then takes no more connections, and returns when the
-/// requests in flight are answered, or after [`Settings::shutdown_timeout`]. The tracker is left running.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            access: Access::open(),
+            tls: None,
+            shutdown_timeout: Duration::from_secs(10),
+            raw_config: Value::Object(Map::new()),
+        }
+    }
+}
+
+/// Serves `tracker` on `listeners` until `shutdown` completes.
 ///
-/// It needs a tokio runtime that runs the tracker, too. Where that is inside an [`actix_web::rt::System`], a worker is woken
-/// once for answers that come together; otherwise for each of them, which makes log posts up to 8 % slower.
+/// Then the server accepts no more connections and returns when all requests in flight are answered, at the latest after
+/// [`Settings::shutdown_timeout`]. It does not shut the tracker down.
+///
+/// Run it on the tokio runtime that runs the tracker. Inside an [`actix_web::rt::System`], a worker wakes up once
+/// for all answers that arrive together; elsewhere it wakes up for each answer, which makes posting log messages up to 8 %
+/// slower.
 ///
 /// # Errors
-/// When there is no listener, or one cannot be used, or needs TLS that the settings do not have.
+/// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates.
 pub async fn run(
     listeners: Vec<Listener>,
     settings: Settings,
@@ -54,7 +70,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     if listeners.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is nothing to listen on"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener is given; give at least one"));
     }
     let connections = Connections::default();
     let Limits { keep_alive_seconds, header_seconds, body_seconds, write_seconds, .. } = settings.limits;
@@ -114,7 +130,9 @@ fn listen(
         server = match (listener, &tls) {
             (Listener::Http(socket), _) => server.listen(socket)?,
             (Listener::Https(socket), Some(tls)) => server.listen_rustls_0_23(socket, tls.server_config())?,
-            (Listener::Https(_), None) => return Err(io::Error::other("there are no certificates for HTTPS")),
+            (Listener::Https(_), None) => {
+                return Err(io::Error::other("an HTTPS listener needs certificates; set `Settings::tls`"));
+            }
             (Listener::Unix(socket, file), _) => {
                 files.push(file);
                 server.listen_uds(socket)?

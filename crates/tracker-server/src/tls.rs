@@ -1,5 +1,6 @@
-//! TLS for listeners: certificates from files, which can be read anew while connections are open.
+//! TLS for listeners. Certificates come from files and can be reloaded while connections are open.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,47 +16,46 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConf
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Certificates, in PEM.
+/// The certificates of the server, in PEM.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TlsConfig {
-    /// The file with the certificate, and those that lead from it to a root, in this order.
+    /// The file with the server's certificate, followed by the intermediate certificates.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/tls/fullchain.pem"))]
     pub certificate: PathBuf,
     /// The file with the private key of the certificate.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/tls/key.pem"))]
     pub key: PathBuf,
-    /// The file with the certificates of the authorities that sign clients' certificates. Without it clients need none.
+    /// The file with the certificates of the authorities that sign client certificates. Without it, clients need no
+    /// certificate.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/tls/clients.pem"))]
     pub client_ca: Option<PathBuf>,
-    /// With `client_ca`: whether a client without a certificate is let in as well.
+    /// With `client_ca`: whether clients without a certificate are accepted, too.
     #[serde(default)]
     pub client_optional: bool,
 }
 
-/// Why certificates cannot be used.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// The name of a file is what should be in it.
-    #[error("`{key}` holds PEM; put that into a file, and give its path")]
-    Pem {
-        /// The key of the configuration.
-        key: &'static str,
-    },
-    /// A file cannot be read, or does not hold what it should.
-    #[error("`{key}`: {}: {problem}", path.display())]
-    File {
-        /// The key of the configuration.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+impl TlsConfig {
+    /// TLS without client certificates.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into(), client_ca: None, client_optional: false }
+    }
 }
 
-/// TLS that is in use. Clones are the same.
+/// The reason why certificates cannot be used. It contains no secret.
+#[derive(Debug, Error)]
+#[error("`{field}`: {problem}")]
+#[non_exhaustive]
+pub struct TlsError {
+    /// The field of [`TlsConfig`].
+    pub field: &'static str,
+    /// What is wrong, and how to fix it.
+    pub problem: String,
+}
+
+/// The certificates in use. All clones share them.
 #[derive(Debug, Clone)]
 pub struct Tls(Arc<Identity>);
 
@@ -63,42 +63,42 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`TlsError`], without any secret.
+    /// [`TlsError`] when a file cannot be read or does not contain what it should.
     pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let current = ArcSwap::from_pointee(Current::read(config, &provider)?);
         Ok(Self(Arc::new(Identity { provider, current })))
     }
 
-    /// Reads the files of `config` for the connections that are opened from now on.
+    /// Reads the files of `config` and uses them for new connections.
     ///
     /// # Errors
-    /// [`TlsError`]; then everything stays as it is.
+    /// [`TlsError`], as for [`Self::new`]; the current certificates stay in use.
     pub fn renew(&self, config: &TlsConfig) -> Result<(), TlsError> {
         self.0.current.store(Arc::new(Current::read(config, &self.0.provider)?));
         Ok(())
     }
 
-    /// Whether a client needs a certificate now.
+    /// Whether clients currently need a certificate.
     pub fn demands_certificates(&self) -> bool {
         self.0.current.load().clients.client_auth_mandatory()
     }
 
-    /// What a listener needs.
+    /// The configuration for a listener. It follows [`Self::renew`].
     pub(crate) fn server_config(&self) -> ServerConfig {
         let mut config = ServerConfig::builder_with_provider(self.0.provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has the suites of TLS 1.2 and 1.3")
             .with_client_cert_verifier(self.0.clone())
             .with_cert_resolver(self.0.clone());
-        // A resumed session would not be asked for its certificate again.
+        // A resumed session would skip the check of the client certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config
     }
 }
 
-/// Who the server is, and whom it lets in, now: asked at every handshake.
+/// Resolves the server's certificate and verifies client certificates, at every handshake.
 #[derive(Debug)]
 struct Identity {
     provider: Arc<CryptoProvider>,
@@ -114,42 +114,44 @@ struct Current {
 impl Current {
     fn read(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let TlsConfig { certificate, key, client_ca, client_optional } = config;
-        let files =
-            [("tls.certificate", Some(certificate)), ("tls.key", Some(key)), ("tls.client_ca", client_ca.as_ref())];
-        for (key, path) in files {
+        let files = [("certificate", Some(certificate)), ("key", Some(key)), ("client_ca", client_ca.as_ref())];
+        for (field, path) in files {
+            // Such a path may be a private key, so the message omits it.
             if path.is_some_and(|path| path.to_string_lossy().contains("-----BEGIN")) {
-                return Err(TlsError::Pem { key });
+                let problem = "this is PEM, not a path; write it to a file and give the path".to_owned();
+                return Err(TlsError { field, problem });
             }
         }
-        let chain = certificates("tls.certificate", certificate)?;
-        let wrong = |problem: String| TlsError::File { key: "tls.key", path: key.clone(), problem };
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(error.to_string()))?;
+        let chain = read_certificates("certificate", certificate)?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file("key", key, error))?;
         let certified = CertifiedKey::from_der(chain, private, provider)
-            .map_err(|error| wrong(format!("{error}; give the key of the certificate in `tls.certificate`")))?;
+            .map_err(|error| in_file("key", key, format_args!("{error}; give the key of the certificate")))?;
         let clients = match client_ca {
             None => Arc::new(NoClientAuth),
             Some(path) => {
-                let wrong = |problem: String| TlsError::File { key: "tls.client_ca", path: path.clone(), problem };
                 let mut roots = RootCertStore::empty();
-                for root in certificates("tls.client_ca", path)? {
-                    roots.add(root).map_err(|error| wrong(error.to_string()))?;
+                for root in read_certificates("client_ca", path)? {
+                    roots.add(root).map_err(|error| in_file("client_ca", path, error))?;
                 }
                 let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
                 let builder = if *client_optional { builder.allow_unauthenticated() } else { builder };
-                builder.build().map_err(|error| wrong(error.to_string()))?
+                builder.build().map_err(|error| in_file("client_ca", path, error))?
             }
         };
         Ok(Self { certified: Arc::new(certified), clients })
     }
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |problem: String| TlsError::File { key, path: path.to_owned(), problem };
+fn in_file(field: &'static str, path: &Path, problem: impl fmt::Display) -> TlsError {
+    TlsError { field, problem: format!("{}: {problem}", path.display()) }
+}
+
+fn read_certificates(field: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(all) if all.is_empty() => Err(wrong("holds no certificate; give one in PEM".to_owned())),
+        Ok(all) if all.is_empty() => Err(in_file(field, path, "contains no certificate; give one in PEM")),
         Ok(all) => Ok(all),
-        Err(error) => Err(wrong(error.to_string())),
+        Err(error) => Err(in_file(field, path, error)),
     }
 }
 
@@ -168,7 +170,7 @@ impl ClientCertVerifier for Identity {
         self.current.load().clients.client_auth_mandatory()
     }
 
-    /// No hints: they may change while a handshake goes on.
+    /// Gives no hints, because the roots may change during a handshake.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

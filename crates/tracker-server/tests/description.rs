@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracker_core::{MemoryStore, Tracker};
-use tracker_server::{Access, Address, Limits, Listener, Settings, run};
+use tracker_server::{Address, Listener, Settings, run};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -29,15 +28,8 @@ async fn serve() -> u16 {
     let listener = Listener::bind(&"http://127.0.0.1:0".parse().expect("an address")).expect("a port");
     let Ok(Address::Http(place)) = listener.address() else { unreachable!() };
     let port = place.rsplit_once(':').expect("a port").1.parse().expect("a number");
-    let settings = Settings {
-        limits: Limits::default(),
-        access: Access::open(),
-        tls: None,
-        shutdown_timeout: Duration::from_secs(1),
-        raw_config: json!({"port": port}),
-    };
     let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
-    tokio::spawn(run(vec![listener], settings, tracker, std::future::pending()));
+    tokio::spawn(run(vec![listener], Settings::default(), tracker, std::future::pending()));
     port
 }
 
