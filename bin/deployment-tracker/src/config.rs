@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracker_core::OutboxLimits;
-use tracker_server::{Address, Limits, Tls, TlsConfig, TokenConfig, Tokens};
+use tracker_server::{Address, Limits, Tls, TlsConfig, TlsError, TokenConfig, Tokens};
 use tracker_sql::DatabaseUrl;
 
 use crate::age::Age;
@@ -168,6 +168,11 @@ impl ConfigError {
         // Keys and values may contain control characters such as line breaks.
         Self(format!("configuration: {problem}").replace(char::is_control, " "))
     }
+
+    /// A mistake in the section `tls`.
+    pub fn tls(error: TlsError) -> Self {
+        Self::new(&format!("tls.{}", error.field), error.problem)
+    }
 }
 
 impl Config {
@@ -226,7 +231,7 @@ impl Config {
         {
             return Err(ConfigError::new("listen", format_args!("{address} needs certificates; add a `tls` section")));
         }
-        self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::from_message)
+        self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::tls)
     }
 
     /// The effective configuration, including every default.

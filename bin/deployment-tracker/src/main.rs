@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_core::{OutboxLimits, Tracker};
-use tracker_server::{Access, Address, Limits, Listener, Settings};
+use tracker_server::{Access, Address, Listener, Settings};
 use tracker_sql::SqlStore;
 
 use crate::config::{Config, ConfigError, Loaded};
@@ -175,13 +175,13 @@ async fn serve(Loaded { config, raw, file: read, notes }: Loaded, file: Option<P
     });
 
     let timeout = Duration::from_secs(config.shutdown_seconds);
-    let settings = Settings {
-        limits: Limits { connections: open_files::raise_limit(config.limits.connections), ..config.limits },
-        access,
-        tls,
-        shutdown_timeout: timeout,
-        raw_config: raw,
-    };
+    let mut settings = Settings::default();
+    settings.limits = config.limits;
+    settings.limits.connections = open_files::raise_limit(settings.limits.connections);
+    settings.access = access;
+    settings.tls = tls;
+    settings.shutdown_timeout = timeout;
+    settings.raw_config = raw;
     let reloading = tokio::spawn(reloadable.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
     reloading.abort();

@@ -53,7 +53,7 @@ impl Parts {
         }
         if let (Some(tls), Some(config)) = (&self.tls, &config.tls) {
             let demanded_before = tls.demands_certificates();
-            tls.renew(config).map_err(ConfigError::from_message)?;
+            tls.renew(config).map_err(ConfigError::tls)?;
             if demanded_before && !tls.demands_certificates() {
                 log::warn!("clients no longer need a certificate (`tls.client_ca`, `tls.client_optional`)");
             }

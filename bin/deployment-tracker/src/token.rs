@@ -49,16 +49,10 @@ pub fn new(NewToken { name, scopes, environments, expires_at }: NewToken) -> any
     let mut random = [0; SECRET_BYTES];
     getrandom::fill(&mut random)?;
     let secret = format!("dt_{}", hex::encode(random));
-    let entry = TokenConfig {
-        name,
-        secret: Some(hashed(&secret)),
-        secret_file: None,
-        secret_env: None,
-        scopes: scopes.into_iter().collect(),
-        environments: Some(environments.into_iter().collect())
-            .filter(|all: &std::collections::BTreeSet<_>| !all.is_empty()),
-        expires_at,
-    };
+    let mut entry = TokenConfig::new(name, scopes);
+    entry.secret = Some(hashed(&secret));
+    entry.environments = (!environments.is_empty()).then(|| environments.into_iter().collect());
+    entry.expires_at = expires_at;
     Tokens::new(std::slice::from_ref(&entry))?;
     let mut stderr = io::stderr();
     writeln!(stderr, "the secret, for the user of the token; it is not stored anywhere:")?;
