@@ -25,7 +25,6 @@ mod deployments;
 mod description;
 mod engine;
 mod error;
-mod exposition;
 mod limits;
 mod listener;
 mod logs;
@@ -34,7 +33,6 @@ mod paging;
 #[cfg(test)]
 mod properties;
 mod redact;
-mod requests;
 mod routes;
 mod server;
 mod servers;

@@ -1,4 +1,7 @@
-//! `/metrics`: what an operator watches, for Prometheus. Nothing here waits for the store or an output.
+//! `/metrics` for Prometheus. A scrape does not wait for the store or an output.
+
+mod exposition;
+mod requests;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,35 +13,36 @@ use tracker_core::{
     Deleted, Delivery, Metrics as TrackerMetrics, OutputStatus, ReportKind, ReportResult, Threads, Tracker, time,
 };
 
-use crate::exposition::{CONTENT_TYPE, Exposition, NANOSECONDS, PIECES};
-use crate::requests::RequestMetrics;
+use exposition::{CONTENT_TYPE, COUNT, Exposition, NANOSECONDS};
 
-/// The statuses that say that a report is wrong in itself.
+pub use requests::{RequestMetrics, RequestTimer};
+
+/// The statuses of invalid reports.
 const INVALID: [&str; 3] = ["400", "413", "415"];
 
-/// What the server counts itself.
+/// The server's own metrics. The tracker has further ones.
 #[derive(Debug)]
 pub struct Metrics {
     started: Duration,
-    /// What was counted of requests.
+    /// Metrics of HTTP requests.
     pub requests: RequestMetrics,
 }
 
 impl Metrics {
-    /// Nothing is counted yet.
+    /// All counters are zero.
     pub fn new() -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started, requests: RequestMetrics::default() }
+        Self { started, requests: RequestMetrics::new() }
     }
 }
 
-/// Figures for Prometheus
+/// Metrics for Prometheus
 ///
-/// In its text format, version 0.0.4. What is owed to an output is as of a second ago.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "The figures", body = String, content_type = "text/plain")))]
+/// In the Prometheus text format, version 0.0.4. The backlogs of outputs are counted once a second.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResponse {
     let mut text = Exposition::default();
-    about(&mut text, &metrics);
+    process(&mut text, &metrics);
     requests(&mut text, &metrics.requests);
     reports(&mut text, &metrics.requests, tracker.metrics());
     commits(&mut text, &tracker);
@@ -49,10 +53,10 @@ pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResp
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(text.into_text())
 }
 
-fn about(text: &mut Exposition, metrics: &Metrics) {
-    text.family("deployment_tracker_build_info", "gauge", "Which version runs; always 1.")
+fn process(text: &mut Exposition, metrics: &Metrics) {
+    text.family("deployment_tracker_build_info", "gauge", "The running version, as a label; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.family("process_start_time_seconds", "gauge", "When the server was started, in Unix time.")
+    text.family("process_start_time_seconds", "gauge", "Start time of the server, in seconds since the Unix epoch.")
         .sample(&[], metrics.started.as_secs_f64());
 }
 
@@ -61,7 +65,7 @@ fn requests(text: &mut Exposition, requests: &RequestMetrics) {
     let mut family = text.family(
         "deployment_tracker_http_requests_total",
         "counter",
-        "Requests that were answered, by the pattern of the route, method and status.",
+        "Answered requests, by route pattern, method and status.",
     );
     for (route, metrics) in &routes {
         for (method, answers) in metrics.methods() {
@@ -73,7 +77,7 @@ fn requests(text: &mut Exposition, requests: &RequestMetrics) {
     let mut family = text.family(
         "deployment_tracker_http_request_duration_seconds",
         "histogram",
-        "How long requests took, from their head to the begin of the answer.",
+        "Time from receiving the head of a request to starting its response.",
     );
     for (route, metrics) in &routes {
         for (method, answers) in metrics.methods() {
@@ -83,7 +87,7 @@ fn requests(text: &mut Exposition, requests: &RequestMetrics) {
     text.family(
         "deployment_tracker_http_requests_in_flight",
         "gauge",
-        "Requests whose answer has not begun, this one included.",
+        "Requests whose response has not started, including this one.",
     )
     .sample(&[], requests.in_flight());
 }
@@ -91,15 +95,15 @@ fn requests(text: &mut Exposition, requests: &RequestMetrics) {
 fn reports(text: &mut Exposition, requests: &RequestMetrics, metrics: &TrackerMetrics) {
     let routes = requests.routes();
     let invalid = |kind| {
-        let (route, method) = address(kind);
+        let (route, method) = endpoint(kind);
         let answers = routes.get(route).into_iter().flat_map(|route| route.methods());
         let statuses = answers.filter(|(name, _)| *name == method).flat_map(|(_, answers)| answers.statuses());
         statuses.filter(|(status, _)| INVALID.contains(&status.as_str())).map(|(_, count)| count).sum::<u64>()
     };
-    // What the store rejects is answered as invalid.
+    // The API answers reports that the store rejects as invalid.
     let results = || ReportResult::ALL.into_iter().filter(|result| *result != ReportResult::Rejected);
     let mut family =
-        text.family("deployment_tracker_reports_total", "counter", "Reports that were answered, by kind and result.");
+        text.family("deployment_tracker_reports_total", "counter", "Answered reports, by kind and result.");
     for kind in ReportKind::ALL {
         for result in results() {
             let labels = [("kind", kind.as_str()), ("result", result.as_str())];
@@ -110,15 +114,15 @@ fn reports(text: &mut Exposition, requests: &RequestMetrics, metrics: &TrackerMe
     let mut family = text.family(
         "deployment_tracker_log_messages_total",
         "counter",
-        "Log messages in the batches that were answered, by the result of the batch.",
+        "Log messages in answered batches, by result of the batch.",
     );
     for result in ReportResult::ALL {
         family.sample(&[("result", result.as_str())], metrics.log_messages(result));
     }
 }
 
-/// Where reports of the kind are sent to.
-fn address(kind: ReportKind) -> (&'static str, &'static str) {
+/// The route and method of reports of this kind.
+fn endpoint(kind: ReportKind) -> (&'static str, &'static str) {
     match kind {
         ReportKind::DeploymentStart => ("/v1/deployments/{id}", "POST"),
         ReportKind::DeploymentFinish => ("/v1/deployments/{id}", "PUT"),
@@ -130,7 +134,7 @@ fn address(kind: ReportKind) -> (&'static str, &'static str) {
 
 fn deleted(text: &mut Exposition, Deleted { deployments, servers, messages }: Deleted) {
     let mut family =
-        text.family("deployment_tracker_deleted_total", "counter", "Records that were deleted because they were old.");
+        text.family("deployment_tracker_deleted_total", "counter", "Records deleted because of their age.");
     for (kind, count) in [("deployment", deployments), ("server", servers), ("log_message", messages)] {
         family.sample(&[("kind", kind)], count);
     }
@@ -141,18 +145,18 @@ fn commits(text: &mut Exposition, tracker: &Tracker) {
     text.family(
         "deployment_tracker_commit_changes",
         "histogram",
-        "Changes in each group commit: reports, and batches that become owed or are settled.",
+        "Changes per group commit: reports, new pending batches and acknowledgements.",
     )
-    .histogram(&[], &commits.changes, PIECES);
+    .histogram(&[], &commits.changes, COUNT);
     text.family(
         "deployment_tracker_commit_duration_seconds",
         "histogram",
-        "How long each group commit took, whether it succeeded or not.",
+        "Duration of group commits, successful or not.",
     )
     .histogram(&[], &commits.durations, NANOSECONDS);
-    text.family("deployment_tracker_commit_failures_total", "counter", "Group commits that failed.")
+    text.family("deployment_tracker_commit_failures_total", "counter", "Failed group commits.")
         .sample(&[], commits.failures.count());
-    text.family("deployment_tracker_commit_waiting_changes", "gauge", "Changes that wait for a group commit.")
+    text.family("deployment_tracker_commit_waiting_changes", "gauge", "Changes waiting for a group commit.")
         .sample(&[], tracker.waiting_changes());
 }
 
@@ -161,15 +165,15 @@ fn outputs(text: &mut Exposition, outputs: &[Arc<OutputMetrics>]) {
     let mut family = text.family(
         "deployment_tracker_output_batch_messages",
         "histogram",
-        "Messages in each batch that was delivered to an output.",
+        "Messages per batch delivered to an output.",
     );
     for output in outputs {
-        family.histogram(&[name(output)], &output.batches, PIECES);
+        family.histogram(&[name(output)], &output.batches, COUNT);
     }
     let mut family = text.family(
         "deployment_tracker_output_attempt_duration_seconds",
         "histogram",
-        "How long each attempt to deliver took, whether it succeeded or not.",
+        "Duration of delivery attempts, successful or not.",
     );
     for output in outputs {
         family.histogram(&[name(output)], &output.attempts, NANOSECONDS);
@@ -178,25 +182,22 @@ fn outputs(text: &mut Exposition, outputs: &[Arc<OutputMetrics>]) {
         (
             "deployment_tracker_output_delivered_messages_total",
             "counter",
-            "Messages that were delivered to an output: of a log batch each message, of anything else one.",
+            "Messages delivered to an output; a log batch counts each of its messages, any other event counts as one.",
             |output| output.batches.sum() as f64,
         ),
-        (
-            "deployment_tracker_output_delivered_batches_total",
-            "counter",
-            "Batches that were delivered to an output.",
-            |output| output.batches.count() as f64,
-        ),
+        ("deployment_tracker_output_delivered_batches_total", "counter", "Batches delivered to an output.", |output| {
+            output.batches.count() as f64
+        }),
         (
             "deployment_tracker_output_failures_total",
             "counter",
-            "Attempts to deliver that failed; what an output must have is tried again.",
+            "Failed delivery attempts; at-least-once outputs retry.",
             |output| output.failures.count() as f64,
         ),
         (
             "deployment_tracker_output_failing",
             "gauge",
-            "1 while the last attempt to deliver to an output failed, otherwise 0.",
+            "1 if the last delivery attempt failed, otherwise 0.",
             |output| output.is_failing().into(),
         ),
     ];
@@ -206,7 +207,7 @@ fn outputs(text: &mut Exposition, outputs: &[Arc<OutputMetrics>]) {
     let rows: [Row<Arc<OutputMetrics>>; 1] = [(
         "deployment_tracker_output_dropped_messages_total",
         "counter",
-        "Messages that an output went without, because it takes what it can.",
+        "Messages dropped by a best-effort output.",
         |output| output.dropped.count() as f64,
     )];
     table(text, &best_effort, name, &rows);
@@ -217,19 +218,19 @@ fn backlogs(text: &mut Exposition, statuses: &[OutputStatus]) {
         (
             "deployment_tracker_output_backlog_messages",
             "gauge",
-            "Messages in the database that an output must have and has not confirmed, as of a second ago.",
+            "Pending messages of an at-least-once output, counted once a second.",
             |status| status.backlog.messages as f64,
         ),
         (
             "deployment_tracker_output_backlog_bytes",
             "gauge",
-            "Their size in the database, as of a second ago.",
+            "Size of the pending messages in the database, counted once a second.",
             |status| status.backlog.bytes as f64,
         ),
         (
             "deployment_tracker_output_backlog_age_seconds",
             "gauge",
-            "How long ago the oldest of them was recorded; 0 when there is none.",
+            "Age of the oldest pending message; 0 if there is none.",
             |status| {
                 let age = status.backlog.oldest.and_then(|oldest| (time::now() - oldest).to_std().ok());
                 age.unwrap_or_default().as_secs_f64()
@@ -241,35 +242,33 @@ fn backlogs(text: &mut Exposition, statuses: &[OutputStatus]) {
 
 fn threads(text: &mut Exposition, threads: &[Threads]) {
     let rows: [Row<Threads>; 5] = [
-        ("deployment_tracker_database_threads", "gauge", "Threads that talk to the database.", |threads| {
+        ("deployment_tracker_database_threads", "gauge", "Threads with a database connection.", |threads| {
             threads.threads as f64
         }),
-        ("deployment_tracker_database_threads_busy", "gauge", "Threads that do a job now.", |threads| {
-            threads.busy as f64
-        }),
-        ("deployment_tracker_database_jobs_waiting", "gauge", "Jobs that wait for a thread.", |threads| {
+        ("deployment_tracker_database_threads_busy", "gauge", "Threads running a job.", |threads| threads.busy as f64),
+        ("deployment_tracker_database_jobs_waiting", "gauge", "Jobs waiting for a thread.", |threads| {
             threads.waiting as f64
         }),
         (
             "deployment_tracker_database_jobs_refused_total",
             "counter",
-            "Jobs that were refused because too many waited.",
+            "Jobs refused because the queue was full.",
             |threads| threads.refused as f64,
         ),
         (
             "deployment_tracker_database_jobs_late_total",
             "counter",
-            "Jobs that were given up because the database did not answer in time.",
+            "Jobs abandoned because the database did not answer in time.",
             |threads| threads.late as f64,
         ),
     ];
     table(text, threads, |threads| ("role", threads.name), &rows);
 }
 
-/// A metric of a `T`: its name, kind and meaning, and its value.
+/// A metric of a `T`: its name, type, help text and value.
 type Row<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
-/// Adds metrics that each have a sample for each of `items`.
+/// Adds the metrics in `rows`, each with one sample per item.
 fn table<T>(text: &mut Exposition, items: &[T], label: fn(&T) -> (&str, &str), rows: &[Row<T>]) {
     for (name, kind, help, value) in rows {
         let mut family = text.family(name, kind, help);

@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! The routes.
 
 use actix_web::guard::{Any, Get, Head};
 use actix_web::web::{self, Data, ServiceConfig};
@@ -6,16 +6,16 @@ use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
 
 use crate::description::Document;
 use crate::error::ApiError;
-use crate::requests::WorkerMetrics;
+use crate::metrics::RequestMetrics;
 use crate::{deployments, logs, metrics, servers, service};
 
-/// Adds every route, whose requests are counted in `worker`.
-pub fn configure(config: &mut ServiceConfig, worker: &WorkerMetrics) {
-    let at = |path, allow| at(path, allow).app_data(worker.route(path));
+/// Adds every route, with its metrics from `requests`.
+pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
+    let at = |path, allow| at(path, allow).app_data(requests.route(path));
     config
         .app_data(Data::new(Document::new()))
         .app_data(Data::new(service::SwaggerUi::new()))
-        // Paths are tried in this order: what engines send comes first.
+        // The router tries the routes in this order, so the routes of reports come first.
         .service(
             at("/v1/deployments/{id}/logs", "GET, HEAD, POST")
                 .route(get(logs::list))
@@ -46,20 +46,20 @@ pub fn configure(config: &mut ServiceConfig, worker: &WorkerMetrics) {
         .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
         .service(
             web::resource("/docs")
-                .app_data(worker.route("/docs"))
+                .app_data(requests.route("/docs"))
                 .route(get(service::docs))
                 .default_service(not_allowed("GET, HEAD")),
         )
         .service(
             web::resource("/docs/{file:.*}")
-                .app_data(worker.route("/docs/{file}"))
+                .app_data(requests.route("/docs/{file}"))
                 .route(get(service::docs_file))
                 .default_service(not_allowed("GET, HEAD")),
         )
         .default_service(web::to(service::no_route));
 }
 
-/// The resource at `path`, with or without a trailing slash. A method that it does not take is answered with `allow`.
+/// The resource at `path`, with or without a trailing slash. Other methods than those in `allow` get 405.
 fn at(path: &str, allow: &'static str) -> Resource {
     let paths = if path == "/" { vec![path.to_owned()] } else { vec![path.to_owned(), format!("{path}/")] };
     web::resource(paths).default_service(not_allowed(allow))
@@ -69,7 +69,7 @@ fn not_allowed(allow: &'static str) -> Route {
     web::to(move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) })
 }
 
-/// For GET, and for HEAD, which is GET without a body.
+/// Routes GET, and HEAD, which is GET without a response body.
 fn get<F, Args>(handler: F) -> Route
 where
     F: Handler<Args>,

@@ -105,15 +105,13 @@ fn listen(
     let raw_config = Data::new(RawConfig(redact(&raw_config)));
     let metrics = Data::new(Metrics::new());
     let mut server = HttpServer::new(move || {
-        let worker = metrics.requests.worker();
         App::new()
             .app_data(tracker.clone())
             .app_data(admission.clone())
             .app_data(raw_config.clone())
             .app_data(metrics.clone())
-            .app_data(worker.clone())
             .wrap(from_fn(admission::pass))
-            .configure(|config| routes::configure(config, &worker))
+            .configure(|config| routes::configure(config, &metrics.requests))
     })
     .on_connect(move |stream, data| connections.add(stream, data))
     .disable_signals()

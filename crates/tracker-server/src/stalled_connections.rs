@@ -1,6 +1,9 @@
-//! Connections that nothing comes from any more, or on which nothing is taken. actix-web bounds the time to the first head of
-//! a connection and the time between two requests, but not the time that a later head, or a body that nobody reads, takes
-//! to come, nor the time that an answer takes to go, nor how many requests a connection has at a time.
+//! Closes stalled connections (slow clients), because actix-web lacks these timeouts.
+//!
+//! actix-web limits the time until the first head of a connection and between two requests. It does not limit the time
+//! that a later head or an unread body takes to arrive, the time that a client takes to read a response, or the number of
+//! concurrent requests on a connection. This module adds these limits: middleware and response bodies record progress, and
+//! a task shuts down the socket of every connection without progress.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -16,31 +19,31 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 
-/// How often they are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval between two checks of all connections.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many requests one connection may have at a time.
-const REQUESTS: usize = 256;
-/// How much of an answer is handed on at a time: what is taken of it is noticed in such pieces.
+/// Maximum concurrent requests on a connection.
+const MAX_REQUESTS: usize = 256;
+/// Bytes of a response that are passed on at once, which is the resolution of its progress.
 const PIECE: usize = 64 << 10;
 
-/// How long a connection may stand still.
+/// Timeouts for connections without progress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StallTimeouts {
-    /// While no request is worked on.
+    /// Between requests.
     pub(crate) idle: Duration,
-    /// While one is: its body comes, it is worked on, or its answer is taken.
+    /// During a request: while its body arrives, a handler works, or the client reads the response.
     pub(crate) busy: Duration,
 }
 
-/// A connection, as long as it is open.
+/// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The same socket once more, to close it from here.
+    /// A duplicate of the socket, to shut it down.
     socket: Socket,
-    /// Requests that are worked on, until all of their answers have been handed on.
+    /// Requests whose response has not been passed on completely.
     requests: AtomicUsize,
-    /// The look before which something moved last: reading the clock each time would cost more.
+    /// The value of `ticks` at the last progress. This is cheaper than reading the clock.
     last_progress: AtomicU64,
     ticks: Arc<AtomicU64>,
 }
@@ -51,27 +54,27 @@ impl Connection {
     }
 
     fn is_stalled(&self, timeouts: StallTimeouts) -> bool {
-        let timeouts = if self.requests.load(Ordering::Relaxed) == 0 { timeouts.idle } else { timeouts.busy };
+        let timeout = if self.requests.load(Ordering::Relaxed) == 0 { timeouts.idle } else { timeouts.busy };
         let ticks = self.ticks.load(Ordering::Relaxed) - self.last_progress.load(Ordering::Relaxed);
-        ticks > timeouts.as_secs() / LOOK_EVERY.as_secs()
+        ticks > timeout.as_secs() / CHECK_INTERVAL.as_secs()
     }
 
     fn close(&self) {
-        // It may be closed already.
+        // It fails if the connection is already closed.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 
-/// All open connections. Clones are the same.
+/// All open connections. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections {
     open: Arc<Mutex<Vec<Weak<Connection>>>>,
-    /// How often they were looked at.
+    /// The number of checks so far.
     ticks: Arc<AtomicU64>,
 }
 
 impl Connections {
-    /// Notes a new connection, for actix-web's `on_connect`.
+    /// Adds a new connection, from actix-web's `on_connect`.
     pub(crate) fn add(&self, stream: &dyn Any, data: &mut Extensions) {
         let socket = if let Some(stream) = stream.downcast_ref::<TcpStream>() {
             SockRef::from(stream).try_clone()
@@ -82,7 +85,7 @@ impl Connections {
         } else {
             return;
         };
-        // Without a file to spare this one is not looked after.
+        // Without a free file descriptor the connection has no timeouts.
         let Ok(socket) = socket else { return };
         let connection = Arc::new(Connection {
             socket,
@@ -94,10 +97,10 @@ impl Connections {
         data.insert(connection);
     }
 
-    /// Closes, for ever, the connections that stand still for longer than `patience`.
+    /// Closes connections without progress, until the future is dropped.
     pub(crate) async fn watch(self, timeouts: StallTimeouts) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             self.ticks.fetch_add(1, Ordering::Relaxed);
             self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
@@ -110,16 +113,16 @@ impl Connections {
     }
 }
 
-/// A request that is worked on.
+/// A request in flight.
 #[derive(Debug)]
 pub(crate) struct InFlight(Option<Arc<Connection>>);
 
 impl InFlight {
-    /// On `connection`, if that is looked after. It is closed if it has too many.
+    /// Adds a request to `connection`, and closes the connection if it has too many.
     pub(crate) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
             connection.touch();
-            if connection.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS {
+            if connection.requests.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
                 connection.close();
             }
         }
@@ -137,23 +140,23 @@ impl Drop for InFlight {
 }
 
 pin_project_lite::pin_project! {
-    /// The body of an answer. The request is worked on until all of it has been handed on.
-    pub(crate) struct Answer<B> {
+    /// The body of a response. Its request is in flight until the whole body has been passed on.
+    pub(crate) struct TrackedBody<B> {
         #[pin]
         body: B,
-        // What is not handed on yet of what the body has given.
+        // The remainder of the last piece that `body` returned.
         rest: Bytes,
         in_flight: InFlight,
     }
 }
 
-impl<B> Answer<B> {
+impl<B> TrackedBody<B> {
     pub(crate) fn new(body: B, in_flight: InFlight) -> Self {
         Self { body, rest: Bytes::new(), in_flight }
     }
 }
 
-impl<B: MessageBody> MessageBody for Answer<B> {
+impl<B: MessageBody> MessageBody for TrackedBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {

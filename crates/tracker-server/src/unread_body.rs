@@ -1,4 +1,4 @@
-//! Bodies of HTTP/2 that are refused before they are read.
+//! HTTP/2 request bodies that are still unread when the server refuses the request.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,15 +14,15 @@ use actix_web::http::Version;
 use actix_web::web::Bytes;
 use futures_util::Stream;
 
-/// For how long a body that nobody wants is taken in.
-const DISCARD_FOR: Duration = Duration::from_secs(5);
+/// Timeout for discarding a body.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is not read yet of a body, shared between the handler and the door.
+/// The unread rest of a body, shared by the handler and admission control.
 #[derive(Clone)]
 pub(crate) struct UnreadBody(Rc<RefCell<Payload>>);
 
 impl UnreadBody {
-    /// The body of a request of HTTP/2, which the handler goes on finding in its place.
+    /// Takes the body of an HTTP/2 request and puts a shared handle in its place. `None` for other versions.
     pub(crate) fn of(request: &mut ServiceRequest) -> Option<Self> {
         if request.version() != Version::HTTP_2 {
             return None;
@@ -32,12 +32,14 @@ impl UnreadBody {
         Some(unread_body)
     }
 
-    /// Takes the rest of the body in, for five seconds at the most. An answer before the end of the body resets the
-    /// stream, by RFC 9113, section 8.1, and clients such as curl then report a broken connection instead of the answer.
+    /// Reads the rest of the body and drops it, for at most five seconds.
+    ///
+    /// A response before the end of the body resets the stream (RFC 9113, section 8.1). Clients such as curl then report a
+    /// broken connection instead of the response.
     pub(crate) async fn discard(mut self) {
         let rest = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {} };
-        // Whoever sends more than that is told by the reset.
-        let _ = tokio::time::timeout(DISCARD_FOR, rest).await;
+        // A client that sends for longer gets the reset.
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
     }
 }
 

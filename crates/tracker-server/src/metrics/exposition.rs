@@ -1,35 +1,35 @@
-//! The text that Prometheus reads, version 0.0.4 of its format.
+//! Writes the Prometheus text format, version 0.0.4.
 
 use std::fmt::{Display, Write};
 
 use tracker_core::metrics::Histogram;
 
-/// What is said to be in the text.
+/// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Nanoseconds in a second, the base unit.
+/// Divides nanoseconds into seconds, the base unit.
 pub const NANOSECONDS: f64 = 1e9;
-/// What counts pieces.
-pub const PIECES: f64 = 1.0;
+/// Leaves a count as it is.
+pub const COUNT: f64 = 1.0;
 
-/// A text in the making.
+/// Text in the format.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// Samples of one metric.
+/// A metric, to which samples are added.
 pub struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
 }
 
 impl Exposition {
-    /// Begins a metric; its samples follow.
+    /// Starts a metric.
     pub fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
         write(&mut self.0, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         Family { text: &mut self.0, name }
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn into_text(self) -> String {
         self.0
     }
@@ -42,15 +42,15 @@ impl Family<'_> {
         self
     }
 
-    /// Adds the samples of a histogram whose values are counted `in_one` of the base unit.
-    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram, in_one: f64) {
+    /// Adds the samples of a histogram, whose values are divided by `unit`.
+    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram, unit: f64) {
         let mut count = 0;
         for (bound, up_to) in histogram.cumulative() {
-            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| (bound as f64 / in_one).to_string());
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| (bound as f64 / unit).to_string());
             self.line("_bucket", labels, Some(&bound), up_to);
             count = up_to;
         }
-        self.line("_sum", labels, None, histogram.sum() as f64 / in_one);
+        self.line("_sum", labels, None, histogram.sum() as f64 / unit);
         self.line("_count", labels, None, count);
     }
 
@@ -70,8 +70,8 @@ fn escaped(label: &str) -> String {
     label.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
-fn write(text: &mut String, what: std::fmt::Arguments<'_>) {
-    text.write_fmt(what).expect("a String takes everything");
+fn write(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("writing to a String cannot fail");
 }
 
 #[cfg(test)]
@@ -79,17 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_prometheus_reads() {
+    fn the_output_follows_the_prometheus_text_format() {
         let mut exposition = Exposition::default();
-        exposition
-            .family("a_total", "counter", "What it is.")
-            .sample(&[], 3)
-            .sample(&[("l", "a\"\\\n"), ("m", "x")], 4);
+        exposition.family("a_total", "counter", "Help.").sample(&[], 3).sample(&[("l", "a\"\\\n"), ("m", "x")], 4);
         let histogram = Histogram::new(&[250_000, 1_000_000_000]);
         histogram.record(250_000);
         histogram.record(1_500_000_000);
         exposition.family("d_seconds", "histogram", "Times.").histogram(&[("l", "x")], &histogram, NANOSECONDS);
-        let expected = r#"# HELP a_total What it is.
+        let expected = r#"# HELP a_total Help.
 # TYPE a_total counter
 a_total 3
 a_total{l="a\"\\\n",m="x"} 4
