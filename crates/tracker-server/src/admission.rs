@@ -13,6 +13,8 @@ use actix_web::{HttpMessage, ResponseError};
 use arc_swap::ArcSwapOption;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracker_core::DeploymentId;
+use uuid::Uuid;
 
 use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
@@ -41,6 +43,10 @@ impl Access {
         self.0.load().is_none()
     }
 }
+
+/// Identifies a request in log lines. Requests have it in their extensions while debug logging is on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId(pub(crate) Uuid);
 
 /// The state of admission control, shared by all workers.
 #[derive(Debug)]
@@ -105,6 +111,9 @@ pub(crate) async fn pass<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<TrackedBody<EitherBody<B>>>, actix_web::Error> {
     let started = log::log_enabled!(log::Level::Debug).then(Instant::now);
+    if started.is_some() {
+        request.extensions_mut().insert(RequestId(Uuid::now_v7()));
+    }
     let timer = RequestTimer::start(&request);
     let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
     let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
@@ -118,21 +127,26 @@ pub(crate) async fn pass<B: MessageBody>(
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
         unread_body.discard().await;
     }
-    timer.stop(&response);
+    let route = timer.stop(&response);
     if let Some(started) = started {
-        log_access(&response, started);
+        log_access(&response, route, started);
     }
     Ok(response.map_body(|_, body| TrackedBody::new(body, in_flight)))
 }
 
-fn log_access<B>(response: &ServiceResponse<B>, started: Instant) {
+/// Logs a request. Fields that do not apply are empty.
+fn log_access<B>(response: &ServiceResponse<B>, route: &str, started: Instant) {
     let request = response.request();
     let (method, path, status) = (request.method(), request.path(), response.status().as_u16());
     let peer = request.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    let deployment_id = request.match_info().get("id").and_then(|id| DeploymentId::parse(id).ok());
+    let deployment_id = deployment_id.map(|id| id.to_string()).unwrap_or_default();
     let extensions = request.extensions();
+    let request_id = extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
     let token = extensions.get::<Arc<Token>>().map_or("", |token| &token.name);
     log::debug!(
-        method = method.as_str(), path, status, millis = started.elapsed().as_secs_f64() * 1000.0,
+        request_id = request_id.as_str(), method = method.as_str(), route, path, status,
+        deployment_id = deployment_id.as_str(), millis = started.elapsed().as_secs_f64() * 1000.0,
         peer = peer.as_str(), token;
         "{method} {path} {status}"
     );
