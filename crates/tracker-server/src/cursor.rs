@@ -1,24 +1,24 @@
-//! Places in lists, as the API writes them.
+//! Cursors of lists, as text.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use tracker_core::{CreatedCursor, DeploymentId, Hostname};
 use uuid::Uuid;
 
-/// A place in a list that a text can tell.
+/// A cursor that has a textual form.
 pub trait Cursor: Clone {
-    /// The place that `text` tells, if it does.
+    /// Parses a cursor. `None` if `text` is not one.
     fn read(text: &str) -> Option<Self>;
-    /// The text.
+    /// Formats the cursor.
     fn write(&self) -> String;
 }
 
-/// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. A time alone is before
-/// everything of that time.
+/// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. A time alone excludes
+/// the records of that time.
 impl Cursor for CreatedCursor {
     fn read(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('_').map_or((text, None), |(time, id)| (time, Some(id)));
         let created_at = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
-        // An offset leads out of the years that RFC 3339 and every database know.
+        // A UTC offset can move the time out of the years that RFC 3339 and every database support.
         (0..=9_999).contains(&created_at.year()).then_some(())?;
         let deployment_id = id.map_or(Some(DeploymentId(Uuid::nil())), |id| DeploymentId::parse(id).ok())?;
         Some(Self { created_at, deployment_id })
@@ -40,7 +40,7 @@ impl Cursor for Hostname {
     }
 }
 
-/// The id of a log message's event.
+/// The `event_id` of a log message.
 impl Cursor for Uuid {
     fn read(text: &str) -> Option<Self> {
         Self::try_parse(text).ok()

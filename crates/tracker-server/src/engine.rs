@@ -1,4 +1,4 @@
-//! Whoever sends a report.
+//! The engine that sends a report.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -11,33 +11,33 @@ use tracker_core::{DeploymentId, Reporter, Tracker, TrackerError};
 use crate::auth::Token;
 use crate::error::ApiError;
 
-/// Whoever sends a report, and where it goes.
+/// The engine that sends a report, and the tracker that receives it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) tracker: Data<Tracker>,
-    /// `None` while everybody is let in.
+    /// `None` if authentication is off.
     token: Option<Arc<Token>>,
 }
 
 impl Engine {
-    /// Its name.
+    /// The name of its token.
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.token.as_ref().map(|token| token.name.clone())
     }
 
-    /// Refuses unless it may report deployments of `environment`.
+    /// Fails unless it may report deployments of `environment`.
     pub(crate) fn check_environment(&self, environment: Option<&str>) -> Result<(), ApiError> {
         self.token.as_ref().map_or(Ok(()), |token| token.check_environment(environment))
     }
 
-    /// Refuses unless it may report on the deployment, as that is recorded.
+    /// Fails unless it may report deployments of the environment that is recorded for `id`.
     pub(crate) async fn check_deployment(&self, id: Option<DeploymentId>) -> Result<(), ApiError> {
         if self.token.as_ref().is_none_or(|token| !token.is_limited()) {
             return Ok(());
         }
         let Some(id) = id else { return self.check_environment(None) };
         match self.tracker.deployment(id).await {
-            Ok(recorded) => self.check_environment(recorded.deployment.fields.environment.as_deref()),
+            Ok(record) => self.check_environment(record.deployment.fields.environment.as_deref()),
             Err(TrackerError::Unknown) => self.check_environment(None),
             Err(error) => Err(ApiError::from_tracker(error, format_args!("deployment {id}"))),
         }

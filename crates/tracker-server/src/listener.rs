@@ -1,4 +1,4 @@
-//! Where the server listens.
+//! The addresses and sockets that the server listens on.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. A port 0 takes a free one.
+/// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. With port 0 the system chooses a free
+/// port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]
@@ -27,22 +28,22 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_place = |address: &str| {
+        let is_host_and_port = |address: &str| {
             let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
             let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@', '*']);
             address.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
         };
-        // It is not shown: whoever gives a URL of another kind here may have a password in it.
+        // The errors omit the text: if it is a URL of another kind, it may contain a password.
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
-                Some(address) if is_place(address) && scheme == "http" => Ok(Self::Http(address.to_owned())),
-                Some(address) if is_place(address) => Ok(Self::Https(address.to_owned())),
+                Some(address) if is_host_and_port(address) && scheme == "http" => Ok(Self::Http(address.to_owned())),
+                Some(address) if is_host_and_port(address) => Ok(Self::Https(address.to_owned())),
                 _ => Err(format!(
-                    "this is no host and port; write them as {scheme}://HOST:PORT, with 0.0.0.0 or [::] for all"
+                    "the host or port is invalid; write {scheme}://HOST:PORT, with 0.0.0.0 or [::] for all interfaces"
                 )),
             },
-            _ => Err("this is none of http://HOST:PORT, https://HOST:PORT and unix:PATH".to_owned()),
+            _ => Err("the address is invalid; write http://HOST:PORT, https://HOST:PORT or unix:PATH".to_owned()),
         }
     }
 }
@@ -71,23 +72,23 @@ impl fmt::Display for Address {
     }
 }
 
-/// A socket that is listened on.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// HTTP over TCP.
     Http(TcpListener),
     /// HTTP over TLS over TCP.
     Https(TcpListener),
-    /// HTTP over a Unix socket; its file is removed at the end.
+    /// HTTP over a Unix socket. Dropping the [`SocketFile`] removes the file.
     Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
-    /// Listens on `address`. The owner and the group of this process may use a Unix socket; one that a server left behind
-    /// is replaced.
+    /// Listens on `address`. A Unix socket is open to the owner and the group of this process, and replaces one that a
+    /// previous server left behind.
     ///
     /// # Errors
-    /// When the address is taken, is not this machine's, or may not be used.
+    /// When the address is in use, does not belong to this machine, or is not permitted.
     pub fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Http(address) => TcpListener::bind(address).map(Self::Http),
@@ -104,7 +105,7 @@ impl Listener {
         }
     }
 
-    /// Whether other machines may reach it.
+    /// Whether other machines can reach it.
     pub fn is_remote(&self) -> bool {
         match self {
             Self::Http(listener) | Self::Https(listener) => {
@@ -114,10 +115,10 @@ impl Listener {
         }
     }
 
-    /// Where it listens, with the port that it has taken.
+    /// The address it listens on, with the actual port.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system cannot return the address.
     pub fn address(&self) -> io::Result<Address> {
         Ok(match self {
             Self::Http(listener) => Address::Http(listener.local_addr()?.to_string()),
@@ -127,13 +128,13 @@ impl Listener {
     }
 }
 
-/// The file of a Unix socket, removed when this is dropped.
+/// The file of a Unix socket. Dropping this value removes the file.
 #[derive(Debug)]
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Whoever removed it before has done what was to be done.
+        // It fails if the file is already gone.
         let _ = std::fs::remove_file(&self.0);
     }
 }

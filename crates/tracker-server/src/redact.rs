@@ -1,4 +1,4 @@
-//! Configurations without their secrets.
+//! Removes secrets from configurations.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
-/// What the name of a secret has in it, without its `_` and `-`.
+/// Parts of names of secrets. Names are compared in lower case, without `_` and `-`.
 const SECRETS: [&str; 12] = [
     "password",
     "passphrase",
@@ -22,12 +22,12 @@ const SECRETS: [&str; 12] = [
     "pfx",
 ];
 
-/// `value` with every secret replaced: all that stands under a name that says so, and in texts what follows such a name,
-/// the credentials of URLs, and keys in PEM.
+/// Replaces every secret in `value` with `[REDACTED]`: values under the name of a secret and, within strings, values after
+/// such a name, the credentials of URLs, and private keys in PEM.
 pub fn redact(value: &Value) -> Value {
     match value {
-        Value::Object(members) => {
-            let redacted = members.iter().map(|(name, value)| {
+        Value::Object(fields) => {
+            let redacted = fields.iter().map(|(name, value)| {
                 let is_secret = is_secret(name) && !value.is_null() || name == "auth" && value.is_string();
                 (name.clone(), if is_secret { REDACTED.into() } else { redact(value) })
             });
@@ -46,13 +46,15 @@ fn is_secret(name: &str) -> bool {
 
 fn redact_text(text: &str) -> String {
     /// `name=`, as in queries of URLs and in connection strings.
-    static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([\w-]+)\s*=\s*").expect("a regular expression"));
-    /// Some readers end it at a `;` or a second `?`, others do not.
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"([\w-]+)\s*=\s*").expect("the regular expression is valid"));
+    /// Not all parsers end a value at `;` or a second `?`, so those are part of it.
     static VALUE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*')?[^\s&]*"#).expect("a regular expression"));
-    /// `scheme://user:password@`. A password may have any character, and an `@` ends it only if it is the last one.
+        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*')?[^\s&]*"#).expect("the regular expression is valid"));
+    /// `scheme://user:password@`. A password may contain any character; only the last `@` ends it.
     static CREDENTIALS: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(?:[^\s/?#:@\[][^\s/?#:@]*)?:(\S*)@").expect("a regular expression")
+        Regex::new(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(?:[^\s/?#:@\[][^\s/?#:@]*)?:(\S*)@")
+            .expect("the regular expression is valid")
     });
     if text.contains("PRIVATE KEY-----") {
         return REDACTED.into();
@@ -62,7 +64,7 @@ fn redact_text(text: &str) -> String {
         start..start + VALUE.find(&text[start..]).map_or(0, |value| value.end())
     });
     let passwords = CREDENTIALS.captures_iter(text).filter_map(|credentials| Some(credentials.get(1)?.range()));
-    // Either may reach into the other, so that both are looked for in the text as it is.
+    // The two kinds may overlap, so both are searched in the original text.
     let mut secrets: Vec<_> = named.chain(passwords).collect();
     secrets.sort_unstable_by_key(|secret| secret.start);
     let (mut redacted, mut end) = (String::with_capacity(text.len()), 0);
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_replaced_and_nothing_else() {
+    fn only_secrets_are_redacted() {
         let raw_config = json!({
             "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x",
                 "tls": {"key": "-----BEGIN PRIVATE KEY-----\nx", "ca": "x"}, "auth_pass": "x", "API-Key": "x"},
