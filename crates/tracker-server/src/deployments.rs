@@ -18,16 +18,16 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
 
 /// Record the start of a deployment
 ///
-/// A repeat of the same start is answered 201 and changes nothing. A body with a string `message` and without any
-/// member of a deployment beside `deployment_id` is taken as a log message.
+/// A retry of the same start gets 201 and changes nothing. A body with a string `message` and no field of a deployment
+/// except `deployment_id` is recorded as a log message.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}", operation_id = "start_deployment", tag = "deployments",
-    params(("id" = String, Path, format = Uuid, description = "The id that the engine has chosen", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params(("id" = String, Path, format = Uuid, description = "The id that the engine chose", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = DeploymentReportSchema,
     responses(
-        (status = 201, description = "Recorded, and durable", headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
-        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
-        (status = 409, description = "The deployment is recorded with another value; `field` names the member", body = Error),
+        (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
+        (status = 409, description = "The deployment is already recorded with another value; `field` names the field", body = Error),
         ReportErrors,
     )
 )]
@@ -45,15 +45,15 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
 
 /// Record the finish of a deployment
 ///
-/// Every member given overwrites the recorded one. A finish that changes nothing is answered 204 and forwards nothing.
+/// Every given field overwrites the recorded value. A finish that changes nothing gets 204, and no event is forwarded.
 #[utoipa::path(
     put, path = "/v1/deployments/{id}", operation_id = "finish_deployment", tag = "deployments",
     params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = DeploymentReportSchema,
     responses(
-        (status = 204, description = "Recorded, and durable"),
-        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
-        (status = 404, description = "Its start was not recorded", body = Error),
+        (status = 204, description = "Recorded durably"),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
+        (status = 404, description = "The start of the deployment is not recorded", body = Error),
         ReportErrors,
     )
 )]
@@ -68,14 +68,14 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// One deployment with its servers
+/// A deployment with its servers
 #[utoipa::path(
     get, path = "/v1/deployments/{id}", operation_id = "deployment", tag = "deployments",
     params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     responses(
         (status = 200, description = "The deployment", body = Deployment),
         (status = 400, description = "The id is not a UUID", body = Error),
-        (status = 404, description = "There is no such deployment", body = Error),
+        (status = 404, description = "The deployment is not recorded", body = Error),
         Unavailable,
     )
 )]
@@ -90,9 +90,9 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     get, path = "/v1/deployments", operation_id = "deployments", tag = "deployments",
     params(PagingParameters),
     responses(
-        (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<Deployment>,
-            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
+        (status = 200, description = "The deployments by `createdAt`, then by id, both descending", body = Vec<Deployment>,
+            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
         Unavailable,
     )
 )]

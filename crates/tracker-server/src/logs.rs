@@ -16,14 +16,15 @@ use crate::paging::{Paging, PagingParameters};
 
 /// Record log messages
 ///
-/// An array of messages, or one message. All of them are recorded, or none. The deployment may be recorded later.
+/// The body is an array of messages or one message. Either all messages are recorded or none. The start of the deployment
+/// may arrive later.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/logs", operation_id = "append_logs", tag = "logs",
     params(("id" = String, Path, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = LogMessages,
     responses(
-        (status = 201, description = "Recorded, and durable"),
-        (status = 400, description = "A message is not an object with a string `message`; none is recorded", body = Error),
+        (status = 201, description = "Recorded durably"),
+        (status = 400, description = "A message is not an object with a string `message`; no message is recorded", body = Error),
         ReportErrors,
     )
 )]
@@ -48,9 +49,9 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
         PagingParameters,
     ),
     responses(
-        (status = 200, description = "The messages as they came", body = Vec<KeptLogMessage>,
-            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
+        (status = 200, description = "The messages as they were received", body = Vec<KeptLogMessage>,
+            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
         (status = 404, description = "The server does not keep log messages (`logs_not_kept`)", body = Error),
         Unavailable,
     )
@@ -62,34 +63,34 @@ pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> R
         async move {
             let messages = tracker.logs(id.clone(), page).await;
             let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
-            Ok(messages.into_iter().map(|message| Kept { deployment_id: id.clone(), message }).collect())
+            Ok(messages.into_iter().map(|message| Stored { deployment_id: id.clone(), message }).collect())
         }
     };
-    paging.answer(fetch, |kept: &Kept| kept.message.event_id).await
+    paging.answer(fetch, |stored: &Stored| stored.message.event_id).await
 }
 
-/// A message as it came, with what identifies it.
-struct Kept {
+/// A stored message as the API returns it: the received object and its ids.
+struct Stored {
     deployment_id: LogDeploymentId,
     message: LogMessage,
 }
 
-impl WriteJson for Kept {
+impl WriteJson for Stored {
     fn write_json(&self, out: &mut Vec<u8>) {
         write(out, self);
     }
 }
 
-impl Serialize for Kept {
+impl Serialize for Stored {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let members = self.message.members();
+        let fields = self.message.members();
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in members.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(name)) {
+        for (name, value) in fields.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(name)) {
             map.serialize_entry(name, value)?;
         }
         map.serialize_entry("deployment_id", &self.deployment_id)?;
         map.serialize_entry("event_id", &self.message.event_id)?;
-        if members.get("@timestamp").is_none() {
+        if fields.get("@timestamp").is_none() {
             map.serialize_entry("@timestamp", &time::rfc3339(&self.message.received_at))?;
         }
         map.end()

@@ -1,4 +1,4 @@
-//! What holds for any request, and for any text in a configuration. `scripts/fuzz` tries very many.
+//! Property tests: any request, and any text in a configuration. `scripts/fuzz` runs them with many more cases.
 
 use actix_web::ResponseError;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
@@ -20,14 +20,14 @@ use crate::listener::Address;
 use crate::paging::Paging;
 use crate::redact::redact;
 
-/// What must not be seen.
+/// The secret that must not appear.
 const SECRET: &str = "hunter2";
 
 fn is_one_line(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
-/// The member that an error names, and that it is a sentence for a client.
+/// The field that an error names. Checks that its message is one line.
 fn field(error: &ApiError) -> String {
     let body = json!(error);
     assert_eq!(error.status_code(), StatusCode::BAD_REQUEST);
@@ -49,7 +49,7 @@ fn cursor() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A query as it may stand in a URI, which has no white space, no control characters and none of `#<>`.
+/// A query of a valid URI, which has no white space, no control characters and none of `#<>`.
 fn query() -> impl Strategy<Value = String> {
     let number = select(vec![
         "",
@@ -82,11 +82,11 @@ fn query() -> impl Strategy<Value = String> {
         1 => "[!-~&&[^#<>&]]{0,8}",
     ];
     let name = select(vec!["limit", "offset", "%6cimit", "of%66set", "Limit", "other", "", "x%26y", "\"{|}"]);
-    let member = prop_oneof![
+    let parameter = prop_oneof![
         8 => (name, select(vec!["=", "=", "=", ""]), value).prop_map(|(name, is, value)| format!("{name}{is}{value}")),
         1 => cursor().prop_map(|cursor| format!("before={}", percent_encoding::utf8_percent_encode(&cursor, crate::servers::SEGMENT))),
     ];
-    vec(member, 0..4).prop_map(|members| members.join("&"))
+    vec(parameter, 0..4).prop_map(|parameters| parameters.join("&"))
 }
 
 fn read(target: &str, host: &str) -> Option<Result<Paging, ApiError>> {
@@ -96,17 +96,17 @@ fn read(target: &str, host: &str) -> Option<Result<Paging, ApiError>> {
     Some(Paging::read(&request))
 }
 
-/// What a query says of `name`; `None` if that is not one number in the range.
+/// The value of `name` in a query; `None` if it is not exactly one number in the range.
 fn number(query: &str, name: &str, otherwise: u64, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let members = query.split('&').map(|member| member.split_once('=').unwrap_or((member, "")));
-    let mut values = members.filter(|(other, _)| decoded(other) == name).map(|(_, value)| decoded(value));
+    let parameters = query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
+    let mut values = parameters.filter(|(other, _)| decoded(other) == name).map(|(_, value)| decoded(value));
     let Some(value) = values.next() else { return Some(otherwise) };
     let is_number = values.next().is_none() && value.chars().all(|c| c.is_ascii_digit());
     value.parse().ok().filter(|number| is_number && range.contains(number))
 }
 
-/// A password as it may stand in a URL or in a connection string: a secret among whatever else there can be.
+/// A password in a URL or a connection string: the secret between other characters.
 fn password(others: &'static str) -> impl Strategy<Value = String> {
     (others, others).prop_map(|(before, after)| format!("{before}{SECRET}{after}"))
 }
@@ -131,7 +131,7 @@ fn secret_name() -> impl Strategy<Value = String> {
     ("[a-z]{0,3}_?", names, "(_?[a-z]{1,3})?").prop_map(|(before, name, after)| format!("{before}{name}{after}"))
 }
 
-/// A text with a secret in it.
+/// A text that contains the secret.
 fn secret_text() -> impl Strategy<Value = String> {
     const IN_URL: &str = "[a-z0-9:/?#@=&;,%'\"|é\\[\\]{}$^-]{0,5}(token=|&pwd=)?";
     let url = (
@@ -149,7 +149,7 @@ fn secret_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A configuration with a secret somewhere.
+/// A configuration that contains the secret somewhere.
 fn secretive() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         secret_text().prop_map(Value::from),
@@ -166,7 +166,7 @@ fn secretive() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A configuration without any: nothing in it could be taken for one.
+/// A configuration in which nothing looks like a secret.
 fn open() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<i64>().prop_map(Value::from),
@@ -178,9 +178,9 @@ fn open() -> impl Strategy<Value = Value> {
         let name = select(vec!["host", "port", "url", "key", "path", "passenger_", "auth", "user", "x-y"]);
         prop_oneof![
             vec(inner.clone(), 0..3).prop_map(Value::from),
-            vec((name, inner), 0..3).prop_map(|members| {
-                let members = members.into_iter().filter(|(name, value)| *name != "auth" || !value.is_string());
-                members.map(|(name, value)| (name.to_owned(), value)).collect()
+            vec((name, inner), 0..3).prop_map(|fields| {
+                let fields = fields.into_iter().filter(|(name, value)| *name != "auth" || !value.is_string());
+                fields.map(|(name, value)| (name.to_owned(), value)).collect()
             }),
         ]
     })
@@ -194,13 +194,13 @@ fn token(name: &str, secret: &str) -> TokenConfig {
 
 proptest! {
     #[test]
-    fn a_query_asks_for_one_part_whose_links_lead_on_or_names_what_is_wrong(
+    fn a_query_selects_a_page_with_valid_links_or_names_the_invalid_parameter(
         query in query(), path in "/v1/[!-~&&[^#<>?%]]{0,6}(%[0-9a-f]{2})?é?", host in "[a-z]{1,4}(:[0-9]{1,5})?|[!-~]{0,6}",
     ) {
         let Some(paging) = read(&format!("{path}?{query}"), &host) else { return Ok(()) };
         let limit = number(&query, "limit", 25, 1..=1_000);
         let offset = number(&query, "offset", 0, 0..=i64::MAX as u64);
-        let has_before = query.split('&').any(|member| member.starts_with("before="));
+        let has_before = query.split('&').any(|parameter| parameter.starts_with("before="));
         let paging = match paging {
             Ok(paging) => paging,
             Err(error) => {
@@ -216,11 +216,11 @@ proptest! {
         };
         prop_assert!(limit.is_some() && offset.is_some(), "{}", query);
         let last = CreatedCursor { created_at: time::now(), deployment_id: DeploymentId(Uuid::nil()) };
-        let links = paging.link(Some(last)).expect("there is more");
+        let links = paging.link(Some(last)).expect("a page with a last record has a link");
         prop_assert!(HeaderValue::try_from(&links).is_ok(), "{:?}", links);
-        let link = links.split(['<', '>']).nth(1).expect("a link");
-        let uri: Uri = link.parse().expect("a URI");
-        let next = read(&uri.to_string(), &host).expect("a URI").expect("a part");
+        let link = links.split(['<', '>']).nth(1).expect("the header has a URL in angle brackets");
+        let uri: Uri = link.parse().expect("the link is a URI");
+        let next = read(&uri.to_string(), &host).expect("the link is a URI").expect("the link is a valid request");
         let here: Page<CreatedCursor> = match paging.page() {
             Ok(page) => page,
             Err(error) => {
@@ -228,7 +228,7 @@ proptest! {
                 return Ok(());
             }
         };
-        let there: Page<CreatedCursor> = next.page().expect("a place");
+        let there: Page<CreatedCursor> = next.page().expect("the link has a valid cursor");
         prop_assert_eq!(u64::from(here.limit), limit.unwrap_or(0));
         prop_assert_eq!(there.limit, here.limit);
         if has_before {
@@ -239,14 +239,14 @@ proptest! {
         }
         let others = |query: &str| {
             let is_ours = |name: &str| ["limit", "offset", "before"].contains(&&*percent_decode_str(name).decode_utf8_lossy());
-            let others = query.split('&').filter(|member| !member.is_empty() && !is_ours(member.split('=').next().unwrap_or("")));
+            let others = query.split('&').filter(|parameter| !parameter.is_empty() && !is_ours(parameter.split('=').next().unwrap_or("")));
             others.map(str::to_owned).collect::<Vec<_>>()
         };
         prop_assert_eq!(others(uri.query().unwrap_or("")), others(&query));
     }
 
     #[test]
-    fn a_cursor_that_is_read_is_written_as_text_that_reads_back(text in cursor()) {
+    fn a_parsed_cursor_round_trips_through_text(text in cursor()) {
         if let Some(cursor) = CreatedCursor::read(&text) {
             prop_assert!((0..=9_999).contains(&cursor.created_at.year()));
             let cursor = CreatedCursor { created_at: cursor.created_at.trunc_subsecs(6), ..cursor };
@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn an_address_is_shown_as_it_is_written_or_refused_in_one_line(
+    fn an_address_round_trips_or_is_refused_in_one_line(
         scheme in "(http|https|unix|HTTP|ftp|)", rest in ":(//)?", cursor in "[a-z0-9.\\[\\]:/@ -]{0,8}|\\PC{0,4}|.{0,4}",
         port in "(:\\+?-?[0-9]{1,6})?",
     ) {
@@ -270,7 +270,7 @@ proptest! {
             Ok(address) => {
                 prop_assert_eq!(address.to_string(), text.as_str());
                 if let Address::Http(cursor) | Address::Https(cursor) = &address {
-                    let (host, port) = cursor.rsplit_once(':').expect("a port");
+                    let (host, port) = cursor.rsplit_once(':').expect("the address has a port");
                     prop_assert!(!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()), "{}", cursor);
                 }
                 let json = json!(address);
@@ -281,13 +281,13 @@ proptest! {
     }
 
     #[test]
-    fn whoever_sends_the_secret_once_is_let_in_and_nobody_else(
+    fn only_a_request_with_the_secret_exactly_once_is_admitted(
         secret in "[!-~]{1,8}",
         headers in vec((select(vec!["Bearer", "bearer", "BEARER", "Basic", "Bear", ""]), "[ \t]{0,3}", select(vec!["", "x", "ÿ"]), "[ \t]{0,2}"), 0..3),
     ) {
         prop_assume!(!secret.starts_with("sha256:"));
         let written = if secret.len() % 2 == 0 { secret.clone() } else { hashed(&secret) };
-        let tokens = Tokens::new(&[token("t", &written)]).expect("a token");
+        let tokens = Tokens::new(&[token("t", &written)]).expect("the token is valid");
         let mut map = HeaderMap::new();
         let mut is_good = false;
         for (scheme, space, wrong, end) in &headers {
@@ -306,7 +306,7 @@ proptest! {
     }
 
     #[test]
-    fn a_token_is_taken_or_refused_in_one_line_without_its_secret(
+    fn a_token_is_accepted_or_refused_in_one_line_without_its_secret(
         name in "[a-z.@/_-]{0,6}|.{0,6}", secret in password("[!-~]{0,6}|.{0,3}|(sha256:)?[0-9a-f]{0,64}"),
     ) {
         if let Err(error) = Tokens::new(&[token(&name, &secret)]) {
@@ -318,14 +318,14 @@ proptest! {
     }
 
     #[test]
-    fn no_secret_survives(config in secretive()) {
+    fn redaction_removes_every_secret(config in secretive()) {
         let redacted = redact(&config);
         prop_assert!(!redacted.to_string().contains(SECRET), "{} of {}", redacted, config);
         prop_assert_eq!(redact(&redacted), redacted);
     }
 
     #[test]
-    fn what_is_no_secret_stays(config in open()) {
+    fn redaction_keeps_everything_else(config in open()) {
         prop_assert_eq!(redact(&config), config);
     }
 }

@@ -12,21 +12,21 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
 
-/// What a segment of a path does not hold as it is: all but the unreserved characters of RFC 3986, section 2.3.
+/// The characters to percent-encode in a path segment: all except the unreserved ones of RFC 3986, section 2.3.
 pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Record the start on a server
+/// Record the start of a deployment on a server
 ///
-/// A repeat is answered 201 and changes nothing; after the finish a start fills in what is absent. The deployment may
-/// be recorded later.
+/// A retry of the same start gets 201 and changes nothing. After the finish, a start only fills in absent fields. The
+/// start of the deployment itself may arrive later.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/servers", operation_id = "start_server", tag = "servers",
     params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = ServerReportSchema,
     responses(
-        (status = 201, description = "Recorded, and durable", headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
-        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
-        (status = 409, description = "The server is recorded with another value; `field` names the member", body = Error),
+        (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
+        (status = 409, description = "The server is already recorded with another value; `field` names the field", body = Error),
         ReportErrors,
     )
 )]
@@ -39,16 +39,16 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).finish())
 }
 
-/// Record the finish on a server
+/// Record the finish of a deployment on a server
 ///
-/// Every member given overwrites the recorded one. A server whose start was never reported is recorded now.
+/// Every given field overwrites the recorded value. A finish without a start records the server, too.
 #[utoipa::path(
     put, path = "/v1/deployments/{id}/servers", operation_id = "finish_server", tag = "servers",
     params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = ServerReportSchema,
     responses(
-        (status = 204, description = "Recorded, and durable"),
-        (status = 400, description = "The body or the id breaks a rule; `Error` says what to change", body = Error),
+        (status = 204, description = "Recorded durably"),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
         ReportErrors,
     )
 )]
@@ -58,7 +58,7 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The report in `body`, if the engine may send it.
+/// Reads the report in `body` and checks that the engine may send it.
 async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, ApiError> {
     let id = DeploymentId::parse(id)?;
     let report = ServerReport { reporter: engine.reporter(), ..ServerReport::read(id, body.json()?)? };
@@ -66,14 +66,14 @@ async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, Ap
     Ok(report)
 }
 
-/// The distinct hostnames, descending
+/// All hostnames, without duplicates, in descending order
 #[utoipa::path(
     get, path = "/v1/servers", operation_id = "hostnames", tag = "servers",
     params(PagingParameters),
     responses(
         (status = 200, description = "The hostnames", body = Vec<String>,
-            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
+            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
         Unavailable,
     )
 )]
@@ -85,25 +85,25 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
     paging.answer(fetch, Hostname::clone).await
 }
 
-/// The records of one host, newest first
+/// The deployments on one server, newest first
 #[utoipa::path(
     get, path = "/v1/servers/{hostname}", operation_id = "servers", tag = "servers",
     params(
-        ("hostname" = String, Path, description = "The host, percent-encoded", example = "web01.example.com"),
+        ("hostname" = String, Path, description = "The hostname, percent-encoded", example = "web01.example.com"),
         PagingParameters,
     ),
     responses(
-        (status = 200, description = "By `createdAt`, then by deployment id, both descending", body = Vec<Server>,
-            headers(("Link" = String, description = "The next part, and unless this is the first the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is not one", body = Error),
-        (status = 404, description = "No deployment was reported on this host", body = Error),
+        (status = 200, description = "The records of the server by `createdAt`, then by deployment id, both descending", body = Vec<Server>,
+            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
+        (status = 404, description = "No deployment on this server is recorded", body = Error),
         Unavailable,
     )
 )]
 pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
     let text = hostname.clone();
     let named = move |error| ApiError::from_tracker(error, format_args!("server {text}"));
-    // A name that cannot be recorded is not there.
+    // An invalid hostname cannot have been recorded.
     let hostname = Hostname::new(hostname.into_inner()).map_err(|_| named(TrackerError::Unknown))?;
     let fetch = move |page| {
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());

@@ -1,4 +1,4 @@
-//! The API description against the routes that answer.
+//! Compares the API description with the actual routes and responses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,30 +18,30 @@ async fn request(port: u16, method: &str, path: &str, body: &str) -> String {
         "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
-    stream.write_all(request.as_bytes()).await.expect("a request");
+    stream.write_all(request.as_bytes()).await.expect("the server reads the request");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
+    stream.read_to_string(&mut answer).await.expect("the server answers");
     answer
 }
 
 async fn serve() -> u16 {
-    let listener = Listener::bind(&"http://127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let Ok(Address::Http(place)) = listener.address() else { unreachable!() };
-    let port = place.rsplit_once(':').expect("a port").1.parse().expect("a number");
+    let listener = Listener::bind(&"http://127.0.0.1:0".parse().expect("the address is valid")).expect("a free port");
+    let Ok(Address::Http(address)) = listener.address() else { unreachable!() };
+    let port = address.rsplit_once(':').expect("the address has a port").1.parse().expect("the port is a number");
     let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
     tokio::spawn(run(vec![listener], Settings::default(), tracker, std::future::pending()));
     port
 }
 
 fn json_in(answer: &str) -> Value {
-    serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON")
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("the response has a body")).expect("the body is JSON")
 }
 
 #[tokio::test]
-async fn every_described_method_is_routed_and_no_other() {
+async fn exactly_the_described_methods_are_routed() {
     let port = serve().await;
     let description = json_in(&request(port, "GET", "/openapi.json", "").await);
-    let paths = description["paths"].as_object().expect("paths");
+    let paths = description["paths"].as_object().expect("the description has paths");
     let routed: BTreeSet<_> = paths.keys().map(String::as_str).collect();
     let expected = [
         "/",
@@ -73,14 +73,15 @@ async fn every_described_method_is_routed_and_no_other() {
             let refused = answer.starts_with("HTTP/1.1 405");
             assert_eq!(refused, described.is_none(), "{method} {path}: {answer}");
             if refused {
-                let allow = answer.lines().find_map(|line| line.strip_prefix("allow: ")).expect("an Allow header");
+                let allow =
+                    answer.lines().find_map(|line| line.strip_prefix("allow: ")).expect("405 has an Allow header");
                 assert!(!allow.split(", ").any(|allowed| allowed == method), "{method} {path}: {allow}");
             } else if let (Some(operation), false) = (described, method == "HEAD") {
                 let status = &answer[9..12];
                 assert!(operation["responses"].get(status).is_some(), "{method} {path} answers {status}");
                 assert!(
                     operations.insert(operation["operationId"].to_string()),
-                    "{method} {path}: its id is not its own"
+                    "{method} {path}: the operation id is not unique"
                 );
             }
         }
@@ -88,7 +89,7 @@ async fn every_described_method_is_routed_and_no_other() {
 }
 
 #[tokio::test]
-async fn answers_have_the_members_that_are_described() {
+async fn responses_have_exactly_the_described_fields() {
     let port = serve().await;
     let path = "/v1/deployments/84e803f7-9562-4d95-b828-25b167aea34b";
     let full = r#"{"engine":"e","engine_version":"1","host":"h","user":"u","environment":"dev","package":"p",
@@ -105,20 +106,21 @@ async fn answers_have_the_members_that_are_described() {
         parts
             .iter()
             .filter_map(|part| part["properties"].as_object())
-            .flat_map(|members| members.keys().cloned())
+            .flat_map(|fields| fields.keys().cloned())
             .collect()
     };
-    let members =
-        |value: &Value| -> BTreeSet<String> { value.as_object().expect("an object").keys().cloned().collect() };
+    let fields = |value: &Value| -> BTreeSet<String> {
+        value.as_object().expect("the value is an object").keys().cloned().collect()
+    };
     let deployment = json_in(&request(port, "GET", path, "").await);
-    assert_eq!(members(&deployment), described("Deployment"));
-    assert_eq!(members(&deployment["servers"][0]), described("Server"));
+    assert_eq!(fields(&deployment), described("Deployment"));
+    assert_eq!(fields(&deployment["servers"][0]), described("Server"));
     let logs = json_in(&request(port, "GET", &format!("{path}/logs"), "").await);
-    assert_eq!(members(&logs[0]), described("KeptLogMessage"));
+    assert_eq!(fields(&logs[0]), described("KeptLogMessage"));
     let error = json_in(&request(port, "POST", path, r#"{"engine":1}"#).await);
-    assert_eq!(members(&error), described("Error"));
+    assert_eq!(fields(&error), described("Error"));
     let health = json_in(&request(port, "GET", "/healthcheck", "").await);
-    assert_eq!(members(&health), described("Health"));
-    let test = members(&health["tests"]["db"]);
+    assert_eq!(fields(&health), described("Health"));
+    let test = fields(&health["tests"]["db"]);
     assert!(test.is_subset(&described("HealthTest")) && test.len() == 4, "{test:?}");
 }
