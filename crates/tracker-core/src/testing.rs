@@ -1,5 +1,5 @@
-//! Suites that every [`Store`](crate::Store) and every [`Output`](crate::Output) runs, so that one implementation can
-//! stand in for another.
+//! Test suites that every [`Store`](crate::Store) and every [`Output`](crate::Output) must pass,
+//! and builders of reports and events for tests.
 
 mod outputs;
 mod stores;
@@ -19,65 +19,68 @@ use crate::{Deployment, DeploymentFields, DeploymentReport, time};
 pub use outputs::{OutputHarness, output_suite};
 pub use stores::store_suite;
 
-/// How long something may take that is there, or comes soon.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The deadline of calls and conditions in tests.
+const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A new deployment id.
+/// Creates a new deployment id.
 pub fn new_id() -> DeploymentId {
     DeploymentId(Uuid::now_v7())
 }
 
-/// The report that a JSON body makes.
+/// Reads a deployment report from a JSON body.
 ///
 /// # Panics
-/// When it is refused.
+/// Panics if the body is not valid.
 pub fn deployment_report(id: DeploymentId, body: &str) -> DeploymentReport {
-    DeploymentReport::read(id, json::read(body.as_bytes()).expect("JSON")).expect("a deployment report")
+    DeploymentReport::read(id, json::read(body.as_bytes()).expect("valid JSON")).expect("valid deployment report")
 }
 
-/// The report on a server that a JSON body makes.
+/// Reads a server report from a JSON body.
 ///
 /// # Panics
-/// When it is refused.
+/// Panics if the body is not valid.
 pub fn server_report(id: DeploymentId, body: &str) -> ServerReport {
-    ServerReport::read(id, json::read(body.as_bytes()).expect("JSON")).expect("a server report")
+    ServerReport::read(id, json::read(body.as_bytes()).expect("valid JSON")).expect("valid server report")
 }
 
-/// The log messages that a JSON body makes.
+/// Reads log messages from a JSON body.
 ///
 /// # Panics
-/// When it is refused.
+/// Panics if the body is not valid.
 pub fn logs(id: DeploymentId, body: &str) -> LogBatch {
-    let id = LogDeploymentId::new(&id.to_string()).expect("a UUID");
-    LogBatch::read(id, json::read(body.as_bytes()).expect("JSON")).expect("log messages")
+    let id = LogDeploymentId::new(&id.to_string()).expect("a UUID is a valid id");
+    LogBatch::read(id, json::read(body.as_bytes()).expect("valid JSON")).expect("valid log messages")
 }
 
-/// A deployment's start as outputs get it.
+/// The event of a deployment's start.
 pub fn started(fields: DeploymentFields) -> Arc<Event> {
-    push_event(EventKind::DeploymentStarted(deployment(fields)))
+    new_event(EventKind::DeploymentStarted(deployment(fields)))
 }
 
-/// A deployment's finish as outputs get it.
+/// The event of a deployment's finish.
 pub fn finished(fields: DeploymentFields) -> Arc<Event> {
-    push_event(EventKind::DeploymentFinished(deployment(fields)))
+    new_event(EventKind::DeploymentFinished(deployment(fields)))
 }
 
-/// A deployment's start on a server as outputs get it.
+/// The event of a start on one server.
 pub fn server_started(hostname: &str, fields: ServerFields) -> Arc<Event> {
-    push_event(EventKind::ServerStarted(server(hostname, fields)))
+    new_event(EventKind::ServerStarted(server(hostname, fields)))
 }
 
-/// A deployment's finish on a server as outputs get it.
+/// The event of a finish on one server.
 pub fn server_finished(hostname: &str, fields: ServerFields) -> Arc<Event> {
-    push_event(EventKind::ServerFinished(server(hostname, fields)))
+    new_event(EventKind::ServerFinished(server(hostname, fields)))
 }
 
-/// Log messages as outputs get them.
+/// The event of log messages in a JSON body.
+///
+/// # Panics
+/// Panics if the body is not valid.
 pub fn logged(body: &str) -> Arc<Event> {
-    push_event(EventKind::Logged(logs(new_id(), body)))
+    new_event(EventKind::Logged(logs(new_id(), body)))
 }
 
-fn push_event(kind: EventKind) -> Arc<Event> {
+fn new_event(kind: EventKind) -> Arc<Event> {
     Arc::new(Event::new(kind, time::now(), None))
 }
 
@@ -91,28 +94,29 @@ fn server(hostname: &str, fields: ServerFields) -> Server {
     Server { hostname: Hostname::stored(hostname), deployment_id: new_id(), fields, created_at: now, updated_at: now }
 }
 
-/// Waits until `condition` holds.
+/// Polls `condition` every 10 ms until it holds. `description` says what the test waits for, such
+/// as "the outbox is empty".
 ///
 /// # Panics
-/// When it does not within 10 s.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+/// Panics with `description` if the condition does not hold within 10 s, or if `condition` itself
+/// does not return.
+pub async fn eventually(description: &str, mut condition: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !condition().await {
-            pause().await;
+            poll_interval().await;
         }
     };
-    within(PATIENCE, what, holds).await;
+    within(DEADLINE, description, holds).await;
 }
 
-/// A little time before something is looked at again.
-async fn pause() {
+async fn poll_interval() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
-/// What `wait` comes to. What never answers fails, and holds up nobody.
-async fn within<T>(limit: Duration, what: &str, wait: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(limit, wait).await {
-        Ok(answer) => answer,
-        Err(_) => panic!("not within {limit:?}: {what}"),
+/// Runs `future`, and panics with `description` if it takes longer than `deadline`.
+async fn within<T>(deadline: Duration, description: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(deadline, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("not within {deadline:?}: {description}"),
     }
 }

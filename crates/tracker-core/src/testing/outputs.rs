@@ -1,4 +1,4 @@
-//! The suite of outputs.
+//! The suite for outputs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,52 +6,55 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{PATIENCE, finished, logged, pause, server_finished, server_started, started, within};
+use super::{DEADLINE, finished, logged, poll_interval, server_finished, server_started, started, within};
 use crate::event::{Batch, Event, EventKind};
 use crate::fields::{MAX_ARGUMENTS, Text};
 use crate::output::{Delivery, Output, OutputError};
 use crate::server::ServerFields;
 use crate::{DeploymentFields, DeploymentResult};
 
-/// How long a check may take: the two seconds that it promises, and some for a machine that is busy.
-const CHECK_WITHIN: Duration = Duration::from_millis(3_500);
+/// The deadline of [`Output::check`]: the promised two seconds, and a margin for a busy machine.
+const CHECK_DEADLINE: Duration = Duration::from_millis(3_500);
 
-/// An output under test with what stands behind it.
+/// An output under test, and the system that it delivers to.
 #[async_trait]
 pub trait OutputHarness: Send {
-    /// The output.
+    /// The output under test.
     fn output(&self) -> Arc<dyn Output>;
-    /// Everything that has arrived since the beginning, in order: a line for each element, metric or row.
+    /// Everything that has arrived since the start, in order: one line for each element, metric or
+    /// row.
     async fn received(&mut self) -> Vec<String>;
-    /// Makes the other side unreachable.
+    /// Makes the other system unreachable.
     async fn take_away(&mut self);
-    /// Makes it reachable again.
+    /// Makes the other system reachable again.
     async fn bring_back(&mut self);
 }
 
-/// Holds an output against what [`Output`] says.
+/// Tests that an output keeps every promise of [`Output`].
 ///
 /// # Panics
-/// When it does not keep to that.
+/// Panics with the promise that the output breaks.
 pub async fn output_suite(harness: &mut dyn OutputHarness) {
     let output = harness.output();
     let output = output.as_ref();
-    let promises = (output.name().to_owned(), output.delivery());
-    let is_sure = output.delivery() == Delivery::AtLeastOnce;
-    assert!(!output.name().is_empty());
-    check(output).await.expect("the other side is there");
-    deliver(output, &[], &[]).await.expect("nothing is easily delivered");
+    let identity = (output.name().to_owned(), output.delivery());
+    let is_at_least_once = output.delivery() == Delivery::AtLeastOnce;
+    assert!(!output.name().is_empty(), "`name` is not empty");
+    check(output).await.expect("`check` succeeds while the other system is reachable");
+    deliver(output, &[], &[]).await.expect("a delivery without batches succeeds");
 
     let [first, second, third] = ["one", "two", "three"].map(events_of_all_kinds);
-    deliver(output, &[&first, &second], &[]).await.expect("both are delivered");
+    deliver(output, &[&first, &second], &[]).await.expect("batches are delivered while the other system is reachable");
     arrive(harness, &[&first, &second]).await;
-    if is_sure {
+    if is_at_least_once {
         let before = harness.received().await.len();
-        deliver(output, &[&first, &second], &[]).await.expect("a repeat is taken");
-        deliver(output, &[&second], &[&first]).await.expect("a repeat of a part is taken");
-        assert_eq!(harness.received().await.len(), before, "a repeat does not arrive twice");
+        deliver(output, &[&first, &second], &[]).await.expect("duplicates are accepted");
+        deliver(output, &[&second], &[&first])
+            .await
+            .expect("a duplicate is accepted while another batch is acknowledged");
+        assert_eq!(harness.received().await.len(), before, "a duplicate does not arrive twice");
     }
-    deliver(output, &[&second, &third], &[]).await.expect("a repeat and what is new are delivered");
+    deliver(output, &[&second, &third], &[]).await.expect("a duplicate and a new batch are delivered together");
     arrive(harness, &[&first, &second, &third]).await;
 
     let hostile = "x\n.:|@/\u{0}\u{1F600}\"\\";
@@ -64,53 +67,53 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     let long = "a".repeat(MAX_ARGUMENTS);
     let arguments = DeploymentFields { arguments: Some(long.as_str().into()), ..Default::default() };
     let message = logged(&format!(r#"{{"message":"{long}"}}"#));
-    let long_ones = [started(arguments), message];
+    let long_events = [started(arguments), message];
     let mut events = vec![
         started(fields),
         finished(DeploymentFields::default()),
         server_started(hostile, ServerFields::default()),
         server_finished(hostile, ServerFields::default()),
     ];
-    events.extend(long_ones.clone());
-    deliver(output, &[&Arc::new(Batch::new(events))], &[]).await.expect("any text is delivered");
-    if is_sure {
-        let wanted = long_ones.iter().filter(|event| output.wants(event)).count();
-        let whole = harness.received().await.iter().filter(|line| line.contains(&long)).count();
-        assert_eq!(whole, wanted, "a long text arrives whole");
+    events.extend(long_events.clone());
+    deliver(output, &[&Arc::new(Batch::new(events))], &[]).await.expect("events with any text are delivered");
+    if is_at_least_once {
+        let wanted = long_events.iter().filter(|event| output.wants(event)).count();
+        let arrived = harness.received().await.iter().filter(|line| line.contains(&long)).count();
+        assert_eq!(arrived, wanted, "a long text arrives whole");
     }
 
     harness.take_away().await;
-    within(PATIENCE, "the check notices that the other side is gone", async {
+    within(DEADLINE, "`check` fails while the other system is unreachable", async {
         while check(output).await.is_ok() {
-            pause().await;
+            poll_interval().await;
         }
     })
     .await;
     let [lost, next] = ["four", "five"].map(events_of_all_kinds);
     let delivered = deliver(output, &[&lost], &[]).await;
-    if is_sure {
-        delivered.expect_err("what cannot be delivered is not confirmed");
+    if is_at_least_once {
+        delivered.expect_err("`deliver` fails while the other system is unreachable");
     }
     harness.bring_back().await;
-    let due: &[_] = if is_sure { &[&lost, &next] } else { &[&next] };
-    within(PATIENCE, "the other side is back, and delivery goes on", async {
+    let expected: &[_] = if is_at_least_once { &[&lost, &next] } else { &[&next] };
+    within(DEADLINE, "`check` and `deliver` succeed once the other system is reachable again", async {
         while check(output).await.is_err() {
-            pause().await;
+            poll_interval().await;
         }
-        for batch in due {
+        for batch in expected {
             while deliver(output, &[batch], &[]).await.is_err() {
-                pause().await;
+                poll_interval().await;
             }
         }
     })
     .await;
-    arrive(harness, due).await;
-    assert_eq!((output.name().to_owned(), output.delivery()), promises, "what an output says of itself stays");
-    within(PATIENCE, "close", output.close()).await;
+    arrive(harness, expected).await;
+    assert_eq!((output.name().to_owned(), output.delivery()), identity, "`name` and `delivery` never change");
+    within(DEADLINE, "`close` returns", output.close()).await;
 }
 
 async fn check(output: &dyn Output) -> Result<(), OutputError> {
-    within(CHECK_WITHIN, "check", output.check()).await
+    within(CHECK_DEADLINE, "`check` returns", output.check()).await
 }
 
 async fn deliver(
@@ -120,13 +123,13 @@ async fn deliver(
 ) -> Result<(), OutputError> {
     let batches: Vec<_> = batches.iter().copied().cloned().collect();
     let acknowledged: Vec<_> = acknowledged.iter().map(|batch| batch.id).collect();
-    within(PATIENCE, "deliver", output.deliver(&batches, &acknowledged)).await
+    within(DEADLINE, "`deliver` returns", output.deliver(&batches, &acknowledged)).await
 }
 
-/// A batch with two of every kind of event, so that its order shows whatever is wanted of it. Each is known by a text
-/// with `name` in it.
+/// A batch with two events of every kind, so that order shows whichever kinds the output wants.
+/// Each event has a unique text that contains `name`.
 fn events_of_all_kinds(name: &str) -> Arc<Batch> {
-    let of_one_round = |round: &str| {
+    let one_of_each = |round: &str| {
         let mark = |part: &str| format!("{name}x{round}x{part}");
         let engine = |part: &str| DeploymentFields { engine: Some(mark(part).into()), ..Default::default() };
         let (result, elapsed_seconds) = (Some(DeploymentResult::Failure), Some(7));
@@ -139,10 +142,11 @@ fn events_of_all_kinds(name: &str) -> Arc<Batch> {
             finished(DeploymentFields { result, elapsed_seconds, ..engine("finished") }),
         ]
     };
-    Arc::new(Batch::new(["early", "late"].into_iter().flat_map(of_one_round).collect()))
+    Arc::new(Batch::new(["early", "late"].into_iter().flat_map(one_of_each).collect()))
 }
 
-/// The texts that an event of [`events_of_all_kinds`] is known by.
+/// The unique texts of an event made by [`events_of_all_kinds`]: one for each log message,
+/// otherwise one.
 fn marks(event: &Event) -> Vec<Text> {
     match &event.kind {
         EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
@@ -156,29 +160,31 @@ fn marks(event: &Event) -> Vec<Text> {
     }
 }
 
-/// Waits until `batches` have arrived, and sees that they did in order; of an output that must have everything, once and
-/// whole. How it writes an event is its own affair; of one that is best effort only starts are known, by their engine.
+/// Waits until `batches` have arrived, and asserts that they arrived in order. For an at-least-once
+/// output it also asserts that each event arrived once. The format of an event is up to the output;
+/// of a best-effort output, the suite only expects starts with their engine.
 async fn arrive(harness: &mut dyn OutputHarness, batches: &[&Arc<Batch>]) {
     let output = harness.output();
-    let is_sure = output.delivery() == Delivery::AtLeastOnce;
-    let is_known =
-        |event: &&Arc<Event>| output.wants(event) && (is_sure || matches!(event.kind, EventKind::DeploymentStarted(_)));
-    let events = batches.iter().flat_map(|batch| &batch.events).filter(is_known);
+    let is_at_least_once = output.delivery() == Delivery::AtLeastOnce;
+    let is_expected = |event: &&Arc<Event>| {
+        output.wants(event) && (is_at_least_once || matches!(event.kind, EventKind::DeploymentStarted(_)))
+    };
+    let events = batches.iter().flat_map(|batch| &batch.events).filter(is_expected);
     let marks: Vec<_> = events.flat_map(|event| marks(event)).collect();
     let mut found = Vec::new();
-    within(PATIENCE, "all of it arrives", async {
+    within(DEADLINE, "every wanted event arrives", async {
         while !marks.iter().all(|mark| found.contains(mark)) {
-            pause().await;
+            poll_interval().await;
             let text = harness.received().await.join("\n");
-            let mut places: Vec<_> = marks.iter().flat_map(|mark| text.match_indices(mark.as_str())).collect();
-            places.sort_unstable();
-            found = places.into_iter().map(|(_, mark)| Text::from(mark)).collect();
+            let mut matches: Vec<_> = marks.iter().flat_map(|mark| text.match_indices(mark.as_str())).collect();
+            matches.sort_unstable();
+            found = matches.into_iter().map(|(_, mark)| Text::from(mark)).collect();
         }
     })
     .await;
-    // An event may be told in several lines.
+    // An output may write several lines for one event.
     found.dedup();
-    let mut repeats = HashSet::new();
-    found.retain(|mark| is_sure || repeats.insert(mark.clone()));
-    assert_eq!(found, marks, "in order");
+    let mut seen = HashSet::new();
+    found.retain(|mark| is_at_least_once || seen.insert(mark.clone()));
+    assert_eq!(found, marks, "events arrive in order, and once if the output is at-least-once");
 }

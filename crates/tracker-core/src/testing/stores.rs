@@ -1,4 +1,4 @@
-//! The suite of stores.
+//! The suite for stores.
 
 mod deployments;
 mod lanes;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{PATIENCE, within};
+use super::{DEADLINE, within};
 use crate::event::{Batch, Event, EventKind};
 use crate::fields::DeploymentId;
 use crate::group::{Change, Decision, Group, Outcome};
@@ -25,34 +25,34 @@ use crate::store::{Backlog, CreatedCursor, Deleted, Page, PendingBatch, Store, S
 use crate::time::{self, Timestamp};
 use crate::{DeploymentReport, DeploymentWithServers};
 
-/// Holds an empty store against what [`Store`] says.
+/// Tests that a store keeps every promise of [`Store`]. The store must be empty.
 ///
 /// # Panics
-/// When it does not keep to that.
+/// Panics with the promise that the store breaks.
 pub async fn store_suite(store: &dyn Store) {
     let store = &Tested(store);
     store.check().await;
     deployments::are_recorded(store).await;
     servers::are_recorded(store).await;
-    servers::are_told_apart(store).await;
-    deployments::come_back_whole(store).await;
-    deployments::commit_as_one(store).await;
-    lanes::commit_each(store).await;
+    servers::are_distinct(store).await;
+    deployments::are_read_back_whole(store).await;
+    deployments::commit_together(store).await;
+    lanes::commit_independently(store).await;
     logs::are_kept(store).await;
-    logs::are_told_apart(store).await;
-    retention::deletes_old_records_and_no_younger_ones(store).await;
+    logs::are_distinct(store).await;
+    retention::deletes_only_old_records(store).await;
     outbox::keeps_pending_batches_until_they_are_acknowledged(store).await;
-    outbox::is_read_in_parts(store).await;
+    outbox::is_read_in_bounded_parts(store).await;
 }
 
-/// An output that stores owe to: all that happens, or nothing of servers.
+/// An output for which the store keeps pending batches.
 #[derive(Debug)]
 struct Sink {
     name: &'static str,
     wants_servers: bool,
 }
 
-/// What every group is owed to: the second wants more than the first.
+/// The outputs of every group. The first one does not want events of servers.
 const SINKS: [Sink; 2] = [Sink { name: "sink", wants_servers: false }, Sink { name: "all", wants_servers: true }];
 
 #[async_trait]
@@ -78,7 +78,7 @@ impl Output for Sink {
     }
 }
 
-/// The store under test, which is there: each of its answers comes in time, and is no error.
+/// The store under test. Each method panics if the store fails or does not answer in time.
 struct Tested<'a>(&'a dyn Store);
 
 impl Tested<'_> {
@@ -86,18 +86,19 @@ impl Tested<'_> {
         self.commit_in(0, changes).await
     }
 
-    /// Commits, and sees that what was decided is there, to the millisecond.
+    /// Commits, and asserts that the store then has every record that the group decided.
     async fn commit_in(&self, lane: usize, changes: Vec<Change>) -> Decision {
         let outputs: Arc<[Arc<dyn Output>]> = SINKS.map(|sink| Arc::new(sink) as Arc<dyn Output>).into();
         let group = Arc::new(Group::new(changes, outputs));
         let decision = answer("commit", self.0.commit(lane, group)).await;
         for decided in decision.new_deployments.iter().chain(&decision.changed_deployments) {
-            let recorded = self.deployment(decided.id).await.expect("it is there");
-            assert_eq!(&recorded.deployment, decided);
+            let recorded = self.deployment(decided.id).await.expect("a committed deployment is readable");
+            assert_eq!(&recorded.deployment, decided, "a committed deployment is read back unchanged");
         }
         for decided in decision.new_servers.iter().chain(&decision.changed_servers) {
             let recorded = self.servers(decided.hostname.clone(), all()).await;
-            assert_eq!(recorded.iter().find(|server| server.key() == decided.key()), Some(decided));
+            let found = recorded.iter().find(|server| server.key() == decided.key());
+            assert_eq!(found, Some(decided), "a committed server is read back unchanged");
         }
         decision
     }
@@ -127,11 +128,11 @@ impl Tested<'_> {
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Vec<PendingBatch> {
-        answer("owed", self.0.pending(output, limit)).await
+        answer("pending", self.0.pending(output, limit)).await
     }
 
     async fn backlog(&self, output: &str) -> Backlog {
-        answer("take_stock", self.0.backlog(output)).await
+        answer("backlog", self.0.backlog(output)).await
     }
 
     async fn logged(&self, after: Option<LogDeploymentId>, limit: u32) -> Vec<(LogDeploymentId, Uuid)> {
@@ -151,53 +152,59 @@ impl Tested<'_> {
     }
 }
 
-async fn answer<T>(what: &str, asked: impl Future<Output = Result<T, StoreError>>) -> T {
-    let answer = within(PATIENCE, what, asked).await;
-    answer.unwrap_or_else(|error| panic!("{what}: {}", chain(&error)))
+async fn answer<T>(method: &str, call: impl Future<Output = Result<T, StoreError>>) -> T {
+    let answer = within(DEADLINE, &format!("`{method}` returns"), call).await;
+    answer.unwrap_or_else(|error| panic!("`{method}` succeeds, but: {}", chain(&error)))
 }
 
 fn all<K>() -> Page<K> {
     Page::first(1000)
 }
 
-/// The records of a list, read `limit` at a time by where the last one stands: the same as all of it.
-async fn read_on<T, K: Clone + PartialEq, F: Future<Output = Vec<T>>>(
+/// Reads a list by cursor, `limit` records at a time.
+async fn read_pages<T, K: Clone + PartialEq, F: Future<Output = Vec<T>>>(
     limit: u32,
     read: impl Fn(Page<K>) -> F,
-    place: impl Fn(&T) -> K,
+    cursor: impl Fn(&T) -> K,
 ) -> Vec<T> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
-        let part = read(Page { limit, after: after.clone(), offset: 0 }).await;
-        assert!(part.len() <= limit as usize, "no more than wanted");
-        assert!(!part.iter().any(|row| after.as_ref() == Some(&place(row))), "only what is behind the place");
-        let Some(last) = part.last() else { return rows };
-        after = Some(place(last));
-        rows.extend(part);
+        let page = read(Page { limit, after: after.clone(), offset: 0 }).await;
+        assert!(page.len() <= limit as usize, "a page has at most `limit` records");
+        assert!(
+            !page.iter().any(|row| after.as_ref() == Some(&cursor(row))),
+            "a page has only records after the cursor"
+        );
+        let Some(last) = page.last() else { return rows };
+        after = Some(cursor(last));
+        rows.extend(page);
     }
 }
 
-/// Reads a list of four records or more in every way there is.
+/// Asserts that a list of at least four records reads the same by cursor, by offset and by both.
 async fn is_paged<T, K: Clone + Debug + PartialEq, F: Future<Output = Vec<T>>>(
     read: impl Fn(Page<K>) -> F,
-    place: impl Fn(&T) -> K,
+    cursor: impl Fn(&T) -> K,
 ) {
-    let places = async |page| read(page).await.iter().map(&place).collect::<Vec<_>>();
-    let whole = places(all()).await;
-    assert!(whole.len() >= 4, "{whole:?}");
-    let read_on: Vec<_> = read_on(2, &read, &place).await.iter().map(&place).collect();
-    assert_eq!(read_on, whole);
+    let cursors = async |page| read(page).await.iter().map(&cursor).collect::<Vec<_>>();
+    let whole = cursors(all()).await;
+    assert!(whole.len() >= 4, "the list has at least four records: {whole:?}");
+    let by_cursor: Vec<_> = read_pages(2, &read, &cursor).await.iter().map(&cursor).collect();
+    assert_eq!(by_cursor, whole, "pages by cursor add up to the whole list");
     let after = Some(whole[0].clone());
-    assert_eq!(places(Page { offset: 1, ..Page::first(2) }).await, whole[1..3]);
-    assert_eq!(places(Page { limit: 2, after, offset: 1 }).await, whole[2..4]);
-    assert_eq!(places(Page { offset: i64::MAX as u64, ..all() }).await, []);
+    let by_offset = cursors(Page { offset: 1, ..Page::first(2) }).await;
+    assert_eq!(by_offset, whole[1..3], "`offset` skips records");
+    let by_both = cursors(Page { limit: 2, after, offset: 1 }).await;
+    assert_eq!(by_both, whole[2..4], "`offset` skips records after the cursor");
+    let beyond = cursors(Page { offset: i64::MAX as u64, ..all() }).await;
+    assert_eq!(beyond, [], "a page beyond the end is empty");
 }
 
-fn newest(listed: &DeploymentWithServers) -> CreatedCursor {
+fn deployment_cursor(listed: &DeploymentWithServers) -> CreatedCursor {
     CreatedCursor { created_at: listed.deployment.created_at, deployment_id: listed.deployment.id }
 }
 
-fn newest_server(server: &Server) -> CreatedCursor {
+fn server_cursor(server: &Server) -> CreatedCursor {
     CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id }
 }
 
@@ -205,8 +212,8 @@ fn start(id: DeploymentId) -> Change {
     Change::StartDeployment(DeploymentReport::new(id))
 }
 
-/// Waits until what is recorded is younger than what was recorded before.
-async fn a_moment() {
+/// Waits for the next millisecond, so that later records have a later time than earlier ones.
+async fn next_millisecond() {
     let now = time::now();
     while time::now() <= now {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,71 +1,75 @@
-//! Records of deployments.
+//! Deployments are recorded, listed and read back.
 
 use uuid::Uuid;
 
-use super::{Tested, a_moment, all, is_paged, newest, start};
+use super::{Tested, all, deployment_cursor, is_paged, next_millisecond, start};
 use crate::event::EventKind;
 use crate::fields::{DeploymentId, MAX_ARGUMENTS, MAX_TEXT};
 use crate::group::{Change, Outcome};
 use crate::server::{Hostname, ServerFields, ServerKey, ServerReport};
 use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};
-use crate::{DeploymentFields, DeploymentReport, DeploymentResult};
+use crate::{Deployment, DeploymentFields, DeploymentReport, DeploymentResult};
 
 pub async fn are_recorded(store: &Tested<'_>) {
     let id = new_id();
     let full = r#"{"engine":"vagrant","engine_version":"0.6.3","host":"h","user":"Zoë \u2028 😀","environment":"dev",
         "package":"p","package_url":"http://p","version":"1","arguments":"a 'b' \"c\" \\ \n\t;--","assert_empty_server_result":true}"#;
     let reported = || Change::StartDeployment(deployment_report(id, full));
-    assert_eq!(store.deployment(id).await, None);
-    assert_eq!(store.outcome(Change::FinishDeployment(DeploymentReport::new(id))).await, Outcome::Unknown);
-    assert_eq!(store.outcome(reported()).await, Outcome::Recorded);
-    assert_eq!(store.outcome(reported()).await, Outcome::Unchanged);
+    assert_eq!(store.deployment(id).await, None, "an unknown deployment is `None`");
+    let early = Change::FinishDeployment(DeploymentReport::new(id));
+    assert_eq!(store.outcome(early).await, Outcome::Unknown, "a finish needs a start");
+    assert_eq!(store.outcome(reported()).await, Outcome::Recorded, "a start is recorded");
+    assert_eq!(store.outcome(reported()).await, Outcome::Unchanged, "a retried start changes nothing");
     let other = Change::StartDeployment(deployment_report(id, r#"{"engine":"vagrant","host":"other"}"#));
-    assert_eq!(store.outcome(other).await, Outcome::Conflict { field: "host" });
+    assert_eq!(store.outcome(other).await, Outcome::Conflict { field: "host" }, "a contradicting start conflicts");
 
-    let recorded = store.deployment(id).await.expect("it is there");
-    assert_eq!(recorded.deployment.fields, deployment_report(id, full).fields);
-    assert_eq!(recorded.deployment.created_at, recorded.deployment.updated_at);
+    let recorded = store.deployment(id).await.expect("a committed deployment is readable");
+    assert_eq!(recorded.deployment.fields, deployment_report(id, full).fields, "every field is stored");
+    let Deployment { created_at, updated_at, .. } = recorded.deployment;
+    assert_eq!(created_at, updated_at, "a new record was not updated yet");
 
-    a_moment().await;
+    next_millisecond().await;
     let bare = new_id();
-    assert_eq!(store.outcome(start(bare)).await, Outcome::Recorded);
-    let fields = store.deployment(bare).await.expect("it is there").deployment.fields;
-    assert_eq!(fields, DeploymentFields::default(), "what was not given is not recorded");
+    assert_eq!(store.outcome(start(bare)).await, Outcome::Recorded, "a start without fields is recorded");
+    let fields = store.deployment(bare).await.expect("a committed deployment is readable").deployment.fields;
+    assert_eq!(fields, DeploymentFields::default(), "a field that was not reported stays absent");
 
-    a_moment().await;
+    next_millisecond().await;
     let finish =
         || Change::FinishDeployment(deployment_report(id, r#"{"result":"failure","elapsed_seconds":2147483647}"#));
     let finished = store.commit(vec![finish()]).await;
-    assert_eq!(finished.outcomes, [Outcome::Recorded]);
-    assert_eq!(store.outcome(finish()).await, Outcome::Unchanged);
-    assert_eq!(store.outcome(reported()).await, Outcome::Unchanged, "a start that comes late is still a repeat");
+    assert_eq!(finished.outcomes, [Outcome::Recorded], "a finish is recorded");
+    assert_eq!(store.outcome(finish()).await, Outcome::Unchanged, "a retried finish changes nothing");
+    assert_eq!(store.outcome(reported()).await, Outcome::Unchanged, "a start retried after the finish changes nothing");
     let event = &finished.batches[0].events[0];
     let mut expected = recorded.deployment;
     expected.fields.result = Some(DeploymentResult::Failure);
     expected.fields.elapsed_seconds = Some(2_147_483_647);
     expected.updated_at = event.at;
-    assert!(expected.updated_at > expected.created_at);
-    assert_eq!(store.deployment(id).await.expect("it is there").deployment, expected);
-    assert!(matches!(&event.kind, EventKind::DeploymentFinished(told) if *told == expected), "{event:?}");
+    assert!(expected.updated_at > expected.created_at, "a finish updates `updated_at`");
+    let recorded = store.deployment(id).await.expect("a committed deployment is readable");
+    assert_eq!(recorded.deployment, expected, "a finish changes the result, the duration and `updated_at`");
+    let EventKind::DeploymentFinished(forwarded) = &event.kind else { panic!("a finish is forwarded: {event:?}") };
+    assert_eq!(*forwarded, expected, "an event has the record as stored");
 
-    // What commits together is as old.
+    // Deployments of one group have the same time.
     store.commit((0..3).map(|_| start(new_id())).collect()).await;
     let list = store.deployments(all()).await;
-    assert_eq!(list[0].deployment.created_at, list[2].deployment.created_at);
+    assert_eq!(list[0].deployment.created_at, list[2].deployment.created_at, "a group has one time");
     let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
-    assert!(order.is_sorted_by(|a, b| a > b), "newest first, whenever they ended: {order:?}");
-    is_paged(|page| store.deployments(page), newest).await;
-    // A place that nobody has: of those that are as old, before the first and behind the last.
+    assert!(order.is_sorted_by(|a, b| a > b), "deployments are listed newest first, by creation: {order:?}");
+    is_paged(|page| store.deployments(page), deployment_cursor).await;
+    // Cursors that match no record: before and after all deployments of the same time.
     let created_at = list[0].deployment.created_at;
     for (id, rest) in [(Uuid::max(), &list[..]), (Uuid::nil(), &list[3..])] {
         let after = Some(CreatedCursor { created_at, deployment_id: DeploymentId(id) });
-        assert_eq!(store.deployments(Page { after, ..all() }).await, rest);
+        assert_eq!(store.deployments(Page { after, ..all() }).await, rest, "a cursor need not match a record");
     }
 }
 
-/// Whether given with the start or with the finish.
-pub async fn come_back_whole(store: &Tested<'_>) {
+/// Fields are read back unchanged, whether a start or a finish reported them.
+pub async fn are_read_back_whole(store: &Tested<'_>) {
     let long = "\u{1F600}".repeat(MAX_TEXT - 1) + "z";
     for text in ["", " ", "\t x ", &long] {
         let reported = || Some(text.into());
@@ -99,18 +103,19 @@ pub async fn come_back_whole(store: &Tested<'_>) {
         let end =
             vec![Change::FinishDeployment(report(ids[1])), Change::FinishServer(server(ids[1], on_server.clone()))];
         store.commit(begin).await;
-        a_moment().await;
+        next_millisecond().await;
         store.commit(end.clone()).await;
         for id in ids {
-            let recorded = store.deployment(id).await.expect("it is there");
-            assert_eq!(recorded.deployment.fields, fields);
-            assert_eq!(recorded.servers[0].fields, on_server);
+            let recorded = store.deployment(id).await.expect("a committed deployment is readable");
+            assert_eq!(recorded.deployment.fields, fields, "every field of a deployment is stored whole");
+            assert_eq!(recorded.servers[0].fields, on_server, "every field of a server is stored whole");
         }
-        assert_eq!(store.commit(end).await.outcomes, [Outcome::Unchanged, Outcome::Unchanged], "{text:?}");
+        let outcomes = store.commit(end).await.outcomes;
+        assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged], "a retry with {text:?} changes nothing");
     }
 }
 
-pub async fn commit_as_one(store: &Tested<'_>) {
+pub async fn commit_together(store: &Tested<'_>) {
     let id = new_id();
     let changes = vec![
         Change::StartDeployment(deployment_report(id, r#"{"engine":"e"}"#)),
@@ -124,13 +129,16 @@ pub async fn commit_as_one(store: &Tested<'_>) {
     let conflict = Outcome::Conflict { field: "engine" };
     assert_eq!(
         decision.outcomes,
-        [Outcome::Recorded, Outcome::Unchanged, conflict, Outcome::Recorded, Outcome::Recorded, Outcome::Unknown]
+        [Outcome::Recorded, Outcome::Unchanged, conflict, Outcome::Recorded, Outcome::Recorded, Outcome::Unknown],
+        "each change of a group sees the changes before it"
     );
-    assert_eq!(decision.batches[0].events.len(), 3);
-    let recorded = store.deployment(id).await.expect("it is there");
-    assert_eq!(recorded.deployment.fields.result, Some(DeploymentResult::Success));
-    assert_eq!(recorded.servers[0].fields.result, Some(DeploymentResult::Success));
+    assert_eq!(decision.batches[0].events.len(), 3, "each recorded change is one event");
+    let recorded = store.deployment(id).await.expect("a committed deployment is readable");
+    assert_eq!(recorded.deployment.fields.result, Some(DeploymentResult::Success), "the finish is stored");
+    let result = recorded.servers[0].fields.result;
+    assert_eq!(result, Some(DeploymentResult::Success), "the finish sets the result of a server of the same group");
 
     let many = (0..500).map(|_| start(new_id())).collect();
-    assert!(store.commit(many).await.outcomes.iter().all(|outcome| *outcome == Outcome::Recorded));
+    let outcomes = store.commit(many).await.outcomes;
+    assert_eq!(outcomes, vec![Outcome::Recorded; 500], "a large group is recorded");
 }

@@ -1,11 +1,11 @@
-//! Deleting what is old.
+//! Old records are deleted.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::logs::{keep, named};
-use super::{Tested, a_moment, all, read_on, start};
+use super::{Tested, all, next_millisecond, read_pages, start};
 use crate::DeploymentWithServers;
 use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
@@ -14,66 +14,72 @@ use crate::server::Hostname;
 use crate::store::{Deleted, Page};
 use crate::testing::{deployment_report, logs, new_id, server_report};
 
-pub async fn deletes_old_records_and_no_younger_ones(store: &Tested<'_>) {
-    let [gone, finished, joined, ended, logged, never] = std::array::from_fn(|_| new_id());
+pub async fn deletes_only_old_records(store: &Tested<'_>) {
+    // `old` and `unrecorded` have only old records, and `unrecorded` has no deployment. Each of the
+    // others has one new record.
+    let [old, finished, joined, ended, logged, unrecorded] = std::array::from_fn(|_| new_id());
     let on_server = |id, hostname: &str| server_report(id, &serde_json::json!({ "hostname": hostname }).to_string());
     let message = |id| keep(&logs(id, r#"[{"message":"a"},{"message":"b"}]"#));
-    let [nameless, alike] = ["Job \u{212A} '7'", "job k '7'"].map(named);
-    let mut old = vec![keep(&nameless), keep(&alike)];
-    for id in [gone, finished, joined, ended, logged, never] {
-        if id != never {
-            old.push(start(id));
+    let [named_logs, similar_logs] = ["Job \u{212A} '7'", "job k '7'"].map(named);
+    let mut changes = vec![keep(&named_logs), keep(&similar_logs)];
+    for id in [old, finished, joined, ended, logged, unrecorded] {
+        if id != unrecorded {
+            changes.push(start(id));
         }
-        old.extend(["old 1", "old 2"].map(|hostname| Change::StartServer(on_server(id, hostname))));
-        old.push(message(id));
+        changes.extend(["old 1", "old 2"].map(|hostname| Change::StartServer(on_server(id, hostname))));
+        changes.push(message(id));
     }
-    store.commit(old).await;
+    store.commit(changes).await;
 
-    let mut names: Vec<LogDeploymentId> = [gone, finished, joined, ended, logged, never].map(Into::into).into();
-    names.push(nameless.deployment_id.clone());
+    let mut names: Vec<LogDeploymentId> = [old, finished, joined, ended, logged, unrecorded].map(Into::into).into();
+    names.push(named_logs.deployment_id.clone());
     let read = |page: Page<LogDeploymentId>| store.logged(page.after, page.limit);
-    let found = read_on(3, read, |(name, _)| name.clone()).await;
+    let found = read_pages(3, read, |(name, _)| name.clone()).await;
     for name in &names {
         let oldest = store.logs(name.clone(), Page::first(1)).await[0].event_id;
         let ids: Vec<_> = found.iter().filter(|(found, _)| found == name).map(|(_, oldest)| *oldest).collect();
-        assert_eq!(ids, [oldest], "{name} is there once, with its oldest message");
+        assert_eq!(ids, [oldest], "`logged` lists `{name}` once, with its oldest message");
     }
 
-    a_moment().await;
+    next_millisecond().await;
     let finish = Change::FinishDeployment(deployment_report(finished, r#"{"result":"success"}"#));
-    let join = Change::StartServer(on_server(joined, "young"));
+    let join = Change::StartServer(on_server(joined, "new"));
     let end = Change::FinishServer(server_report(ended, r#"{"hostname":"old 1","result":"success"}"#));
-    // What is from `before` is as little deleted as what is from later.
+    // Records from exactly `before` are kept, like later ones.
     let before = store.commit(vec![finish, join, end]).await.changed_deployments[0].updated_at;
     store.commit(vec![message(logged)]).await;
     let pending = store.backlog("sink").await;
-    let young = [finished, joined, ended, logged];
-    let kept = whole(store, &young).await;
+    let partly_new = [finished, joined, ended, logged];
+    let kept = read_all(store, &partly_new).await;
 
     let nothing = store.delete_older(&names, before - Duration::from_hours(1), 1000).await;
-    assert_eq!(nothing, Deleted::default(), "all of it is younger than that");
+    assert_eq!(nothing, Deleted::default(), "newer records are not deleted");
     let mut deleted = Vec::new();
-    while deleted.last().is_none_or(|part: &Deleted| part.rows() == 3) && deleted.len() < 10 {
+    while deleted.last().is_none_or(|deleted: &Deleted| deleted.rows() == 3) && deleted.len() < 10 {
         deleted.push(store.delete_older(&names, before, 3).await);
     }
-    assert!(deleted.iter().all(|part| part.rows() <= 3), "no more rows at once than wanted: {deleted:?}");
+    assert!(deleted.iter().all(|deleted| deleted.rows() <= 3), "each call deletes at most `limit` rows: {deleted:?}");
     let sum = |count: fn(&Deleted) -> u64| deleted.iter().map(count).sum::<u64>();
-    assert_eq!((sum(|part| part.deployments), sum(|part| part.servers), sum(|part| part.messages)), (1, 4, 5));
-    assert_eq!(whole(store, &young).await, kept, "these have something young");
-    assert_eq!(whole(store, &[gone, never]).await, vec![(None, Vec::new()); 2]);
-    assert!(store.logs(nameless.deployment_id, all()).await.is_empty());
-    assert_eq!(store.logs(alike.deployment_id, all()).await.len(), 1, "another name is another deployment");
+    let total = (sum(|deleted| deleted.deployments), sum(|deleted| deleted.servers), sum(|deleted| deleted.messages));
+    assert_eq!(total, (1, 4, 5), "the store counts what it deletes");
+    assert_eq!(read_all(store, &partly_new).await, kept, "an id with one new record keeps all of its records");
+    assert_eq!(read_all(store, &[old, unrecorded]).await, vec![(None, Vec::new()); 2], "old records are deleted");
+    let kept = store.logs(named_logs.deployment_id, all()).await;
+    assert!(kept.is_empty(), "old messages under any name are deleted");
+    let kept = store.logs(similar_logs.deployment_id, all()).await;
+    assert_eq!(kept.len(), 1, "messages under a similar name are kept");
     let servers = store.servers(Hostname::stored("old 1"), all()).await;
     let mut left: Vec<_> = servers.iter().map(|server| server.deployment_id).collect();
     left.sort_unstable();
-    assert_eq!(left, young);
-    assert_eq!(store.backlog("sink").await, pending, "what is owed stays");
-    assert_eq!(store.delete_older(&names, before, 3).await, Deleted::default());
-    assert_eq!(store.outcome(start(gone)).await, Outcome::Recorded, "it is new");
+    assert_eq!(left, partly_new, "the list of a host has only the servers that were kept");
+    assert_eq!(store.backlog("sink").await, pending, "pending batches are kept");
+    let nothing = store.delete_older(&names, before, 3).await;
+    assert_eq!(nothing, Deleted::default(), "nothing old is left");
+    assert_eq!(store.outcome(start(old)).await, Outcome::Recorded, "a deleted id can be recorded again");
 }
 
-/// Deployments with their servers and the ids of their messages.
-async fn whole(store: &Tested<'_>, ids: &[DeploymentId]) -> Vec<(Option<DeploymentWithServers>, Vec<Uuid>)> {
+/// Reads deployments with their servers and the ids of their messages.
+async fn read_all(store: &Tested<'_>, ids: &[DeploymentId]) -> Vec<(Option<DeploymentWithServers>, Vec<Uuid>)> {
     let mut found = Vec::new();
     for &id in ids {
         let kept = store.logs(id.into(), all()).await;

@@ -1,8 +1,8 @@
-//! Records of deployments on servers, and the names of those.
+//! Servers are recorded and listed, and so are their hostnames.
 
 use uuid::Uuid;
 
-use super::{Tested, a_moment, all, is_paged, newest_server, start};
+use super::{Tested, all, is_paged, next_millisecond, server_cursor, start};
 use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
 use crate::server::Hostname;
@@ -14,47 +14,56 @@ pub async fn are_recorded(store: &Tested<'_>) {
     let id = new_id();
     let start_on = |body: &str| Change::StartServer(server_report(id, body));
     let finish = |body: &str| Change::FinishServer(server_report(id, body));
-    assert_eq!(store.outcome(start_on(r#"{"hostname":"a","ip_address":"::1"}"#)).await, Outcome::Recorded);
-    assert_eq!(store.outcome(start_on(r#"{"hostname":"a"}"#)).await, Outcome::Unchanged);
+    let conflict = Outcome::Conflict { field: "ip_address" };
+    let first = start_on(r#"{"hostname":"a","ip_address":"::1"}"#);
+    assert_eq!(store.outcome(first).await, Outcome::Recorded, "a start is recorded");
+    let less = start_on(r#"{"hostname":"a"}"#);
+    assert_eq!(store.outcome(less).await, Outcome::Unchanged, "a start that contradicts nothing changes nothing");
     let other = start_on(r#"{"hostname":"a","ip_address":"::2"}"#);
-    assert_eq!(store.outcome(other).await, Outcome::Conflict { field: "ip_address" });
-    assert_eq!(store.outcome(start_on(r#"{"hostname":"b"}"#)).await, Outcome::Recorded);
+    assert_eq!(store.outcome(other).await, conflict, "a start with another value conflicts");
+    let bare = start_on(r#"{"hostname":"b"}"#);
+    assert_eq!(store.outcome(bare).await, Outcome::Recorded, "another host is another record");
     let more = start_on(r#"{"hostname":"b","ip_address":"::1"}"#);
-    assert_eq!(store.outcome(more).await, Outcome::Conflict { field: "ip_address" });
+    assert_eq!(store.outcome(more).await, conflict, "a start with a value that the record lacks conflicts");
 
     let late = r#"{"hostname":"late","result":"failure","elapsed_seconds":7}"#;
-    assert_eq!(store.outcome(finish(late)).await, Outcome::Recorded);
-    assert_eq!(store.outcome(finish(late)).await, Outcome::Unchanged);
+    assert_eq!(store.outcome(finish(late)).await, Outcome::Recorded, "a finish needs no start");
+    assert_eq!(store.outcome(finish(late)).await, Outcome::Unchanged, "a retried finish changes nothing");
     let wrong = start_on(r#"{"hostname":"late","ip_address":"::9","result":"success"}"#);
-    assert_eq!(store.outcome(wrong).await, Outcome::Conflict { field: "result" });
+    let conflict = Outcome::Conflict { field: "result" };
+    assert_eq!(store.outcome(wrong).await, conflict, "a start that contradicts the finish conflicts");
     let fill = store.commit(vec![start_on(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
-    assert_eq!(fill.outcomes, [Outcome::Recorded]);
-    assert!(fill.batches.is_empty(), "a start after the finish is not told");
+    assert_eq!(fill.outcomes, [Outcome::Recorded], "a start after the finish adds its fields");
+    assert!(fill.batches.is_empty(), "a start after the finish is not forwarded");
     let recorded = store.servers(Hostname::stored("late"), all()).await;
     assert_eq!(
         recorded[0].fields,
-        server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).fields
+        server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).fields,
+        "start and finish are merged"
     );
 
-    assert_eq!(store.deployment(id).await, None, "servers come before their deployment");
+    assert_eq!(store.deployment(id).await, None, "servers may be recorded before their deployment");
     store.commit(vec![start(id)]).await;
-    let begun = store.deployment(id).await.expect("it is there").servers;
+    let begun = store.deployment(id).await.expect("a committed deployment is readable").servers;
     let others = (0..3).map(|_| Change::StartServer(server_report(new_id(), r#"{"hostname":"a"}"#)));
-    a_moment().await;
-    // What commits together is as old.
+    next_millisecond().await;
+    // Servers of one group have the same time.
     store.commit(others.collect()).await;
-    a_moment().await;
+    next_millisecond().await;
     let assert = deployment_report(id, r#"{"result":"success","assert_empty_server_result":true}"#);
-    assert_eq!(store.outcome(Change::FinishDeployment(assert.clone())).await, Outcome::Recorded);
-    assert_eq!(store.outcome(Change::FinishDeployment(assert)).await, Outcome::Unchanged);
-    let ended = store.deployment(id).await.expect("it is there");
+    let outcome = store.outcome(Change::FinishDeployment(assert.clone())).await;
+    assert_eq!(outcome, Outcome::Recorded, "a finish that sets the results of servers is recorded");
+    let outcome = store.outcome(Change::FinishDeployment(assert)).await;
+    assert_eq!(outcome, Outcome::Unchanged, "a retry of that finish changes nothing");
+    let ended = store.deployment(id).await.expect("a committed deployment is readable");
     let results: Vec<_> = ended.servers.iter().map(|server| (server.hostname.as_str(), server.fields.result)).collect();
     let (success, failure) = (Some(DeploymentResult::Success), Some(DeploymentResult::Failure));
-    assert_eq!(results, [("a", success), ("b", success), ("late", failure)]);
+    let expected = [("a", success), ("b", success), ("late", failure)];
+    assert_eq!(results, expected, "the finish sets the result of each server without one");
     let created_at = |servers: &[Server]| servers.iter().map(|server| server.created_at).collect::<Vec<_>>();
-    assert_eq!(created_at(&ended.servers), created_at(&begun), "when they were recorded first");
+    assert_eq!(created_at(&ended.servers), created_at(&begun), "a change keeps `created_at`");
     let listed = store.deployments(all()).await;
-    assert!(listed.contains(&ended), "lists have the servers of each deployment");
+    assert!(listed.contains(&ended), "a listed deployment has its servers");
 
     for hostname in ["a b/ö", "a.example", "Z", "ä"] {
         let report = server_report(new_id(), &format!("{{\"hostname\":{hostname:?}}}"));
@@ -65,44 +74,47 @@ pub async fn are_recorded(store: &Tested<'_>) {
         hostnames.iter().map(|hostname| hostname.as_str().to_owned()).collect::<Vec<_>>()
     };
     let expected = ["ä", "late", "b", "a.example", "a b/ö", "a", "Z"];
-    assert_eq!(hostnames(all()).await, expected, "each once, descending by their bytes");
+    assert_eq!(hostnames(all()).await, expected, "each hostname is listed once, in descending order of bytes");
     is_paged(|page| store.hostnames(page), Hostname::clone).await;
-    let nobody = Some(Hostname::stored("b0"));
-    assert_eq!(hostnames(Page { after: nobody, ..all() }).await, expected[2..]);
+    let after = Some(Hostname::stored("b0"));
+    assert_eq!(hostnames(Page { after, ..all() }).await, expected[2..], "a cursor need not match a hostname");
 
     let on_a = |page| store.servers(Hostname::stored("a"), page);
     let history = on_a(all()).await;
     let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
-    assert_eq!(order.len(), 4);
-    assert!(order.is_sorted_by(|a, b| a > b), "newest first, whenever they ended: {order:?}");
-    is_paged(on_a, newest_server).await;
-    for (nobody, rest) in [(Uuid::max(), &history[..]), (Uuid::nil(), &history[3..])] {
-        let after = Some(CreatedCursor { created_at: history[0].created_at, deployment_id: DeploymentId(nobody) });
-        assert_eq!(on_a(Page { after, ..all() }).await, rest);
+    assert_eq!(order.len(), 4, "the list of a host has a record for each deployment");
+    assert!(order.is_sorted_by(|a, b| a > b), "servers are listed newest first, by creation: {order:?}");
+    is_paged(on_a, server_cursor).await;
+    for (id, rest) in [(Uuid::max(), &history[..]), (Uuid::nil(), &history[3..])] {
+        let after = Some(CreatedCursor { created_at: history[0].created_at, deployment_id: DeploymentId(id) });
+        assert_eq!(on_a(Page { after, ..all() }).await, rest, "a cursor need not match a record");
     }
-    assert_eq!(store.servers(Hostname::stored("nobody"), all()).await, []);
+    let unknown = store.servers(Hostname::stored("unknown"), all()).await;
+    assert_eq!(unknown, [], "an unknown host has no records");
 }
 
-pub async fn are_told_apart(store: &Tested<'_>) {
-    let mut texts: Vec<_> =
+pub async fn are_distinct(store: &Tested<'_>) {
+    let mut names: Vec<_> =
         ["k", "K", "k ", "k\t", "\u{212A}", "é", "e\u{301}", "k\"\\/\u{1}'`%_"].map(str::to_owned).into();
-    texts.extend(["d", "b", "e", "a", "c"].map(|last| "\u{1F600}".repeat(2_047) + last));
+    names.extend(["d", "b", "e", "a", "c"].map(|last| "\u{1F600}".repeat(2_047) + last));
     let id = new_id();
-    let changes: Vec<_> = texts
+    let changes: Vec<_> = names
         .iter()
-        .map(|text| Change::StartServer(server_report(id, &serde_json::json!({ "hostname": text }).to_string())))
+        .map(|name| Change::StartServer(server_report(id, &serde_json::json!({ "hostname": name }).to_string())))
         .collect();
     let recorded = store.commit(changes.clone()).await;
-    assert_eq!(recorded.outcomes, vec![Outcome::Recorded; texts.len()]);
-    let repeated = store.commit(changes).await;
-    assert_eq!(repeated.outcomes, vec![Outcome::Unchanged; texts.len()]);
-    let mut expected = texts.clone();
+    assert_eq!(recorded.outcomes, vec![Outcome::Recorded; names.len()], "similar hostnames are distinct");
+    let retried = store.commit(changes).await;
+    assert_eq!(retried.outcomes, vec![Outcome::Unchanged; names.len()], "a retried start changes nothing");
+    let mut expected = names.clone();
     expected.sort_unstable_by(|a, b| b.cmp(a));
     let mut hostnames = store.hostnames(all()).await;
-    hostnames.retain(|hostname| texts.iter().any(|text| text == hostname.as_str()));
-    assert_eq!(hostnames.iter().map(Hostname::as_str).collect::<Vec<_>>(), expected);
-    for text in texts {
-        let servers = store.servers(Hostname::stored(text.clone()), all()).await;
-        assert_eq!(servers.iter().map(|server| server.hostname.as_str()).collect::<Vec<_>>(), [text]);
+    hostnames.retain(|hostname| names.iter().any(|name| name == hostname.as_str()));
+    let hostnames: Vec<_> = hostnames.iter().map(Hostname::as_str).collect();
+    assert_eq!(hostnames, expected, "similar hostnames are listed separately, in descending order of bytes");
+    for name in names {
+        let servers = store.servers(Hostname::stored(name.clone()), all()).await;
+        let found: Vec<_> = servers.iter().map(|server| server.hostname.as_str()).collect();
+        assert_eq!(found, [name], "a host has only its own records");
     }
 }
