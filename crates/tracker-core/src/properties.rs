@@ -1,4 +1,5 @@
-//! What holds for any bytes that come in as a report, held against serde_json's `Value`. `scripts/fuzz` tries very many.
+//! Properties of reading a report from arbitrary bytes, with serde_json's `Value` as the oracle.
+//! `scripts/fuzz` runs them with many more cases.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,8 +16,10 @@ use crate::log::{LogBatch, LogDeploymentId};
 use crate::server::{Server, ServerReport};
 use crate::time;
 
+/// The id in the path of each report.
 const ID: &str = "84e803f7-9562-4d95-b828-25b167aea34b";
-const SPECIAL: [&str; 8] = [
+/// Names with a meaning in some report, beside [`DEPLOYMENT_FIELDS`].
+const OTHER_NAMES: [&str; 8] = [
     "deployment_id",
     "hostname",
     "ip_address",
@@ -27,24 +30,26 @@ const SPECIAL: [&str; 8] = [
     "assert_empty_server_result",
 ];
 
-/// A string as it is written in JSON, seldom one that no parser takes.
+/// A JSON string. A few are invalid.
 fn string() -> impl Strategy<Value = String> {
-    const FINE: [&str; 12] =
+    const VALID: [&str; 12] =
         [r"\n", r#"\""#, r"\\", r"\u0041", r"\ud83d\ude00", r"\u2028", "é", "😀", "\u{feff}", "\u{85}", "\u{7f}", "/"];
-    const BAD: [&str; 10] =
+    const INVALID: [&str; 10] =
         [r"\u0000", r"\ud83d", r"\udc00", r"\ud83d\u0041", r"\x", r"\u12", r"\u+123", "\0", "\n", "\""];
     let length = select(vec![0, 1, MAX_TEXT - 1, MAX_TEXT, MAX_TEXT + 1, MAX_ARGUMENTS, MAX_ARGUMENTS + 1]);
-    let pieces = prop_oneof![
-        120 => vec(prop_oneof![6 => "[a-z0-9]{1,4}", 4 => select(&FINE[..]).prop_map(str::to_owned)], 0..4).prop_map(|all| all.concat()),
-        1 => select(&BAD[..]).prop_map(str::to_owned),
+    let valid = prop_oneof![6 => "[a-z0-9]{1,4}", 4 => select(&VALID[..]).prop_map(str::to_owned)];
+    let contents = prop_oneof![
+        120 => vec(valid, 0..4).prop_map(|parts| parts.concat()),
+        1 => select(&INVALID[..]).prop_map(str::to_owned),
         1 => vec(any::<char>(), 0..4).prop_map(String::from_iter),
         1 => (select(vec!["x", "ö", "😀"]), length).prop_map(|(one, times)| one.repeat(times)),
     ];
-    pieces.prop_map(|text| format!("\"{text}\""))
+    contents.prop_map(|text| format!("\"{text}\""))
 }
 
+/// A JSON number. Some are invalid or out of range.
 fn number() -> impl Strategy<Value = String> {
-    const ODD: [&str; 21] = [
+    const UNUSUAL: [&str; 21] = [
         "0",
         "-0",
         "234.0",
@@ -68,14 +73,14 @@ fn number() -> impl Strategy<Value = String> {
         "0x1",
     ];
     prop_oneof![
-        select(&ODD[..]).prop_map(str::to_owned),
+        select(&UNUSUAL[..]).prop_map(str::to_owned),
         any::<i64>().prop_map(|n| n.to_string()),
         any::<f64>().prop_map(|n| n.to_string())
     ]
 }
 
 fn name() -> impl Strategy<Value = String> {
-    let known: Vec<_> = DEPLOYMENT_FIELDS.into_iter().chain(SPECIAL).collect();
+    let known: Vec<_> = DEPLOYMENT_FIELDS.into_iter().chain(OTHER_NAMES).collect();
     prop_oneof![6 => select(known).prop_map(|name| format!("\"{name}\"")), 1 => string()]
 }
 
@@ -86,7 +91,7 @@ fn object(name: impl Strategy<Value = String>, value: impl Strategy<Value = Stri
     })
 }
 
-/// Any value in JSON, names repeated, now and then nested as deep as is taken or deeper.
+/// Any JSON value. Names may be repeated, and some values are nested around [`MAX_DEPTH`].
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![string(), number(), select(vec!["null", "true", "false"]).prop_map(str::to_owned)];
     let value = leaf.prop_recursive(3, 12, 5, |inner| {
@@ -99,9 +104,9 @@ fn json() -> impl Strategy<Value = String> {
     (value, depth).prop_map(|(value, depth)| format!("{}{value}{}", "[".repeat(depth), "]".repeat(depth)))
 }
 
-/// An object that is often a report.
+/// A JSON object that is often a valid report.
 fn report() -> impl Strategy<Value = String> {
-    let fitting = prop_oneof![
+    let field = prop_oneof![
         prop_oneof![Just(ID.to_owned()), Just(ID.to_uppercase()), Just(ID.replace('-', ""))]
             .prop_map(|id| format!("\"deployment_id\":\"{id}\"")),
         number().prop_map(|number| format!("\"elapsed_seconds\":{number}")),
@@ -112,13 +117,14 @@ fn report() -> impl Strategy<Value = String> {
         (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
         (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
     ];
-    let member = prop_oneof![30 => fitting, 1 => (name(), json()).prop_map(|(name, value)| format!("{name}:{value}"))];
+    let member = prop_oneof![30 => field, 1 => (name(), json()).prop_map(|(name, value)| format!("{name}:{value}"))];
     vec(member, 0..8).prop_map(|members| format!("{{{}}}", members.join(",")))
 }
 
-/// Bytes as an engine, or somebody who hates it, may send them.
+/// A request body: reports, other JSON, damaged text and random bytes.
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let text = prop_oneof![4 => report(), 2 => json(), 1 => vec(report(), 0..4).prop_map(|all| format!("[{}]", all.join(",")))];
+    let array = vec(report(), 0..4).prop_map(|reports| format!("[{}]", reports.join(",")));
+    let text = prop_oneof![4 => report(), 2 => json(), 1 => array];
     let damage = prop_oneof![
         6 => Just(None),
         1 => (any::<Index>(), any::<Option<u8>>()).prop_map(Some),
@@ -147,7 +153,8 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// What serde_json makes of it; `None` when only a number is beyond its range, which is kept as it came.
+/// The value that serde_json reads. `None` if the only problem is a number out of its range, which
+/// this crate keeps as text.
 fn oracle(bytes: &[u8]) -> Option<Result<Value, ()>> {
     match serde_json::from_slice::<Value>(bytes) {
         Ok(value) => Some(if has_nul(&value) { Err(()) } else { Ok(value) }),
@@ -160,11 +167,11 @@ fn is_one_line(invalid: &InputError) -> bool {
     !invalid.message.is_empty() && !invalid.message.contains(char::is_control)
 }
 
-/// The members of an object at fault as a report, by the rules of the API.
+/// The fields of a report that break a rule of the API.
 fn faults(object: &Map<String, Value>, texts: &[&'static str]) -> Vec<&'static str> {
     let mut faults = Vec::new();
-    let mut check = |name: &'static str, is_right: &dyn Fn(&Value) -> bool| {
-        if !object.get(name).is_none_or(is_right) {
+    let mut check = |name: &'static str, is_valid: &dyn Fn(&Value) -> bool| {
+        if !object.get(name).is_none_or(is_valid) {
             faults.push(name);
         }
     };
@@ -180,8 +187,8 @@ fn faults(object: &Map<String, Value>, texts: &[&'static str]) -> Vec<&'static s
     faults
 }
 
-/// Holds what was read of a report against what it says.
-fn holds<T>(
+/// Checks the result of reading a report against its JSON object.
+fn check_read<T>(
     read: &Result<T, InputError>,
     faults: &[&str],
     json: impl Fn(&T) -> Map<String, Value>,
@@ -189,7 +196,7 @@ fn holds<T>(
 ) -> Result<(), TestCaseError> {
     match read {
         Ok(report) => {
-            prop_assert!(faults.is_empty(), "accepted in spite of {:?}: {:?}", faults, object);
+            prop_assert!(faults.is_empty(), "accepted with invalid {:?}: {:?}", faults, object);
             for (name, value) in json(report) {
                 let reported = object.get(&name);
                 prop_assert!(
@@ -202,7 +209,7 @@ fn holds<T>(
         }
         Err(invalid) => {
             let field = invalid.field.as_deref().unwrap_or_default();
-            prop_assert!(faults.contains(&field), "{:?} is not at fault: {:?}", invalid, object);
+            prop_assert!(faults.contains(&field), "the error names a valid field: {:?} in {:?}", invalid, object);
             prop_assert!(is_one_line(invalid), "{:?}", invalid);
         }
     }
@@ -220,16 +227,16 @@ fn event(kind: EventKind) -> Event {
 
 proptest! {
     #[test]
-    fn what_is_read_is_what_serde_json_reads_but_for_nul(bytes in body()) {
+    fn a_body_is_read_as_serde_json_reads_it_except_for_nul(bytes in body()) {
         let read = read(&bytes);
         if let Err(invalid) = &read {
             prop_assert_eq!(invalid.code, InputErrorCode::Json);
             prop_assert!(is_one_line(invalid), "{:?}", invalid);
         }
-        // A NUL is refused wherever it stands, even where the name of its member comes again.
+        // `read` refuses a NUL everywhere, even in a member that a later one replaces.
         let has_nul = bytes.windows(6).any(|six| six == br"\u0000");
         if let Some(expected) = oracle(&bytes).filter(|_| read.is_ok() || !has_nul) {
-            let ours = read.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()).expect("JSON"));
+            let ours = read.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()).expect("valid JSON"));
             prop_assert_eq!(ours.map_err(drop), expected);
         }
     }
@@ -237,7 +244,7 @@ proptest! {
     #[test]
     fn a_report_is_read_field_by_field_or_refused_with_the_field_at_fault(bytes in body()) {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
-        let id = DeploymentId::parse(ID).expect("an id");
+        let id = DeploymentId::parse(ID).expect("valid id");
         let deployment = DeploymentReport::read(id, raw);
         let server = ServerReport::read(id, raw);
         let Some(Ok(value)) = oracle(&bytes) else { return Ok(()) };
@@ -246,26 +253,26 @@ proptest! {
             prop_assert_eq!(server.map_err(|invalid| invalid.code).err(), Some(InputErrorCode::Shape));
             return Ok(());
         };
-        let mut wrong = faults(&object, &DEPLOYMENT_FIELDS[..9]);
+        let mut faulty = faults(&object, &DEPLOYMENT_FIELDS[..9]);
         if object.get("assert_empty_server_result").is_some_and(|flag| !flag.is_boolean()) {
-            wrong.push("assert_empty_server_result");
+            faulty.push("assert_empty_server_result");
         }
-        holds(&deployment, &wrong, |report| members(serde_json::json!(report.fields)), &object)?;
-        let mut wrong = faults(&object, &["hostname", "ip_address"]);
+        check_read(&deployment, &faulty, |report| members(serde_json::json!(report.fields)), &object)?;
+        let mut faulty = faults(&object, &["hostname", "ip_address"]);
         if object.get("hostname").is_none_or(|name| name.as_str() == Some("")) {
-            wrong.push("hostname");
+            faulty.push("hostname");
         }
-        holds(&server, &wrong, |report| members(serde_json::json!(report.fields)), &object)?;
+        check_read(&server, &faulty, |report| members(serde_json::json!(report.fields)), &object)?;
 
-        let is_message = object.get("message").is_some_and(Value::is_string)
-            && object.keys().all(|name| !DEPLOYMENT_FIELDS.contains(&name.as_str()) && name != "assert_empty_server_result");
+        let is_field = |name: &str| DEPLOYMENT_FIELDS.contains(&name) || name == "assert_empty_server_result";
+        let is_message = object.get("message").is_some_and(Value::is_string) && !object.keys().any(|name| is_field(name));
         prop_assert_eq!(is_log_message(raw), is_message);
     }
 
     #[test]
-    fn log_messages_are_kept_as_they_came_or_none_is(bytes in body(), id in "\\PC{1,20}") {
+    fn log_messages_are_kept_unchanged_or_all_are_refused(bytes in body(), id in "\\PC{1,20}") {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
-        let logs = LogBatch::read(LogDeploymentId::new(&id).expect("an id"), raw);
+        let logs = LogBatch::read(LogDeploymentId::new(&id).expect("valid id"), raw);
         if let Err(invalid) = &logs {
             prop_assert!(is_one_line(invalid), "{:?}", invalid);
         }
@@ -274,16 +281,17 @@ proptest! {
         let are_messages = values.iter().all(|value| value.get("message").is_some_and(Value::is_string));
         prop_assert_eq!(logs.is_ok(), are_messages, "{:?}", &logs);
         let Ok(logs) = logs else { return Ok(()) };
-        let kept = logs.messages.iter().map(|message| serde_json::from_str::<Value>(message.object().get()).expect("JSON"));
-        prop_assert_eq!(kept.collect::<Vec<_>>(), values);
+        let kept = logs.messages.iter().map(|message| message.object().get());
+        let kept: Vec<Value> = kept.map(|text| serde_json::from_str(text).expect("valid JSON")).collect();
+        prop_assert_eq!(kept, values);
     }
 
     #[test]
-    fn an_event_comes_back_from_the_outbox_as_it_went_in_and_damage_is_an_error(
+    fn an_event_survives_the_outbox_and_damage_is_an_error(
         bytes in body(), at: Index, damage: Option<u8>, is_end: bool,
     ) {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
-        let (id, now) = (DeploymentId::parse(ID).expect("an id"), time::now());
+        let (id, now) = (DeploymentId::parse(ID).expect("valid id"), time::now());
         let deployment = DeploymentReport::read(id, raw).map(|report| {
             let deployment = Deployment { id, fields: report.fields, created_at: now, updated_at: now };
             if is_end { EventKind::DeploymentFinished(deployment) } else { EventKind::DeploymentStarted(deployment) }
@@ -293,11 +301,11 @@ proptest! {
             let server = Server { hostname, deployment_id: id, fields, created_at: now, updated_at: now };
             if is_end { EventKind::ServerFinished(server) } else { EventKind::ServerStarted(server) }
         });
-        let logs = LogBatch::read(LogDeploymentId::new(ID).expect("an id"), raw).map(EventKind::Logged);
+        let logs = LogBatch::read(LogDeploymentId::new(ID).expect("valid id"), raw).map(EventKind::Logged);
         for kind in [deployment, server, logs].into_iter().flatten() {
-            let row = serde_json::to_string(&[event(kind)]).expect("JSON");
-            let back: Vec<Event> = serde_json::from_str(&row).expect("what was written");
-            prop_assert_eq!(serde_json::to_string(&back).expect("JSON"), row.as_str());
+            let row = serde_json::to_string(&[event(kind)]).expect("an event is JSON");
+            let back: Vec<Event> = serde_json::from_str(&row).expect("a written row is readable");
+            prop_assert_eq!(serde_json::to_string(&back).expect("an event is JSON"), row.as_str());
 
             let mut row = row.into_bytes();
             let at = at.index(row.len());
@@ -315,7 +323,9 @@ proptest! {
     }
 
     #[test]
-    fn an_id_is_a_uuid_with_hyphens_and_nothing_else(text in "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|.{0,40}|\\{?[0-9a-f-]{30,38}") {
+    fn only_a_hyphenated_uuid_is_an_id(
+        text in "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|.{0,40}|\\{?[0-9a-f-]{30,38}",
+    ) {
         let groups: Vec<_> = text.split('-').collect();
         let is_id = groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
             && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -324,25 +334,25 @@ proptest! {
     }
 
     #[test]
-    fn a_result_is_one_of_two_words(text in "success|failure|[a-zA-Z ]{0,8}") {
+    fn only_success_and_failure_are_results(text in "success|failure|[a-zA-Z ]{0,8}") {
         let result = DeploymentResult::parse(&text).map(DeploymentResult::as_str);
         prop_assert_eq!(result, ["success", "failure"].into_iter().find(|word| *word == text));
     }
 }
 
 #[test]
-fn a_row_that_holds_no_log_message_is_an_error() {
+fn a_stored_log_message_that_is_no_object_is_an_error() {
     let row = serde_json::to_string(&event(EventKind::Logged(
-        LogBatch::read(LogDeploymentId::new(ID).expect("an id"), read(br#"{"message":"m"}"#).expect("JSON"))
-            .expect("a message"),
+        LogBatch::read(LogDeploymentId::new(ID).expect("valid id"), read(br#"{"message":"m"}"#).expect("valid JSON"))
+            .expect("valid message"),
     )));
-    let row = row.expect("JSON");
+    let row = row.expect("an event is JSON");
     for other in ["5", "[]", "null", r#"{"\ud800":1}"#] {
         let row = row.replace(r#"{"message":"m"}"#, other);
         assert!(serde_json::from_str::<Event>(&row).is_err(), "{row}");
     }
-    let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("valid JSON");
     let stored = |text| crate::log::LogMessage::stored(uuid::Uuid::nil(), time::now(), raw(text));
     assert!(stored("5").is_err());
-    assert_eq!(stored(r#"{"message":"m"}"#).expect("a message").object().get(), r#"{"message":"m"}"#);
+    assert_eq!(stored(r#"{"message":"m"}"#).expect("valid message").object().get(), r#"{"message":"m"}"#);
 }

@@ -1,4 +1,5 @@
-//! Delivery guarantees, tested with an output and a store that fail, hang and lose answers on demand.
+//! Delivery guarantees, tested with an output and a store that fail, hang and lose answers on
+//! demand.
 
 mod batches;
 mod outputs;

@@ -33,7 +33,8 @@ pub enum Mode {
     Panics,
 }
 
-/// An at-least-once output like a Redis list: it skips a batch that arrives again, until the batch is acknowledged.
+/// An at-least-once output like a Redis list: it skips a batch that arrives again, until the batch
+/// is acknowledged.
 #[derive(Debug, Clone)]
 pub struct List {
     name: &'static str,
@@ -204,7 +205,8 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
-        // The faults at the start of the commit count: a test may change them as soon as it sees the record.
+        // The faults at the start of the commit count: a test may change them as soon as it sees
+        // the record.
         let faults = self.faults().clone();
         if let Some(delay) = faults.commits_after {
             let memory = self.memory.clone();
@@ -290,7 +292,8 @@ pub async fn wait_until_catching_up(tracker: &Tracker) {
     eventually("the worker is catching up", async || tracker.outputs()[0].is_behind).await;
 }
 
-/// Reports one deployment from start to finish, with logs in between. Returns the lines that the list must receive.
+/// Reports one deployment from start to finish, with logs in between. Returns the lines that the
+/// list must receive.
 pub async fn deploy(tracker: &Tracker) -> Vec<String> {
     let id = new_id();
     let messages = [format!("{{\"message\":\"{id} a\"}}"), format!("{{\"message\":\"{id} b\"}}")];
@@ -318,8 +321,8 @@ pub async fn deploy_many(tracker: &Tracker, count: usize) -> Vec<Vec<String>> {
     expected
 }
 
-/// Waits until the list has every line of `expected` and nothing is pending. Then asserts that each line arrived once and
-/// that the lines of each deployment arrived in order.
+/// Waits until the list has every line of `expected` and nothing is pending. Then asserts that each
+/// line arrived once and that the lines of each deployment arrived in order.
 pub async fn arrives_once_in_order(store: &FaultyStore, list: &List, expected: &[Vec<String>]) {
     let total: usize = expected.iter().map(Vec::len).sum();
     eventually("every line arrives", async || list.count() >= total).await;
