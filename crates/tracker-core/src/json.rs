@@ -34,7 +34,7 @@ impl<'a> Object<'a> {
     pub(crate) fn parse(text: &'a RawValue) -> Result<Self, InputError> {
         serde_json::from_str(text.get()).map_err(|error| match text.get().as_bytes().first() {
             Some(b'{') => syntax_error(text.get(), &error),
-            _ => InputError::new(InputErrorCode::Shape, "expected a JSON object"),
+            _ => InputError::new(InputErrorCode::Shape, "a JSON object is required"),
         })
     }
 
