@@ -60,7 +60,7 @@ impl Retention {
 
     /// Searches periodically. Never returns.
     pub(crate) async fn run(mut self) {
-        let mut failure_log = FailureLog::new("deleting what is old");
+        let mut failure_log = FailureLog::new("deleting old records");
         loop {
             let before = read(&self.total);
             let pause = match catch_panic(|| self.search()).await {
