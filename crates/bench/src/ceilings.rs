@@ -18,7 +18,7 @@ use crate::stack::Stack;
 use crate::workloads::{MESSAGE, Traffic};
 use crate::wrk::complete;
 
-/// What the ceilings of all rows need.
+/// The empty handler and the element size, which all rows share.
 #[derive(Debug)]
 pub struct Ceilings {
     pub empty: EmptyHandler,
@@ -38,7 +38,7 @@ impl Ceilings {
         Ok(Self { empty: EmptyHandler::start()?, element })
     }
 
-    /// What Redis or SQLite reach without the service, where one of them does most of the work.
+    /// The throughput of Redis or SQLite without the service, where one of them does most of the work.
     pub fn bare(&self, bench: &Bench, traffic: Traffic, connections: usize) -> anyhow::Result<Option<f64>> {
         let Bench { stack, seconds, .. } = bench;
         match traffic {

@@ -1,4 +1,4 @@
-//! The tables of a run: the setting, the measurements, and the bars: the results that we want to reach.
+//! The tables of a run: the setting, the measurements, and the bars, which are the results that we want to reach.
 
 use std::fmt::Write as _;
 use std::process::Command;

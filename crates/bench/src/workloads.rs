@@ -30,7 +30,7 @@ pub struct Workload {
 pub enum Traffic {
     Starts,
     StartsAndFinishes,
-    /// Log messages; the number is that of each request.
+    /// Log messages, this many per request.
     Logs(u64),
     /// Single deployments, each in turn.
     Gets,

@@ -66,8 +66,8 @@ impl Wrk {
         Ok(Self { script })
     }
 
-    /// Sends requests to `port` for `seconds`. `script` has the arguments of the script; `meanwhile` is called all
-    /// the time.
+    /// Sends requests to `port` for `seconds`. `script` has the arguments of the script; `meanwhile` is called
+    /// every 100 ms.
     pub fn run(
         &self,
         port: u16,

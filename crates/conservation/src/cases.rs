@@ -116,8 +116,8 @@ pub fn run(binary: &Path, store: Store, tee: &mut Tee) -> anyhow::Result<bool> {
         has_passed &= lost == 0 && twice == 0 && acknowledged == REPORTS && violations.is_empty();
     }
     tee.line(
-        "\nDelivered: on the Redis list and on record. Refused: answered with 503 or not at all, and retried. p99: time to \
-         the response that acknowledged the report.",
+        "\nDelivered: on the Redis list and on record. Refused: answered with 503 or not at all, and retried. \
+         p99: time to the response that acknowledged the report.",
     )?;
     Ok(has_passed)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What the sender knows about the effect of a request.
+/// The effect of a request, as far as its sender knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// The response was a success: all of it must be recorded.

@@ -43,7 +43,7 @@ pub struct Stack {
     url: Option<String>,
     /// The disk of a SQLite database; `None` if it cannot be mounted.
     pub disk: Option<Disk>,
-    /// What the server must not do: panic, end on its own, refuse to start or to stop, or not deliver.
+    /// Violations by the server: a panic, an exit on its own, a failed start or shutdown, or undelivered batches.
     pub violations: Vec<String>,
     /// How often the server was killed with SIGKILL.
     pub kills: u32,

@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The deadline of [`eventually`]: far longer than any condition takes that comes true at all.
+/// The deadline of [`eventually`]: far longer than any condition needs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The result of polling a condition: `true`, or `Some` with the value that the test wants.
 pub trait Condition {
-    /// What [`eventually`] returns once the condition holds.
+    /// The value that [`eventually`] returns once the condition holds.
     type Value;
 
     /// The value, if the condition holds.
@@ -33,8 +33,8 @@ impl<T> Condition for Option<T> {
     }
 }
 
-/// Polls `condition` until it holds, and returns its value. Panics after [`DEADLINE`], naming `what`, a description of
-/// the condition.
+/// Polls `condition` until it holds, and returns its value. Panics after [`DEADLINE`]; the message contains `what`, a
+/// description of the condition.
 ///
 /// This function blocks its thread; use it in tests without an async runtime. Async tests use
 /// `tracker_core::testing::eventually`, which takes an async closure.

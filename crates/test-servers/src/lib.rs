@@ -1,8 +1,8 @@
 //! Real servers for tests: the service, Redis, PostgreSQL, MariaDB and StatsD.
 //!
 //! Each server has its own port and its own temporary folder, so that a test can kill, freeze (`SIGSTOP`) and restart
-//! it. Servers end with the test process. A server that is not installed, does not start or does not answer is a
-//! panic that says how to fix it: a test cannot recover from that.
+//! it. Servers end with the test process. If a server is not installed, does not start or does not answer, the function
+//! panics, because a test cannot recover from that; the message says how to fix it.
 
 mod certificates;
 mod database;
