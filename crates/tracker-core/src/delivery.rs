@@ -1,145 +1,173 @@
-//! The ways to all outputs: what has happened, or must go straight out, is put on them here.
+//! Fans committed events out to every output: one delivery worker per at-least-once output, one forwarder per best-effort
+//! output.
+//!
+//! # Delivery to an at-least-once output
+//!
+//! A report commits together with one outbox row per output that wants it. The lane then hands the batch to the queue of the
+//! output's delivery worker, which delivers it, and removes it from the outbox once the output has acknowledged it. The
+//! outbox is the truth; the queue only saves a read.
+//!
+//! ## States
+//!
+//! | state | source | incoming items |
+//! |---|---|---|
+//! | `Live` | the queue | are delivered, one call at a time |
+//! | `CatchingUp` | the outbox, oldest batch first | are taken from the queue; an event that is in no store is committed to the outbox |
+//! | `Draining` | the rest of the outbox | stay in the queue, as long as it has room |
+//!
+//! A worker starts in `CatchingUp`, because an earlier run may have left batches. It reads the outbox, up to 256 batches at a
+//! time:
+//!
+//! - After a full read, it stays in `CatchingUp`.
+//! - After a read that found less, the end is near, and it goes on to `Draining`. Without this state, a steady stream of
+//!   reports would keep the outbox from ever being empty.
+//! - After an empty read, it goes to `Live`, unless a *resync* was requested during the read.
+//! - A resync request in `Draining` says that the queue has overflowed: it goes back to `CatchingUp`.
+//! - After a failure, it waits (exponential backoff with jitter) and goes to `CatchingUp`.
+//!
+//! `Live` ends when a delivery or an acknowledgement fails, or when a resync is requested.
+//!
+//! ## Resync
+//!
+//! A resync request says that the outbox holds a batch that the queue does not, and that the worker must read it before it
+//! delivers anything newer. The reasons are:
+//!
+//! - The queue was full.
+//! - A commit was slow. Its rows became visible before its answer arrived, so that the worker may have delivered the batch
+//!   from the outbox already. After `SLOW_COMMIT` (see [`crate::lane`]), the batch is left to the outbox.
+//! - A commit is in doubt: its answer was lost, and it may still take effect. For `IN_DOUBT_WINDOW` after that, each commit of
+//!   the lane requests a resync before its reports are answered, so that no later event overtakes the one in doubt. A
+//!   duplicate report requests it too, because the original may be the one in doubt.
+//! - The backlog poll found a batch that is older than `STALE`, such as one that this instance has adopted.
+//!
+//! ## Invariants
+//!
+//! 1. A batch leaves the outbox only after the output has acknowledged it.
+//! 2. A batch keeps its id however often it is delivered. An output recognizes a duplicate by it.
+//! 3. An output may forget a batch only when nothing can deliver it again: its removal from the outbox is committed, no
+//!    attempt has failed (an attempt that was given up may still arrive), and no other instance has adopted it.
+//! 4. The events of one deployment reach an output in the order of their commits, as long as they go through one instance.
+//! 5. An event that is in no store (a log message that the store does not keep) is answered only when the output has
+//!    acknowledged it, or when it is in the outbox.
+//! 6. An output delays neither the answer to a report that the store keeps, nor another output.
 
+mod backlog;
 pub(crate) mod forwarder;
 pub(crate) mod instrumented;
+mod item;
+mod resync;
+mod state;
 pub(crate) mod status;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-use crate::committer::{Committer, Unavailable};
+use crate::committer::Committer;
 use crate::delivery::forwarder::{Forwarder, Forwarders};
 use crate::delivery::instrumented::InstrumentedOutput;
-use crate::delivery::status::{OutputStatus, StatusCell};
-use crate::delivery::worker::DeliveryWorker;
+use crate::delivery::item::{QueueItem, UnpersistedEvent};
+use crate::delivery::resync::Resync;
+use crate::delivery::status::{OutboxLimits, OutputStatus, StatusCell};
+use crate::delivery::worker::{Context, DeliveryWorker, QUEUE_ITEMS};
+use crate::error::{TrackerError, UnavailableReason};
 use crate::event::{Batch, Event};
 use crate::group::{Decision, OutboxEntry};
 use crate::output::{Delivery, Output};
-use crate::panics::catch_panic;
 use crate::queue::{Queue, queue};
 use crate::store::Store;
-use crate::time::{self, Timestamp};
-use crate::tracker::{OutboxLimits, Tasks};
 
-/// How many parcels may wait in memory for an output.
-pub(crate) const WAITING: usize = 8_192;
-/// How many bytes of parcels may wait in memory for an output.
-const WAITING_BYTES: usize = 64 << 20;
-/// How often the backlog is counted.
-const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
-/// What is owed for so long has been missed.
-const STALE: Duration = Duration::from_secs(10);
+/// The maximum size of the items that may wait in the queue of a worker, in bytes.
+const QUEUE_BYTES: usize = 64 << 20;
 
-pub(crate) type Reply = oneshot::Sender<Result<(), Unavailable>>;
-
-/// Something on its way to an output.
-#[derive(Debug)]
-pub(crate) enum QueueItem {
-    /// Committed, and owed in the outbox.
-    Persisted(Arc<Batch>),
-    /// Nowhere but here; answered when it is delivered, or owed.
-    Unpersisted(UnpersistedEvent),
-    /// The last one.
-    Close,
+/// The tasks of the outputs. They end after [`Dispatcher::close_workers`] and [`Dispatcher::close_forwarders`]; those that
+/// poll the backlog never end, and are aborted.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryTasks {
+    pub workers: JoinSet<()>,
+    pub forwarders: JoinSet<()>,
+    pub backlog_polls: JoinSet<()>,
 }
 
-/// An event that no store has.
-#[derive(Debug)]
-pub(crate) struct UnpersistedEvent {
-    pub event: Arc<Event>,
-    /// Tell the best-effort outputs when it is answered.
-    pub forward: bool,
-    pub reply: Reply,
-}
-
-/// The ways to all outputs.
+/// Hands events to all outputs.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     handles: Vec<OutputHandle>,
     forwarders: Forwarders,
     outputs: Arc<[Arc<dyn Output>]>,
-    /// How long one waits for an answer.
+    /// How long the sender of an unpersisted event waits.
     deadline: Duration,
 }
 
-/// The way to one output.
+/// The sending side of one delivery worker.
 #[derive(Debug)]
 struct OutputHandle {
     output: Arc<dyn Output>,
     queue: Queue<QueueItem>,
     status: Arc<StatusCell>,
-    /// Something is owed that is not in the queue: the worker must look into the outbox.
-    resync_requested: Arc<AtomicBool>,
+    resync: Arc<Resync>,
 }
 
 impl Dispatcher {
-    /// Starts a courier for each of `outputs` that must have every event, and a relay for each other.
+    /// Starts a delivery worker for each at-least-once output, and a forwarder for each best-effort output.
     pub(crate) fn start(
         outputs: Vec<Arc<InstrumentedOutput>>,
         store: &Arc<dyn Store>,
         committer: &Arc<Committer>,
-        tasks: &mut Tasks,
+        tasks: &mut DeliveryTasks,
     ) -> Arc<Self> {
         let (durable, best_effort): (Vec<_>, Vec<_>) =
             outputs.into_iter().partition(|output| output.delivery() == Delivery::AtLeastOnce);
         let forwarders: Forwarders =
             best_effort.into_iter().map(|output| Forwarder::start(output, &mut tasks.forwarders)).collect();
-        let handles = durable
-            .iter()
-            .map(|output| {
-                let (queue, intake) = queue(WAITING, WAITING_BYTES);
-                let resync_requested = Arc::new(AtomicBool::new(false));
-                let status = Arc::new(StatusCell::new(output.name()));
-                let worker = DeliveryWorker::new(
-                    output.clone(),
-                    store.clone(),
-                    committer.clone(),
-                    forwarders.clone(),
-                    intake,
-                    status.clone(),
-                    resync_requested.clone(),
-                );
-                tasks.backlog_polls.spawn(poll_backlog(
-                    output.clone(),
-                    store.clone(),
-                    status.clone(),
-                    resync_requested.clone(),
-                ));
-                tasks.workers.spawn(worker.run());
-                OutputHandle { output: output.clone(), queue, status, resync_requested }
-            })
-            .collect();
-        let outputs = durable.into_iter().map(|output| output as Arc<dyn Output>).collect();
+        let outputs: Arc<[_]> = durable.into_iter().map(|output| output as Arc<dyn Output>).collect();
+        let start = |output: &Arc<dyn Output>| {
+            let (queue, receiver) = queue(QUEUE_ITEMS, QUEUE_BYTES);
+            let context = Context {
+                output: output.clone(),
+                store: store.clone(),
+                committer: committer.clone(),
+                forwarders: forwarders.clone(),
+                status: Arc::new(StatusCell::new(output.name())),
+                resync: Arc::default(),
+            };
+            let (status, resync) = (context.status.clone(), context.resync.clone());
+            let poll = backlog::poll(output.clone(), store.clone(), status.clone(), resync.clone());
+            tasks.backlog_polls.spawn(poll);
+            tasks.workers.spawn(DeliveryWorker::new(context, receiver).run());
+            OutputHandle { output: output.clone(), queue, status, resync }
+        };
+        let handles = outputs.iter().map(start).collect();
         Arc::new(Self { handles, forwarders, outputs, deadline: committer.deadline() })
     }
 
-    /// The outputs that must have every event.
+    /// The at-least-once outputs.
     pub(crate) fn outputs(&self) -> Arc<[Arc<dyn Output>]> {
         self.outputs.clone()
     }
 
-    /// How each output stands that must have every event.
+    /// The status of each at-least-once output.
     pub(crate) fn statuses(&self) -> Vec<OutputStatus> {
         self.handles.iter().map(|handle| handle.status.status()).collect()
     }
 
-    /// Refuses when as much is owed to an output as may be.
-    pub(crate) fn check_room(&self, limits: OutboxLimits) -> Result<(), Unavailable> {
+    /// Fails with [`UnavailableReason::OutboxFull`] when the outbox of an output is at its limit.
+    pub(crate) fn check_limits(&self, limits: OutboxLimits) -> Result<(), TrackerError> {
         let has_room = self.handles.iter().all(|handle| handle.status.has_room(limits));
-        if has_room { Ok(()) } else { Err(Unavailable::OutboxFull) }
+        if has_room { Ok(()) } else { Err(UnavailableReason::OutboxFull.into()) }
     }
 
-    /// Passes on what a commit made happen; to the couriers by way of the outbox only, if it must be.
-    pub(crate) fn dispatch(&self, decision: &Decision, is_in_outbox_only: bool) {
+    /// Hands the events of a commit to the outputs. With `outbox_only`, the delivery workers must read them from the outbox.
+    pub(crate) fn dispatch(&self, decision: &Decision, outbox_only: bool) {
         for OutboxEntry { output, batch } in &decision.pending {
-            let has_happened = decision.batches.iter().any(|push_event| push_event.id == batch.id);
-            let handle = self.handles.iter().find(|handle| has_happened && handle.output.name() == output);
+            // An entry that a worker has made of unpersisted events is no news to it.
+            let is_new = decision.batches.iter().any(|new| new.id == batch.id);
+            let handle = self.handles.iter().find(|handle| is_new && handle.output.name() == output);
             if let Some(handle) = handle {
-                handle.dispatch(batch.clone(), is_in_outbox_only);
+                handle.dispatch(batch.clone(), outbox_only);
             }
         }
         for batch in &decision.batches {
@@ -147,86 +175,61 @@ impl Dispatcher {
         }
     }
 
-    /// Sends an event that no store keeps to every output that must have it.
-    pub(crate) async fn send(&self, event: Arc<Event>) -> Result<(), Unavailable> {
+    /// Sends an event that no store keeps to every at-least-once output that wants it, and waits until each has it, or has it
+    /// in its outbox.
+    pub(crate) async fn send(&self, event: Arc<Event>) -> Result<(), TrackerError> {
         let mut answers = Vec::with_capacity(self.handles.len());
         for handle in self.handles.iter().filter(|handle| handle.output.wants(&event)) {
             let (reply, answer) = oneshot::channel();
+            // The first output passes the event on to the best-effort outputs.
             let unpersisted = UnpersistedEvent { event: event.clone(), forward: answers.is_empty(), reply };
-            let bytes = event.size();
-            // Only as long as no output has it, nothing was done.
-            let refusal = if answers.is_empty() { Unavailable::Busy } else { Unavailable::TimedOut };
-            handle.queue.try_send(QueueItem::Unpersisted(unpersisted), bytes).map_err(|_| refusal)?;
+            // `Busy` promises that nothing was done, which holds as long as no output has the event.
+            let refusal = if answers.is_empty() { UnavailableReason::Busy } else { UnavailableReason::TimedOut };
+            handle.queue.try_send(QueueItem::Unpersisted(unpersisted), event.size()).map_err(|_| refusal)?;
             answers.push(answer);
         }
         if answers.is_empty() {
-            return Err(Unavailable::Nowhere);
+            return Err(TrackerError::NoLogDestination);
         }
+        let timed_out = TrackerError::from(UnavailableReason::TimedOut);
         let answered = async {
             for answer in answers {
-                answer.await.map_err(|_| Unavailable::TimedOut)??;
+                answer.await.map_err(|_| timed_out.clone())??;
             }
             Ok(())
         };
-        tokio::time::timeout(self.deadline, answered).await.unwrap_or(Err(Unavailable::TimedOut))
+        tokio::time::timeout(self.deadline, answered).await.unwrap_or(Err(timed_out.clone()))
     }
 
-    /// Has every courier look into the outbox before it delivers anything newer.
+    /// Requests a resync of every delivery worker.
     pub(crate) fn request_resync(&self) {
-        for handle in &self.handles {
-            handle.resync_requested.store(true, Ordering::Release);
-        }
+        self.handles.iter().for_each(|handle| handle.resync.request());
     }
 
-    /// Ends each worker after what waits for it.
-    pub(crate) async fn close(&self) {
+    /// Ends each delivery worker after the items in its queue.
+    pub(crate) async fn close_workers(&self) {
         for handle in &self.handles {
-            // One that is gone has nothing left to end.
+            // The worker may have ended already.
             let _ = handle.queue.send(QueueItem::Close).await;
         }
     }
 
-    /// Ends each relay after what waits for it.
+    /// Ends each forwarder after the batches in its queue.
     pub(crate) async fn close_forwarders(&self) {
         self.forwarders.close().await;
     }
 }
 
 impl OutputHandle {
-    fn dispatch(&self, batch: Arc<Batch>, is_in_outbox_only: bool) {
+    fn dispatch(&self, batch: Arc<Batch>, outbox_only: bool) {
         let bytes = batch.size();
         self.status.add_pending(batch.messages(), bytes);
-        if is_in_outbox_only
-            || self.resync_requested.load(Ordering::Acquire)
-            || self.queue.try_send(QueueItem::Persisted(batch), bytes).is_err()
-        {
-            self.resync_requested.store(true, Ordering::Release);
+        // While a resync is requested, the worker reads the outbox anyway.
+        let is_left_to_outbox = outbox_only
+            || self.resync.is_requested()
+            || self.queue.try_send(QueueItem::Persisted(batch), bytes).is_err();
+        if is_left_to_outbox {
+            self.resync.request();
         }
-    }
-}
-
-/// Counts the backlog again and again; when it cannot be counted the last figures stand. Sends the courier to the outbox
-/// when something lies there that should have been delivered long ago, such as what was taken over from another replica.
-async fn poll_backlog(
-    output: Arc<dyn Output>,
-    store: Arc<dyn Store>,
-    status: Arc<StatusCell>,
-    resync_requested: Arc<AtomicBool>,
-) {
-    // The oldest, and since when it has been that: other clocks may not be in step with this one.
-    let mut oldest: Option<(Timestamp, Instant)> = None;
-    loop {
-        if let Ok(backlog) = catch_panic(|| store.backlog(output.name())).await {
-            status.set_backlog(backlog);
-            let known = oldest.filter(|(at, _)| backlog.oldest == Some(*at));
-            oldest = known.or(backlog.oldest.map(|at| (at, Instant::now())));
-            let is_old = |(at, since): (Timestamp, Instant)| {
-                (time::now() - at).to_std().is_ok_and(|age| age > STALE) || since.elapsed() > STALE
-            };
-            if oldest.is_some_and(is_old) {
-                resync_requested.store(true, Ordering::Release);
-            }
-        }
-        tokio::time::sleep(BACKLOG_INTERVAL).await;
     }
 }

@@ -1,66 +1,38 @@
-//! Reading the members of a report, each with its rule, and what deployments and servers share.
+//! The fields that deployments and servers have, and the rules for their values.
+//!
+//! [`record_fields!`] declares the fields of a record once. Reading, sizes, conflicts, merging, JSON and the list of names
+//! all derive from that declaration.
 
-use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use crate::id::DeploymentId;
 use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 
-/// The longest text a member may have, in characters.
+/// The maximum length of a text field, in characters.
 pub const MAX_TEXT: usize = 2_048;
-/// The longest `arguments`, in characters.
+/// The maximum length of `arguments`, in characters.
 pub const MAX_ARGUMENTS: usize = 65_536;
-/// The largest `elapsed_seconds`: what an SQL INTEGER holds.
+/// The maximum of `elapsed_seconds`: the maximum of an SQL INTEGER.
 pub const MAX_ELAPSED: i32 = i32::MAX;
 
-/// The id of a deployment: a UUID, displayed in lower case with hyphens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DeploymentId(pub Uuid);
-
-impl DeploymentId {
-    /// Reads an id in any letter case.
-    ///
-    /// # Errors
-    /// [`InputErrorCode::Id`] for anything that is not a hyphenated UUID.
-    pub fn parse(text: &str) -> Result<Self, InputError> {
-        match Uuid::try_parse(text) {
-            Ok(uuid) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok(Self(uuid)),
-            _ => Err(InputError {
-                field: Some("deployment_id".into()),
-                ..InputError::new(
-                    InputErrorCode::Id,
-                    "`deployment_id` must be a UUID such as 84e803f7-9562-4d95-b828-25b167aea34b",
-                )
-            }),
-        }
-    }
-}
-
-impl fmt::Display for DeploymentId {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        self.0.as_hyphenated().fmt(formatter)
-    }
-}
-
-/// A text in a report or a record. Up to 24 bytes, as most are, are kept inline, so that reading, copying and dropping a record
-/// allocates little. `"dev".into()` makes one.
+/// The text of a field. Up to 24 bytes are stored inline, so that most texts are copied and dropped without an allocation.
+/// `"dev".into()` makes one.
 pub type Text = CompactString;
 
-/// Who sent a report: the name under which the service knows the engine, not what the engine says of itself.
+/// The name of the token that sent a report. The service assigns it; the engine cannot choose it.
 pub type Reporter = Arc<str>;
 
-/// How a deployment, or its part on a server, ended. The field's `result`.
+/// The result of a deployment, or of its part on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeploymentResult {
-    /// It succeeded.
+    /// The deployment succeeded.
     Success,
-    /// It failed.
+    /// The deployment failed.
     Failure,
 }
 
@@ -79,23 +51,106 @@ impl DeploymentResult {
     }
 }
 
-/// A member that a report may give and a record may hold.
-pub(crate) trait Merge {
-    /// The first member that `reported` has and `self` has not, or has with another value.
-    fn conflict(&self, reported: &Self) -> Option<Conflict>;
-    /// Takes over every member that `reported` has; whether that changed anything.
-    fn merge(&mut self, reported: Self) -> bool;
-}
-
-/// How a given member disagrees with the record.
+/// A reported field that disagrees with the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conflict {
     pub field: &'static str,
-    /// The record has no value for the member.
-    pub absent: bool,
+    /// Whether the record has no value for the field.
+    pub is_absent: bool,
 }
 
-pub(crate) fn differs<T: PartialEq>(field: &'static str, stored: &Option<T>, reported: &Option<T>) -> Option<Conflict> {
-    (reported.is_some() && stored != reported).then_some(Conflict { field, absent: stored.is_none() })
+/// Declares the fields of a record: the text fields that it lists, each with its maximum length, then `result` and
+/// `elapsed_seconds`. In a report they hold what the engine sent, in a record what is stored.
+macro_rules! record_fields {
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident {
+            $($(#[$text_attribute:meta])* $text:ident: $max:expr,)*
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        pub struct $name {
+            $(
+                $(#[$text_attribute])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $text: Option<$crate::fields::Text>,
+            )*
+            /// The result.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub result: Option<$crate::fields::DeploymentResult>,
+            /// The duration in whole seconds, 0 to 2,147,483,647.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub elapsed_seconds: Option<i32>,
+        }
+
+        impl $name {
+            /// The names of all fields, in the order of the declaration.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($text),)* "result", "elapsed_seconds"];
+            /// The names of the text fields.
+            pub const TEXT_NAMES: &'static [&'static str] = &[$(stringify!($text)),*];
+
+            /// The text fields with their names, in the order of the declaration.
+            pub fn texts(&self) -> impl Iterator<Item = (&'static str, Option<&$crate::fields::Text>)> {
+                let Self { $($text,)* result: _, elapsed_seconds: _ } = self;
+                [$((stringify!($text), $text.as_ref()),)*].into_iter()
+            }
+
+            /// About how many bytes the fields take in memory.
+            pub(crate) fn size(&self) -> usize {
+                size_of::<Self>() + self.texts().filter_map(|(_, text)| text).map(|text| text.len()).sum::<usize>()
+            }
+
+            /// Reads the fields of a JSON object.
+            pub(crate) fn read(object: &$crate::json::Object) -> Result<Self, $crate::input_error::InputError> {
+                Ok(Self {
+                    $($text: object.text(stringify!($text), $max)?,)*
+                    result: object.result()?,
+                    elapsed_seconds: object.elapsed_seconds()?,
+                })
+            }
+
+            /// The reported fields that the record does not have, or has with another value.
+            pub(crate) fn conflicts(&self, reported: &Self) -> impl Iterator<Item = $crate::fields::Conflict> {
+                use $crate::fields::conflict;
+                let Self { $($text,)* result, elapsed_seconds } = reported;
+                [
+                    $(conflict(stringify!($text), &self.$text, $text),)*
+                    conflict("result", &self.result, result),
+                    conflict("elapsed_seconds", &self.elapsed_seconds, elapsed_seconds),
+                ]
+                .into_iter()
+                .flatten()
+            }
+
+            /// Overwrites every field that `reported` has. Returns whether anything changed.
+            pub(crate) fn merge(&mut self, reported: Self) -> bool {
+                use $crate::fields::replace;
+                let Self { $($text,)* result, elapsed_seconds } = reported;
+                $(replace(&mut self.$text, $text) |)*
+                    replace(&mut self.result, result) | replace(&mut self.elapsed_seconds, elapsed_seconds)
+            }
+
+            /// Writes the fields that have a value into a JSON object.
+            pub(crate) fn write(&self, object: &mut $crate::json::ObjectWriter) {
+                for (name, text) in self.texts() {
+                    object.text_if_given(name, text);
+                }
+                object.outcome(self.result, self.elapsed_seconds);
+            }
+        }
+    };
+}
+
+pub(crate) use record_fields;
+
+pub(crate) fn conflict<T: PartialEq>(
+    field: &'static str,
+    stored: &Option<T>,
+    reported: &Option<T>,
+) -> Option<Conflict> {
+    (reported.is_some() && stored != reported).then_some(Conflict { field, is_absent: stored.is_none() })
 }
 
 pub(crate) fn replace<T: PartialEq>(stored: &mut Option<T>, reported: Option<T>) -> bool {
@@ -145,8 +200,8 @@ impl Object<'_> {
         })
     }
 
-    /// Holds the body's `deployment_id`, if it has one, against the path's.
-    pub(crate) fn same_id(&self, id: DeploymentId) -> Result<(), InputError> {
+    /// Checks that the `deployment_id` of the body, if it has one, is the one in the path.
+    pub(crate) fn check_id(&self, id: DeploymentId) -> Result<(), InputError> {
         let Some(text) = self.text("deployment_id", MAX_TEXT)? else { return Ok(()) };
         if DeploymentId::parse(&text)? == id {
             return Ok(());
@@ -155,7 +210,7 @@ impl Object<'_> {
             field: Some("deployment_id".into()),
             ..InputError::new(
                 InputErrorCode::IdMismatch,
-                format!("`deployment_id` in the body is not the path's {id}; send the same id, or leave it out"),
+                format!("`deployment_id` in the body differs from {id} in the path; send the same id, or leave it out"),
             )
         })
     }

@@ -1,4 +1,4 @@
-//! Group commit: changes that wait together are decided and committed as one.
+//! Group commit: the changes that commit in one transaction, and the decision about them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,52 +6,65 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentReport};
-use crate::event::{Batch, Event};
-use crate::fields::DeploymentId;
+use crate::event::{Batch, Event, EventKind};
+use crate::id::DeploymentId;
 use crate::output::Output;
-use crate::rules::Decider;
 use crate::server::{Server, ServerKey, ServerReport};
 
-/// One thing to be committed.
+/// One change to commit.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Change {
-    /// A deployment's start was reported.
+    /// The start of a deployment was reported.
     StartDeployment(DeploymentReport),
-    /// A deployment's finish was reported.
+    /// The finish of a deployment was reported.
     FinishDeployment(DeploymentReport),
-    /// A deployment's start on a server was reported.
+    /// The start of a deployment on a server was reported.
     StartServer(ServerReport),
-    /// A deployment's finish on a server was reported.
+    /// The finish of a deployment on a server was reported.
     FinishServer(ServerReport),
-    /// Log messages came in that the store keeps: an [`EventKind::Logged`](crate::EventKind::Logged).
+    /// Log messages arrived that the store keeps: an [`EventKind::Logged`](crate::EventKind::Logged).
     KeepLogs(Arc<Event>),
-    /// A batch could not be delivered to the output and is owed to it from now on.
+    /// A batch could not be delivered and must wait in the outbox.
     Enqueue(OutboxEntry),
-    /// Batches were delivered to the output and are owed no more.
+    /// An output has acknowledged batches, which must leave the outbox.
     Acknowledge {
-        /// The output's name.
+        /// The name of the output.
         output: String,
-        /// The batches' ids.
+        /// The ids of the batches.
         batches: Vec<Uuid>,
     },
 }
 
 impl Change {
-    /// Whether it is what an engine reported, and no courier's own.
+    /// Whether an engine reported it. Otherwise a delivery worker made it.
     pub(crate) fn is_report(&self) -> bool {
         !matches!(self, Self::Enqueue(_) | Self::Acknowledge { .. })
     }
 
-    /// How many messages it makes.
+    /// The id of the deployment that it is about, for log lines.
+    pub(crate) fn deployment_id(&self) -> Option<String> {
+        match self {
+            Self::StartDeployment(report) | Self::FinishDeployment(report) => Some(report.id.to_string()),
+            Self::StartServer(report) | Self::FinishServer(report) => Some(report.key.deployment_id.to_string()),
+            Self::KeepLogs(event) => match &event.kind {
+                EventKind::Logged(logs) => Some(logs.deployment_id.to_string()),
+                _ => None,
+            },
+            Self::Enqueue(_) | Self::Acknowledge { .. } => None,
+        }
+    }
+
+    /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
         match self {
             Self::KeepLogs(event) => event.messages(),
-            Self::Enqueue(pending) => pending.batch.messages(),
+            Self::Enqueue(entry) => entry.batch.messages(),
             _ => 1,
         }
     }
 
-    /// About how many bytes it takes.
+    /// About how many bytes it takes in memory.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => report.fields.size(),
@@ -59,91 +72,93 @@ impl Change {
                 report.fields.size() + report.key.hostname.as_str().len()
             }
             Self::KeepLogs(event) => event.size(),
-            Self::Enqueue(pending) => pending.batch.size(),
+            Self::Enqueue(entry) => entry.batch.size(),
             Self::Acknowledge { batches, .. } => size_of_val(batches.as_slice()),
         }
     }
 }
 
-/// A batch that an output has not confirmed yet.
+/// A row of the outbox: a batch that an output has not acknowledged yet.
 #[derive(Debug, Clone)]
 pub struct OutboxEntry {
-    /// The output's name.
+    /// The name of the output.
     pub output: String,
     /// The batch.
     pub batch: Arc<Batch>,
 }
 
-/// Batches that are owed no more.
+/// Batches that an output has acknowledged.
 #[derive(Debug, Clone)]
 pub struct Acknowledged {
-    /// The output's name.
+    /// The name of the output.
     pub output: String,
-    /// The batches' ids.
+    /// The ids of the batches.
     pub batches: Vec<Uuid>,
-    /// Where the change stands among the outcomes: the store makes it [`Outcome::Unchanged`] when one of the batches was
-    /// not owed any more, because another replica has taken it over.
+    /// The index of the change among the outcomes. The store sets this outcome to [`Outcome::Unchanged`] when one of the
+    /// batches was not in the outbox any more, because another instance has adopted it.
     pub outcome: usize,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was recorded.
+    /// The change was recorded.
     Recorded,
-    /// The record says the same already: nothing was recorded, nothing is forwarded.
+    /// The record already holds the same values. Nothing was recorded, and nothing is forwarded.
     Unchanged,
-    /// The record says otherwise.
+    /// The record holds another value.
     Conflict {
-        /// The member that differs.
+        /// The field that differs.
         field: &'static str,
     },
     /// There is no such deployment.
     Unknown,
 }
 
-/// Changes that commit as one. A [`Store`](crate::Store) reads the records that the group names, calls
-/// [`Group::decide`] and writes the [`Decision`]; the rules are not its business.
+/// Changes that commit in one transaction.
+///
+/// A [`Store`](crate::Store) reads the records that the group names, calls [`Group::decide`] and writes the [`Decision`]. It
+/// applies no rules of its own.
 #[derive(Debug)]
 pub struct Group {
-    changes: Vec<Change>,
-    outputs: Arc<[Arc<dyn Output>]>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) outputs: Arc<[Arc<dyn Output>]>,
 }
 
-/// Records as the store has them.
+/// The existing records that a group names.
 #[derive(Debug, Default)]
 pub struct Records {
     /// The deployments among [`Group::deployments`] that exist.
     pub deployments: Vec<Deployment>,
-    /// The servers among [`Group::servers`], and all of [`Group::deployments_with_all_servers`], that exist.
+    /// The servers among [`Group::servers`] that exist, and all servers of [`Group::deployments_with_all_servers`].
     pub servers: Vec<Server>,
 }
 
-/// What a group comes to.
+/// The decision about a group: the result of each change, and the rows to write.
 #[derive(Debug)]
 pub struct Decision {
-    /// What became of each change, in order.
+    /// The result of each change, in order.
     pub outcomes: Vec<Outcome>,
     /// New deployments, in ascending order.
     pub new_deployments: Vec<Deployment>,
-    /// Deployments that exist and have changed, in ascending order.
+    /// Existing deployments that have changed, in ascending order.
     pub changed_deployments: Vec<Deployment>,
     /// New servers, in ascending order of their keys.
     pub new_servers: Vec<Server>,
-    /// Servers that exist and have changed, in ascending order of their keys.
+    /// Existing servers that have changed, in ascending order of their keys.
     pub changed_servers: Vec<Server>,
-    /// Log messages to keep: each an [`EventKind::Logged`](crate::EventKind::Logged).
+    /// Log messages to keep: each event is an [`EventKind::Logged`](crate::EventKind::Logged).
     pub logs: Vec<Arc<Event>>,
-    /// What is owed from now on.
+    /// Batches to insert into the outbox.
     pub pending: Vec<OutboxEntry>,
-    /// What is owed no more.
+    /// Batches to delete from the outbox.
     pub acknowledged: Vec<Acknowledged>,
-    /// All that happened, in order, for the outputs: in batches that each of them can take at once.
+    /// All events of the group, in order, for the outputs; in batches that an output can take at once.
     pub batches: Vec<Arc<Batch>>,
 }
 
 impl Decision {
-    /// Whether there is anything to write.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.new_deployments.is_empty()
             && self.changed_deployments.is_empty()
@@ -156,12 +171,12 @@ impl Decision {
 }
 
 impl Group {
-    /// A group of `changes`. What happens in it is owed to each of `outputs` that wants it.
+    /// A group of `changes`. Its events become pending for each of `outputs` that wants them.
     pub fn new(changes: Vec<Change>, outputs: Arc<[Arc<dyn Output>]>) -> Self {
         Self { changes, outputs }
     }
 
-    /// The deployments whose records must be read, in ascending order, each once.
+    /// The deployments whose records must be read, in ascending order, without duplicates.
     pub fn deployments(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {
             Change::StartDeployment(report) | Change::FinishDeployment(report) => Some(report.id),
@@ -169,7 +184,7 @@ impl Group {
         })
     }
 
-    /// The servers whose records must be read, in ascending order, each once.
+    /// The servers whose records must be read, in ascending order, without duplicates.
     pub fn servers(&self) -> Vec<ServerKey> {
         self.collect(|change| match change {
             Change::StartServer(report) | Change::FinishServer(report) => Some(report.key.clone()),
@@ -177,7 +192,7 @@ impl Group {
         })
     }
 
-    /// The deployments all of whose servers must be read, in ascending order, each once.
+    /// The deployments all of whose servers must be read, in ascending order, without duplicates.
     pub fn deployments_with_all_servers(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {
             Change::FinishDeployment(report) => report.asserted_result().map(|_| report.id),
@@ -185,18 +200,7 @@ impl Group {
         })
     }
 
-    pub(crate) fn changes(&self) -> &[Change] {
-        &self.changes
-    }
-
     fn collect<T: Ord>(&self, pick: impl Fn(&Change) -> Option<T>) -> Vec<T> {
         self.changes.iter().filter_map(pick).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// Applies the rules to every change in order, on top of `records`.
-    pub fn decide(&self, records: Records) -> Decision {
-        let mut decider = Decider::open(records);
-        let outcomes = self.changes.iter().enumerate().map(|(index, change)| decider.apply(index, change)).collect();
-        decider.close(outcomes, &self.outputs)
     }
 }

@@ -1,8 +1,8 @@
-//! The domain of deployment-tracker: what deployment engines report, the rules for it, and its delivery.
+//! The domain of deployment-tracker: the reports of deployment tools (engines), the rules for them, and their delivery.
 //!
-//! A [`Tracker`] takes reports (a deployment starts, ends, logs; the same on each of its servers), records them in one
-//! [`Store`] and forwards them to any number of [`Output`]s. There is no HTTP, SQL or Redis in this crate: those are
-//! `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or your own.
+//! A [`Tracker`] takes reports (a deployment starts, finishes or logs; a server of it starts or finishes), records them in one
+//! [`Store`], and forwards them to any number of [`Output`]s. This crate contains no HTTP, SQL or Redis: see
+//! `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or implement the traits yourself.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -17,7 +17,7 @@
 //! let mut report = DeploymentReport::new(id);
 //! report.fields.environment = Some("dev".into());
 //! tracker.start_deployment(report.clone()).await?;
-//! tracker.start_deployment(report).await?; // a repeat is harmless
+//! tracker.start_deployment(report).await?; // a retry changes nothing
 //!
 //! let recorded = tracker.deployment(id).await?;
 //! assert_eq!(recorded.deployment.fields.environment.as_deref(), Some("dev"));
@@ -27,16 +27,20 @@
 //! # }
 //! ```
 
+mod backoff;
 mod committer;
 mod delivery;
 mod deployment;
+mod error;
 mod event;
 mod failure_log;
 mod fields;
 mod group;
 pub mod health;
+mod id;
 mod input_error;
 pub mod json;
+mod lane;
 mod log;
 mod memory;
 pub mod metrics;
@@ -45,6 +49,7 @@ mod panics;
 #[cfg(test)]
 mod properties;
 mod queue;
+mod request_id;
 mod retention;
 mod rules;
 mod server;
@@ -54,26 +59,30 @@ pub mod testing;
 pub mod time;
 mod tracker;
 
-pub use committer::Unavailable;
-pub use delivery::status::OutputStatus;
-pub use deployment::{
-    DEPLOYMENT_FIELDS, Deployment, DeploymentFields, DeploymentReport, DeploymentWithServers, is_log_message,
-};
+pub use backoff::Backoff;
+pub use delivery::status::{OutboxLimits, OutputStatus};
+pub use deployment::{Deployment, DeploymentFields, DeploymentReport, DeploymentWithServers, is_log_message};
+pub use error::{TrackerError, UnavailableReason};
 pub use event::{Batch, Event, EventKind};
 pub use failure_log::FailureLog;
-pub use fields::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
+pub use fields::{DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
 pub use group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Records};
 pub use health::{Health, HealthCheck};
+pub use id::DeploymentId;
 pub use input_error::{InputError, InputErrorCode};
 pub use log::{LogBatch, LogDeploymentId, LogMessage};
 pub use memory::MemoryStore;
-pub use metrics::{Metrics, ReportKind, ReportResult, Threads};
+pub use metrics::{Metrics, ReportKind, ReportResult};
 pub use output::{Delivery, Output, OutputError, chain};
+pub use request_id::RequestId;
 pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
-pub use store::{Backlog, CreatedCursor, Deleted, PENDING_BYTES, Page, PendingBatch, Store, StoreError};
-pub use tracker::{OutboxLimits, Tracker, TrackerBuilder, TrackerError};
+pub use store::{
+    Backlog, CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, Page, PendingBatch,
+    ServerQuery, Store, StoreError, Threads,
+};
+pub use tracker::{Tracker, TrackerBuilder};
 
-/// What an `Output` or a `Store` of your own needs.
+/// Used by implementations of [`Output`] and [`Store`].
 pub use async_trait::async_trait;
 pub use uuid::Uuid;
 

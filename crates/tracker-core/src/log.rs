@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::fields::{DeploymentId, MAX_TEXT, Reporter};
+use crate::fields::{MAX_TEXT, Reporter};
+use crate::id::DeploymentId;
 use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 use crate::time::Timestamp;

@@ -9,11 +9,14 @@ use uuid::Uuid;
 
 use crate::deployment::{Deployment, DeploymentWithServers};
 use crate::event::{Batch, EventKind};
-use crate::fields::DeploymentId;
 use crate::group::{Acknowledged, Decision, Group, Outcome, Records};
+use crate::id::DeploymentId;
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::server::{Hostname, Server, ServerKey};
-use crate::store::{Backlog, CreatedCursor, Deleted, PENDING_BYTES, Page, PendingBatch, Store, StoreError};
+use crate::store::{
+    Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, Page, PendingBatch, ServerQuery, Store,
+    StoreError,
+};
 use crate::time::Timestamp;
 
 /// A store in memory. Its records are lost when it is dropped.
@@ -105,7 +108,10 @@ impl Store for MemoryStore {
         Ok(tables.deployments.get(&id).map(|deployment| tables.with_servers(deployment)))
     }
 
-    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(
+        &self,
+        DeploymentQuery { page }: DeploymentQuery,
+    ) -> Result<Vec<DeploymentWithServers>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.deployments.values().collect();
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
@@ -115,12 +121,12 @@ impl Store for MemoryStore {
         Ok(newest.into_iter().map(|deployment| tables.with_servers(deployment)).collect())
     }
 
-    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, HostnameQuery { page }: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
         let hostnames: BTreeSet<_> = self.tables().servers.keys().map(|key| key.hostname.clone()).collect();
         Ok(paged(hostnames.into_iter().rev(), page, |hostname, cursor| hostname < cursor))
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, ServerQuery { hostname, page }: ServerQuery) -> Result<Vec<Server>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
@@ -129,9 +135,9 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, LogQuery { deployment_id, page }: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
         let tables = self.tables();
-        let messages = tables.logs.get(&id).into_iter().flatten().cloned();
+        let messages = tables.logs.get(&deployment_id).into_iter().flatten().cloned();
         Ok(paged(messages, page, |message, cursor| message.event_id > *cursor))
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::committer::Unavailable;
-use crate::delivery::instrumented::InstrumentedOutput;
+use crate::error::{TrackerError, UnavailableReason};
 use crate::group::Outcome;
 use crate::output::Delivery;
 
@@ -56,17 +55,17 @@ pub enum ReportResult {
     Conflict,
     /// [`Outcome::Unknown`].
     Unknown,
-    /// [`Unavailable::Rejected`].
+    /// [`TrackerError::Rejected`].
     Rejected,
-    /// [`Unavailable::Busy`] or [`Unavailable::Closed`].
+    /// [`UnavailableReason::Busy`] or [`UnavailableReason::Closed`].
     Busy,
-    /// [`Unavailable::TimedOut`].
+    /// [`UnavailableReason::TimedOut`].
     TimedOut,
-    /// [`Unavailable::Store`].
+    /// [`UnavailableReason::Store`].
     Unavailable,
-    /// [`Unavailable::OutboxFull`].
+    /// [`UnavailableReason::OutboxFull`].
     OutboxFull,
-    /// [`Unavailable::Nowhere`].
+    /// [`TrackerError::NoLogDestination`].
     Nowhere,
 }
 
@@ -102,19 +101,21 @@ impl ReportResult {
     }
 }
 
-impl From<&Result<Outcome, Unavailable>> for ReportResult {
-    fn from(outcome: &Result<Outcome, Unavailable>) -> Self {
+impl From<&Result<Outcome, TrackerError>> for ReportResult {
+    fn from(outcome: &Result<Outcome, TrackerError>) -> Self {
         match outcome {
             Ok(Outcome::Recorded) => Self::Recorded,
             Ok(Outcome::Unchanged) => Self::Unchanged,
-            Ok(Outcome::Conflict { .. }) => Self::Conflict,
-            Ok(Outcome::Unknown) => Self::Unknown,
-            Err(Unavailable::Rejected) => Self::Rejected,
-            Err(Unavailable::Busy | Unavailable::Closed) => Self::Busy,
-            Err(Unavailable::TimedOut) => Self::TimedOut,
-            Err(Unavailable::Store) => Self::Unavailable,
-            Err(Unavailable::OutboxFull) => Self::OutboxFull,
-            Err(Unavailable::Nowhere) => Self::Nowhere,
+            Ok(Outcome::Conflict { .. }) | Err(TrackerError::Conflict { .. }) => Self::Conflict,
+            Ok(Outcome::Unknown) | Err(TrackerError::Unknown) => Self::Unknown,
+            Err(TrackerError::Rejected) => Self::Rejected,
+            Err(TrackerError::NoLogDestination | TrackerError::LogsNotKept) => Self::Nowhere,
+            Err(TrackerError::Unavailable(reason)) => match reason {
+                UnavailableReason::Busy | UnavailableReason::Closed => Self::Busy,
+                UnavailableReason::TimedOut => Self::TimedOut,
+                UnavailableReason::Store => Self::Unavailable,
+                UnavailableReason::OutboxFull => Self::OutboxFull,
+            },
         }
     }
 }
@@ -131,12 +132,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(outputs: &[Arc<InstrumentedOutput>]) -> Self {
+    pub(crate) fn new(outputs: Vec<Arc<OutputMetrics>>) -> Self {
         Self {
             reports: Default::default(),
             log_messages: Default::default(),
             commits: CommitMetrics::default(),
-            outputs: outputs.iter().map(|output| output.metrics()).collect(),
+            outputs,
         }
     }
 
@@ -219,23 +220,6 @@ impl OutputMetrics {
         self.failures.add((!succeeded).into());
         self.is_failing.store(!succeeded, Ordering::Relaxed);
     }
-}
-
-/// How busy one group of a store's threads is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threads {
-    /// The name of the group, such as `reader`.
-    pub name: &'static str,
-    /// Threads in the group.
-    pub threads: u64,
-    /// Threads that run a job.
-    pub busy: u64,
-    /// Jobs that wait for a thread.
-    pub waiting: u64,
-    /// Jobs refused since the start because too many were waiting.
-    pub refused: u64,
-    /// Jobs abandoned since the start because they took too long.
-    pub late: u64,
 }
 
 #[cfg(test)]

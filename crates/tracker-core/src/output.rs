@@ -1,4 +1,4 @@
-//! Where events are forwarded to.
+//! The trait that a destination of events implements.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -10,76 +10,134 @@ use uuid::Uuid;
 
 use crate::event::{Batch, Event};
 
-/// What an output promises of delivery.
+/// The delivery guarantee of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Every event arrives: what cannot be delivered now is owed, kept in the store and tried again without end.
+    /// Every event arrives. A batch that cannot be delivered now stays in the outbox and is retried without end.
     AtLeastOnce,
-    /// An event is sent once; what cannot be sent now is dropped.
+    /// Each event is sent once. An event that cannot be sent now is dropped.
     BestEffort,
 }
 
-/// Where events are forwarded to, such as a Redis list or StatsD.
+/// A destination of events, such as a Redis list or StatsD.
 ///
-/// A [`Tracker`](crate::Tracker) delivers to each output one call at a time and in order; outputs do not wait for
-/// each other. `testing::output_suite` (feature `testing`) holds an implementation against what is said here.
+/// A [`Tracker`](crate::Tracker) calls [`Output::deliver`] on each output once at a time and in order. Outputs do not wait
+/// for each other. The feature `testing` has `testing::output_suite`, which checks an implementation against these rules.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use tracker_core::{Batch, Delivery, Event, EventKind, Output, OutputError, async_trait};
+///
+/// /// Prints the ids of deployments that have started.
+/// #[derive(Debug, Default)]
+/// struct Starts(Mutex<Vec<String>>);
+///
+/// #[async_trait]
+/// impl Output for Starts {
+///     fn name(&self) -> &str {
+///         "starts"
+///     }
+///
+///     fn delivery(&self) -> Delivery {
+///         Delivery::BestEffort
+///     }
+///
+///     fn wants(&self, event: &Event) -> bool {
+///         matches!(event.kind, EventKind::DeploymentStarted(_))
+///     }
+///
+///     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
+///         for event in batches.iter().flat_map(|batch| &batch.events) {
+///             if let EventKind::DeploymentStarted(deployment) = &event.kind {
+///                 self.0.lock().expect("no holder panics").push(deployment.id.to_string());
+///             }
+///         }
+///         Ok(())
+///     }
+///
+///     async fn check(&self) -> Result<(), OutputError> {
+///         Ok(())
+///     }
+/// }
+///
+/// # use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, Tracker};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let starts = Arc::new(Starts::default());
+/// let tracker = Tracker::builder(Arc::new(MemoryStore::new())).output(starts.clone()).start();
+/// let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+/// tracker.start_deployment(DeploymentReport::new(id)).await?;
+/// tracker.shutdown(std::time::Duration::from_secs(5)).await;
+/// assert_eq!(*starts.0.lock().expect("no holder panics"), [id.to_string()]);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Output: Debug + Send + Sync + 'static {
-    /// The output's name in the health report, the log and the outbox: its own among those of a tracker, not `db`, and the
-    /// same in every release.
+    /// The name of the output in health reports, metrics, log lines and the outbox. It must be unique within a tracker, must
+    /// not be `db`, and must stay the same across releases.
     fn name(&self) -> &str;
 
-    /// What the output promises.
+    /// The delivery guarantee. It must not change.
     fn delivery(&self) -> Delivery;
 
-    /// Whether the output forwards such an event at all. What it does not want is never owed to it.
+    /// Whether the output forwards such an event. Events that it does not want are never kept in the outbox for it.
     fn wants(&self, event: &Event) -> bool;
 
-    /// Delivers batches, in order. Events that the output does not want may be among them; it passes over those.
+    /// Delivers batches, in order. Batches may contain events that the output does not want; it skips them. `batches` may be
+    /// empty.
     ///
-    /// For [`Delivery::AtLeastOnce`]: `Ok` means that the other side has every batch. After an error, or when the
-    /// future is dropped, each batch may or may not have arrived, and the caller delivers it again with the same id:
-    /// a batch that has arrived before must not arrive twice. `acknowledged` are batches that will never come again; what
-    /// the output keeps in order to recognise them can go. An event that the other side will never take is the output's to log
-    /// and to pass over: an error is tried again without end, and everything newer waits.
+    /// With [`Delivery::AtLeastOnce`], `Ok` means that the destination has every batch. After an error, or when the future is
+    /// dropped, each batch may or may not have arrived. The caller then delivers it again with the same id, and the output
+    /// must recognize a batch that has arrived before.
+    ///
+    /// An error is retried without end, and newer events wait meanwhile. So an event that the destination will never accept
+    /// must be logged and skipped by the output.
     ///
     /// # Errors
-    /// [`OutputError`] when the other side did not take the batches within the output's own deadline.
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError>;
+    /// [`OutputError`] when the destination did not accept the batches within the output's own deadline.
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError>;
 
-    /// Tests the way to the other side, within two seconds.
+    /// Tells the output that these batches will never be delivered again, so that it can drop the data that it keeps to
+    /// recognize them: at once, or with the next delivery. Must not block. Does nothing by default.
+    fn forget(&self, batches: &[Uuid]) {
+        let _ = batches;
+    }
+
+    /// Checks that the destination can be reached, within two seconds.
     ///
     /// # Errors
     /// [`OutputError`] that says what is wrong.
     async fn check(&self) -> Result<(), OutputError>;
 
-    /// Ends connections. Nothing is delivered afterwards.
+    /// Closes connections. Nothing is delivered afterwards. Does nothing by default.
     async fn close(&self) {}
 }
 
-/// A delivery or test that failed. It is worth another try, later.
+/// A delivery or health check that failed. Retrying may help.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct OutputError {
-    /// The operation that failed, and where.
+    /// The operation that failed, and its target.
     message: String,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl OutputError {
-    /// The operation `message` failed because of `source`.
+    /// The operation that `message` names failed because of `source`.
     pub fn new(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { message: message.into(), source: Some(source.into()) }
     }
 
-    /// The operation `message` failed, and the message says why.
+    /// An operation failed, and `message` says which and why.
     pub fn message(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its sources, on one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

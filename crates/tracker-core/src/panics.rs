@@ -1,17 +1,15 @@
-//! Panics in stores and outputs, which must not end a task of ours.
+//! Panics in stores and outputs, which must not end a task of the tracker.
 
 use std::any::Any;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use thiserror::Error;
 
 use crate::output::OutputError;
 use crate::store::StoreError;
 
-/// Code that is not ours has panicked.
+/// A store or an output has panicked.
 #[derive(Debug, Error)]
 #[error("it panicked: {0}")]
 pub(crate) struct PanicError(String);
@@ -28,19 +26,12 @@ impl From<PanicError> for StoreError {
     }
 }
 
-/// What the work that `begin` begins comes to; a panic in it is an error.
+/// Runs the future that `begin` makes, and turns a panic in either into an error.
 pub(crate) async fn catch_panic<T, E: From<PanicError>, F: Future<Output = Result<T, E>>>(
     begin: impl FnOnce() -> F,
 ) -> Result<T, E> {
-    let error = |panic: Box<dyn Any + Send>| -> E { PanicError(message(panic.as_ref()).to_owned()).into() };
-    let work = catch_unwind(AssertUnwindSafe(begin)).map_err(error)?;
-    let mut work = pin!(work);
-    let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(result)) => Poll::Ready(result),
-        Err(panic) => Poll::Ready(Err(error(panic))),
-    });
-    ended.await
+    let work = AssertUnwindSafe(async { begin().await });
+    work.catch_unwind().await.unwrap_or_else(|panic| Err(PanicError(message(panic.as_ref()).to_owned()).into()))
 }
 
 fn message(panic: &dyn Any) -> &str {

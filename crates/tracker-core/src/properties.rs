@@ -7,9 +7,10 @@ use proptest::sample::{Index, select};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::deployment::{DEPLOYMENT_FIELDS, Deployment, DeploymentReport, is_log_message};
+use crate::deployment::{Deployment, DeploymentFields, DeploymentReport, REPORT_MEMBERS, is_log_message};
 use crate::event::{Event, EventKind};
-use crate::fields::{DeploymentId, DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
+use crate::fields::{DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
+use crate::id::DeploymentId;
 use crate::input_error::{InputError, InputErrorCode};
 use crate::json::{MAX_DEPTH, read};
 use crate::log::{LogBatch, LogDeploymentId};
@@ -80,7 +81,7 @@ fn number() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    let known: Vec<_> = DEPLOYMENT_FIELDS.into_iter().chain(OTHER_NAMES).collect();
+    let known: Vec<_> = DeploymentFields::NAMES.iter().copied().chain(OTHER_NAMES).collect();
     prop_oneof![6 => select(known).prop_map(|name| format!("\"{name}\"")), 1 => string()]
 }
 
@@ -114,8 +115,8 @@ fn report() -> impl Strategy<Value = String> {
         any::<bool>().prop_map(|flag| format!("\"assert_empty_server_result\":{flag}")),
         string().prop_map(|text| format!("\"message\" : {text}")),
         string().prop_map(|text| format!("\"hostname\" : {text}")),
-        (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
-        (select(&DEPLOYMENT_FIELDS[..9]), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+        (select(DeploymentFields::TEXT_NAMES), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
+        (select(DeploymentFields::TEXT_NAMES), string()).prop_map(|(name, text)| format!("\"{name}\":{text}")),
     ];
     let member = prop_oneof![30 => field, 1 => (name(), json()).prop_map(|(name, value)| format!("{name}:{value}"))];
     vec(member, 0..8).prop_map(|members| format!("{{{}}}", members.join(",")))
@@ -253,7 +254,7 @@ proptest! {
             prop_assert_eq!(server.map_err(|invalid| invalid.code).err(), Some(InputErrorCode::Shape));
             return Ok(());
         };
-        let mut faulty = faults(&object, &DEPLOYMENT_FIELDS[..9]);
+        let mut faulty = faults(&object, DeploymentFields::TEXT_NAMES);
         if object.get("assert_empty_server_result").is_some_and(|flag| !flag.is_boolean()) {
             faulty.push("assert_empty_server_result");
         }
@@ -264,7 +265,7 @@ proptest! {
         }
         check_read(&server, &faulty, |report| members(serde_json::json!(report.fields)), &object)?;
 
-        let is_field = |name: &str| DEPLOYMENT_FIELDS.contains(&name) || name == "assert_empty_server_result";
+        let is_field = |name: &str| REPORT_MEMBERS.contains(&name);
         let is_message = object.get("message").is_some_and(Value::is_string) && !object.keys().any(|name| is_field(name));
         prop_assert_eq!(is_log_message(raw), is_message);
     }

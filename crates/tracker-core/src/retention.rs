@@ -1,10 +1,9 @@
 //! Deletes old records, in small pieces so that no report waits long.
 //!
-//! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids
-//! in a piece therefore adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and
-//! doubles when a piece takes less than half of that. After each piece, deletion pauses for
-//! [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a quarter of the
-//! store's time.
+//! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids in a piece therefore
+//! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than half of
+//! that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a
+//! quarter of the store's time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,17 +11,18 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta};
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::failure_log::FailureLog;
-use crate::fields::DeploymentId;
+use crate::id::DeploymentId;
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::panics::catch_panic;
-use crate::store::{CreatedCursor, Deleted, Page, Store, StoreError};
+use crate::store::{CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, Page, ServerQuery, Store, StoreError};
 use crate::time::{self, Timestamp};
 
 /// The time between the end of a search and the start of the next one.
 const SEARCH_INTERVAL: Duration = Duration::from_hours(1);
 /// The time between a failed search and the next one.
-const RETRY_BACKOFF: Duration = Duration::from_secs(5);
+const RETRY_BACKOFF: Backoff = Backoff::constant(Duration::from_secs(5));
 /// The number of records read at once, and the maximum number of ids in a piece.
 const PAGE_SIZE: u32 = 250;
 /// The time that a piece should take.
@@ -60,6 +60,7 @@ impl Retention {
 
     /// Searches periodically. Never returns.
     pub(crate) async fn run(mut self) {
+        let mut backoff = RETRY_BACKOFF;
         let mut failure_log = FailureLog::new("deleting old records");
         loop {
             let before = read(&self.total);
@@ -70,7 +71,7 @@ impl Retention {
                 }
                 Err(error) => {
                     failure_log.failed(&error);
-                    RETRY_BACKOFF
+                    backoff.next_pause()
                 }
             };
             let Deleted { deployments, servers, messages } = read(&self.total).since(before);
@@ -81,8 +82,8 @@ impl Retention {
         }
     }
 
-    /// Deletes everything that is old now. Servers and log messages are searched as well, because
-    /// their deployment may never have been recorded.
+    /// Deletes everything that is old now. Servers and log messages are searched as well, because their deployment may
+    /// never have been recorded.
     async fn search(&mut self) -> Result<(), StoreError> {
         let age = TimeDelta::from_std(self.age).unwrap_or(TimeDelta::MAX);
         let before = time::now().checked_sub_signed(age).unwrap_or_default().max(DateTime::UNIX_EPOCH);
@@ -94,7 +95,10 @@ impl Retention {
     async fn search_deployments(&mut self, before: Timestamp) -> Result<(), StoreError> {
         let mut cursor = older_than(before);
         loop {
-            let found = self.store.deployments(Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 }).await?;
+            let found = self
+                .store
+                .deployments(DeploymentQuery::new(Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 }))
+                .await?;
             let Some(last) = found.last() else { return Ok(()) };
             cursor = CreatedCursor { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
             self.delete(found.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
@@ -104,14 +108,14 @@ impl Retention {
     async fn search_servers(&mut self, before: Timestamp) -> Result<(), StoreError> {
         let mut page = Page::first(PAGE_SIZE);
         loop {
-            let hostnames = self.store.hostnames(page.clone()).await?;
+            let hostnames = self.store.hostnames(HostnameQuery::new(page.clone())).await?;
             let Some(last) = hostnames.last() else { return Ok(()) };
             page.after = Some(last.clone());
             for hostname in hostnames {
                 let mut cursor = older_than(before);
                 loop {
                     let page = Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 };
-                    let servers = self.store.servers(hostname.clone(), page).await?;
+                    let servers = self.store.servers(ServerQuery::new(hostname.clone(), page)).await?;
                     let Some(last) = servers.last() else { break };
                     cursor = CreatedCursor { created_at: last.created_at, deployment_id: last.deployment_id };
                     self.delete(servers.iter().map(|server| server.deployment_id.into()).collect(), before).await?;

@@ -1,25 +1,55 @@
-//! The rules for reports: repeats, conflicts, what a finish changes.
+//! The rules for reports: duplicates, conflicts, and the effect of a finish.
+//!
+//! The rules are pure: they decide on records in memory. A store only reads and writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::deployment::{Deployment, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
-use crate::fields::{DeploymentId, DeploymentResult, Merge, Reporter};
-use crate::group::{Acknowledged, Change, Decision, OutboxEntry, Outcome, Records};
+use crate::fields::{DeploymentResult, Reporter};
+use crate::group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Records};
+use crate::id::DeploymentId;
 use crate::output::Output;
 use crate::server::{Hostname, Server, ServerKey, ServerReport};
 use crate::time::{self, Timestamp};
 
-/// A record while a group is decided.
+/// A record while the decision is made.
 struct Entry<T> {
     record: T,
-    is_new: bool,
-    is_changed: bool,
+    state: EntryState,
 }
 
-/// The records that a group touches, and what has happened to them so far.
-pub(crate) struct Decider {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryState {
+    /// As the store has it.
+    Stored,
+    /// The store has an older version.
+    Changed,
+    /// Not in the store.
+    New,
+}
+
+impl<T> Entry<T> {
+    fn mark_changed(&mut self) {
+        // A new record stays new: it is inserted as it is at the end.
+        if self.state == EntryState::Stored {
+            self.state = EntryState::Changed;
+        }
+    }
+}
+
+impl Group {
+    /// Applies the rules to every change in order, on top of the existing `records`.
+    pub fn decide(&self, records: Records) -> Decision {
+        let mut decider = Decider::new(records);
+        let outcomes = self.changes.iter().enumerate().map(|(index, change)| decider.apply(index, change)).collect();
+        decider.finish(outcomes, &self.outputs)
+    }
+}
+
+/// The records that a group touches, with the changes that were applied so far.
+struct Decider {
     now: Timestamp,
     deployments: BTreeMap<DeploymentId, Entry<Deployment>>,
     servers: BTreeMap<ServerKey, Entry<Server>>,
@@ -30,9 +60,9 @@ pub(crate) struct Decider {
 }
 
 impl Decider {
-    pub(crate) fn open(records: Records) -> Self {
+    fn new(records: Records) -> Self {
         fn entry<T>(record: T) -> Entry<T> {
-            Entry { record, is_new: false, is_changed: false }
+            Entry { record, state: EntryState::Stored }
         }
         Self {
             now: time::now(),
@@ -45,7 +75,7 @@ impl Decider {
         }
     }
 
-    pub(crate) fn apply(&mut self, index: usize, change: &Change) -> Outcome {
+    fn apply(&mut self, index: usize, change: &Change) -> Outcome {
         match change {
             Change::StartDeployment(report) => self.start_deployment(report),
             Change::FinishDeployment(report) => self.finish_deployment(report),
@@ -73,7 +103,7 @@ impl Decider {
 
     fn start_deployment(&mut self, report: &DeploymentReport) -> Outcome {
         if let Some(entry) = self.deployments.get(&report.id) {
-            return match entry.record.fields.conflict(&report.fields) {
+            return match entry.record.fields.conflicts(&report.fields).next() {
                 Some(conflict) => Outcome::Conflict { field: conflict.field },
                 None => Outcome::Unchanged,
             };
@@ -81,7 +111,7 @@ impl Decider {
         let fields = report.fields.clone();
         let record = Deployment { id: report.id, fields, created_at: self.now, updated_at: self.now };
         self.push_event(EventKind::DeploymentStarted(record.clone()), &report.reporter);
-        self.deployments.insert(report.id, Entry { record, is_new: true, is_changed: false });
+        self.deployments.insert(report.id, Entry { record, state: EntryState::New });
         Outcome::Recorded
     }
 
@@ -90,7 +120,7 @@ impl Decider {
         let changes = entry.record.fields.merge(report.fields.clone());
         if changes {
             entry.record.updated_at = self.now;
-            entry.is_changed = true;
+            entry.mark_changed();
             let kind = EventKind::DeploymentFinished(entry.record.clone());
             self.push_event(kind, &report.reporter);
         }
@@ -98,7 +128,7 @@ impl Decider {
         if changes || asserts { Outcome::Recorded } else { Outcome::Unchanged }
     }
 
-    /// Gives the result to each server of a deployment without one; whether there was any.
+    /// Sets the result of each server of the deployment that has none. Returns whether there was one.
     fn assert_result(&mut self, id: DeploymentId, result: DeploymentResult) -> bool {
         let mut any = false;
         let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
@@ -106,7 +136,7 @@ impl Decider {
         for entry in servers_of.map(|(_, entry)| entry).filter(|entry| entry.record.fields.result.is_none()) {
             entry.record.fields.result = Some(result);
             entry.record.updated_at = self.now;
-            entry.is_changed = true;
+            entry.mark_changed();
             any = true;
         }
         any
@@ -119,13 +149,15 @@ impl Decider {
             return Outcome::Recorded;
         };
         let stored = &mut entry.record.fields;
-        match stored.conflict(&report.fields) {
+        // A value that contradicts the record matters more than one that the record lacks.
+        let conflict = stored.conflicts(&report.fields).min_by_key(|conflict| conflict.is_absent);
+        match conflict {
             None => Outcome::Unchanged,
-            // The start comes after the finish, which could not know this.
-            Some(conflict) if conflict.absent && stored.is_finished() => {
+            // The start arrives after the finish and fills in the fields that the finish did not have.
+            Some(conflict) if conflict.is_absent && stored.is_finished() => {
                 stored.merge(report.fields.clone());
                 entry.record.updated_at = self.now;
-                entry.is_changed = true;
+                entry.mark_changed();
                 Outcome::Recorded
             }
             Some(conflict) => Outcome::Conflict { field: conflict.field },
@@ -140,7 +172,7 @@ impl Decider {
                     return Outcome::Unchanged;
                 }
                 entry.record.updated_at = self.now;
-                entry.is_changed = true;
+                entry.mark_changed();
                 entry.record.clone()
             }
         };
@@ -156,7 +188,7 @@ impl Decider {
             created_at: self.now,
             updated_at: self.now,
         };
-        let entry = Entry { record: record.clone(), is_new: true, is_changed: false };
+        let entry = Entry { record: record.clone(), state: EntryState::New };
         self.servers.insert(report.key.clone(), entry);
         record
     }
@@ -165,7 +197,7 @@ impl Decider {
         self.events.push(Arc::new(Event::new(kind, self.now, reporter.clone())));
     }
 
-    pub(crate) fn close(self, outcomes: Vec<Outcome>, outputs: &[Arc<dyn Output>]) -> Decision {
+    fn finish(self, outcomes: Vec<Outcome>, outputs: &[Arc<dyn Output>]) -> Decision {
         let batches = Batch::cut(self.events);
         let mut pending = self.pending;
         for output in outputs {
@@ -188,7 +220,7 @@ impl Decider {
     }
 }
 
-/// The part of `batch` that `output` wants, under the same id.
+/// The events of `batch` that `output` wants, as a batch with the same id.
 fn wanted(batch: &Arc<Batch>, output: &dyn Output) -> Option<Arc<Batch>> {
     let events: Vec<_> = batch.events.iter().filter(|event| output.wants(event)).cloned().collect();
     match events.len() {
@@ -201,11 +233,86 @@ fn wanted(batch: &Arc<Batch>, output: &dyn Output) -> Option<Arc<Batch>> {
 fn split<T>(entries: impl Iterator<Item = Entry<T>>) -> (Vec<T>, Vec<T>) {
     let (mut new, mut changed) = (Vec::new(), Vec::new());
     for entry in entries {
-        if entry.is_new {
-            new.push(entry.record);
-        } else if entry.is_changed {
-            changed.push(entry.record);
+        match entry.state {
+            EntryState::Stored => {}
+            EntryState::Changed => changed.push(entry.record),
+            EntryState::New => new.push(entry.record),
         }
     }
     (new, changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::deployment::DeploymentFields;
+    use crate::json;
+    use crate::server::ServerFields;
+
+    const ID: DeploymentId = DeploymentId(Uuid::from_u128(1));
+
+    /// Two different values of a field, as JSON.
+    fn values(field: &str) -> [&'static str; 2] {
+        match field {
+            "result" => ["\"success\"", "\"failure\""],
+            "elapsed_seconds" => ["1", "2"],
+            _ => ["\"a\"", "\"b\""],
+        }
+    }
+
+    fn outcomes(changes: Vec<Change>) -> Vec<Outcome> {
+        Group::new(changes, Arc::new([])).decide(Records::default()).outcomes
+    }
+
+    #[test]
+    fn a_start_that_contradicts_any_field_is_a_conflict_that_names_it() {
+        let start = |members: &str| {
+            let body = format!("{{{members}}}");
+            let body = json::read(body.as_bytes()).expect("valid JSON");
+            Change::StartDeployment(DeploymentReport::read(ID, body).expect("valid report"))
+        };
+        for field in DeploymentFields::NAMES {
+            let [a, b] = values(field).map(|value| start(&format!("\"{field}\":{value}")));
+            let expected = [Outcome::Recorded, Outcome::Unchanged, Outcome::Conflict { field }];
+            assert_eq!(outcomes(vec![a.clone(), a.clone(), b]), expected);
+            let expected = [Outcome::Recorded, Outcome::Conflict { field }];
+            assert_eq!(outcomes(vec![start(""), a]), expected, "a start adds nothing to a recorded one");
+        }
+    }
+
+    #[test]
+    fn a_server_start_that_contradicts_any_field_is_a_conflict_that_names_it() {
+        let start = |members: &str| {
+            let body = format!("{{\"hostname\":\"h\"{members}}}");
+            let body = json::read(body.as_bytes()).expect("valid JSON");
+            Change::StartServer(ServerReport::read(ID, body).expect("valid report"))
+        };
+        for field in ServerFields::NAMES {
+            let [a, b] = values(field).map(|value| start(&format!(",\"{field}\":{value}")));
+            let expected = [Outcome::Recorded, Outcome::Unchanged, Outcome::Conflict { field }];
+            assert_eq!(outcomes(vec![a.clone(), a.clone(), b]), expected);
+            assert_eq!(outcomes(vec![start(""), a]), [Outcome::Recorded, Outcome::Conflict { field }]);
+        }
+    }
+
+    #[test]
+    fn a_finish_overwrites_every_field() {
+        let report = |members: &str| {
+            let body = format!("{{{members}}}");
+            DeploymentReport::read(ID, json::read(body.as_bytes()).expect("valid JSON")).expect("valid report")
+        };
+        for field in DeploymentFields::NAMES {
+            let [a, b] = values(field).map(|value| report(&format!("\"{field}\":{value}")));
+            let changes = vec![
+                Change::StartDeployment(a),
+                Change::FinishDeployment(b.clone()),
+                Change::FinishDeployment(b.clone()),
+            ];
+            let decision = Group::new(changes, Arc::new([])).decide(Records::default());
+            assert_eq!(decision.outcomes, [Outcome::Recorded, Outcome::Recorded, Outcome::Unchanged], "{field}");
+            assert_eq!(decision.new_deployments[0].fields, b.fields, "{field}");
+        }
+    }
 }

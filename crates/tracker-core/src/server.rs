@@ -1,9 +1,12 @@
-//! Servers of a deployment: where it ran, and how it ended there.
+//! Servers: the machines that a deployment runs on, and its result on each of them.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::fields::{Conflict, DeploymentId, DeploymentResult, MAX_TEXT, Merge, Reporter, Text, differs, replace};
+use crate::fields::{MAX_TEXT, Reporter, Text, record_fields};
+use crate::id::DeploymentId;
 use crate::input_error::InputError;
 use crate::json::{Object, ObjectWriter, WriteJson, write_text};
 use crate::time::{self, Timestamp};
@@ -14,21 +17,21 @@ use crate::time::{self, Timestamp};
 pub struct Hostname(Text);
 
 impl Hostname {
-    /// Takes `text` as a hostname; nothing is asked of its form but that it is not empty.
+    /// Checks the length of `text`. Any form is accepted.
     ///
     /// # Errors
-    /// [`InputError`] when it is empty, longer than 2,048 characters, or has a NUL.
+    /// [`InputError`] when the text is empty, longer than 2,048 characters, or contains a NUL.
     pub fn new(text: impl Into<Text>) -> Result<Self, InputError> {
         let text = text.into();
         match text.chars().count() {
-            _ if text.contains('\0') => Err(InputError::member("hostname", "must not have a NUL")),
+            _ if text.contains('\0') => Err(InputError::member("hostname", "must not contain a NUL")),
             0 => Err(InputError::member("hostname", "must not be empty")),
             1..=MAX_TEXT => Ok(Self(text)),
             _ => Err(InputError::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
         }
     }
 
-    /// A hostname as a store holds it, the empty one of old records included.
+    /// A hostname that a store holds. Old records may have an empty one.
     pub fn stored(text: impl Into<Text>) -> Self {
         Self(text.into())
     }
@@ -39,86 +42,68 @@ impl Hostname {
     }
 }
 
+impl AsRef<str> for Hostname {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 impl WriteJson for Hostname {
     fn write_json(&self, out: &mut Vec<u8>) {
         write_text(out, &self.0);
     }
 }
 
-/// What identifies the record of a server: one host takes part in many deployments.
+/// The key of a server record: one server takes part in many deployments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerKey {
-    /// The deployment that ran there.
+    /// The deployment.
     pub deployment_id: DeploymentId,
-    /// The host.
+    /// The name of the server.
     pub hostname: Hostname,
 }
 
-/// What is known of a deployment on one server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ServerFields {
-    /// The address of the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip_address: Option<Text>,
-    /// How it ended there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<DeploymentResult>,
-    /// Whole seconds, 0 to 2,147,483,647.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub elapsed_seconds: Option<i32>,
+record_fields! {
+    /// The fields of a deployment on one server. In a report they hold what the engine sent, in a record what is stored.
+    pub struct ServerFields {
+        /// The address of the server.
+        ip_address: MAX_TEXT,
+    }
 }
 
 impl ServerFields {
-    /// About how many bytes they take.
-    pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.ip_address.as_ref().map_or(0, Text::len)
-    }
-
     /// Whether the finish on this server was reported.
     pub fn is_finished(&self) -> bool {
         self.result.is_some() || self.elapsed_seconds.is_some()
     }
 }
 
-impl Merge for ServerFields {
-    fn conflict(&self, reported: &Self) -> Option<Conflict> {
-        let conflicts = [
-            differs("ip_address", &self.ip_address, &reported.ip_address),
-            differs("result", &self.result, &reported.result),
-            differs("elapsed_seconds", &self.elapsed_seconds, &reported.elapsed_seconds),
-        ];
-        // A value that contradicts the record weighs more than one that the record lacks.
-        conflicts.into_iter().flatten().min_by_key(|conflict| conflict.absent)
-    }
-
-    fn merge(&mut self, reported: Self) -> bool {
-        replace(&mut self.ip_address, reported.ip_address)
-            | replace(&mut self.result, reported.result)
-            | replace(&mut self.elapsed_seconds, reported.elapsed_seconds)
-    }
-}
-
-/// The record of a deployment on one server. As JSON: absent members are left out, times are RFC 3339.
+/// The record of a deployment on one server. In JSON, absent fields are left out and times are in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// The host.
+    /// The name of the server.
     pub hostname: Hostname,
     /// The deployment.
     pub deployment_id: DeploymentId,
-    /// What is known of it.
+    /// The fields.
     #[serde(flatten)]
     pub fields: ServerFields,
-    /// When it was recorded first.
+    /// When the record was created.
     #[serde(rename = "createdAt", serialize_with = "time::serialize")]
     pub created_at: Timestamp,
-    /// When it was changed last.
+    /// When the record last changed.
     #[serde(rename = "updatedAt", serialize_with = "time::serialize")]
     pub updated_at: Timestamp,
 }
 
 impl Server {
-    /// What identifies it.
+    /// The key of the record.
     pub fn key(&self) -> ServerKey {
         ServerKey { deployment_id: self.deployment_id, hostname: self.hostname.clone() }
     }
@@ -130,43 +115,38 @@ impl WriteJson for Server {
         let mut object = ObjectWriter::begin(out);
         object.text("hostname", hostname.as_str());
         object.id("deployment_id", deployment_id.0);
-        object.text_if_given("ip_address", fields.ip_address.as_ref());
-        object.outcome(fields.result, fields.elapsed_seconds);
+        fields.write(&mut object);
         object.time("createdAt", created_at);
         object.time("updatedAt", updated_at);
         object.end();
     }
 }
 
-/// What an engine says of a deployment's start or finish on one server.
+/// The report of a deployment's start or finish on one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
-    /// The record it is about.
+    /// The record that the report is about.
     pub key: ServerKey,
-    /// What the engine gave.
+    /// The fields that the engine sent.
     pub fields: ServerFields,
-    /// Who sent it, if that is known; a body cannot say it.
+    /// The name of the token that sent the report, if there is one. It never comes from the body.
     pub reporter: Option<Reporter>,
 }
 
 impl ServerReport {
-    /// Reads the body of a report on a server of the deployment `id`: a JSON object. Unknown members are ignored.
+    /// Reads the body of a report about a server of the deployment `id`: a JSON object. Unknown members are ignored.
     ///
     /// # Errors
-    /// [`InputError`], naming the member, for a missing hostname, a wrong type, a value out of range and an id that is
-    /// not `id`.
+    /// [`InputError`] that names the field: a missing hostname, a wrong type, a value out of range, or another id than
+    /// `id`.
     pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, InputError> {
         let object = Object::parse(body)?;
-        object.same_id(id)?;
+        object.check_id(id)?;
         let hostname =
             object.text("hostname", MAX_TEXT)?.ok_or_else(|| InputError::member("hostname", "is required"))?;
         Ok(Self {
             key: ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? },
-            fields: ServerFields {
-                ip_address: object.text("ip_address", MAX_TEXT)?,
-                result: object.result()?,
-                elapsed_seconds: object.elapsed_seconds()?,
-            },
+            fields: ServerFields::read(&object)?,
             reporter: None,
         })
     }

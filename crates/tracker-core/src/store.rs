@@ -1,4 +1,4 @@
-//! Where the records live, and what is still owed to each output.
+//! The trait that a database of records implements.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -10,21 +10,21 @@ use uuid::Uuid;
 
 use crate::deployment::DeploymentWithServers;
 use crate::event::Batch;
-use crate::fields::DeploymentId;
 use crate::group::{Decision, Group};
+use crate::id::DeploymentId;
 use crate::log::{LogDeploymentId, LogMessage};
-use crate::metrics::Threads;
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
 
-/// A part of a list whose records are known by a `K`.
+/// A part of a list whose records are ordered by `K`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<K> {
-    /// How many records at the most.
+    /// The maximum number of records.
     pub limit: u32,
-    /// Only what the list has behind this place, which costs the same wherever it is. The record need not be there.
+    /// The cursor (keyset pagination): only records after this key are listed. The cost does not depend on the position, and
+    /// the record need not exist.
     pub after: Option<K>,
-    /// How many records to pass over first, each of which costs time; at most `i64::MAX`.
+    /// The number of records to skip, each of which costs time; at most `i64::MAX`.
     pub offset: u64,
 }
 
@@ -35,32 +35,97 @@ impl<K> Page<K> {
     }
 }
 
-/// A place in a list that is newest first: of what is as old, the one with the greater id comes first.
+/// A cursor in a list that is ordered by creation time, newest first. Among records of the same time, the one with the
+/// greater id comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CreatedCursor {
-    /// When the record was made.
+    /// When the record was created.
     pub created_at: Timestamp,
-    /// Its deployment.
+    /// The deployment of the record.
     pub deployment_id: DeploymentId,
 }
 
-/// After how many bytes a reading of the outbox ends, so that a long backlog takes little memory.
+/// The deployments to list: newest first, by creation time and then by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeploymentQuery {
+    /// The part of the list.
+    pub page: Page<CreatedCursor>,
+}
+
+impl DeploymentQuery {
+    /// All deployments.
+    pub fn new(page: Page<CreatedCursor>) -> Self {
+        Self { page }
+    }
+}
+
+/// The hostnames to list: without duplicates, in descending order of their bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostnameQuery {
+    /// The part of the list.
+    pub page: Page<Hostname>,
+}
+
+impl HostnameQuery {
+    /// All hostnames.
+    pub fn new(page: Page<Hostname>) -> Self {
+        Self { page }
+    }
+}
+
+/// The records of one server to list: newest first, by creation time and then by deployment id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerQuery {
+    /// The name of the server.
+    pub hostname: Hostname,
+    /// The part of the list.
+    pub page: Page<CreatedCursor>,
+}
+
+impl ServerQuery {
+    /// All records of the server.
+    pub fn new(hostname: Hostname, page: Page<CreatedCursor>) -> Self {
+        Self { hostname, page }
+    }
+}
+
+/// The log messages to list: oldest first, by their event ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogQuery {
+    /// The deployment.
+    pub deployment_id: LogDeploymentId,
+    /// The part of the list.
+    pub page: Page<Uuid>,
+}
+
+impl LogQuery {
+    /// All log messages of the deployment.
+    pub fn new(deployment_id: LogDeploymentId, page: Page<Uuid>) -> Self {
+        Self { deployment_id, page }
+    }
+}
+
+/// The size after which a read of the outbox ends, in bytes, so that a long backlog takes little memory.
 pub const PENDING_BYTES: usize = 4 << 20;
 
-/// A batch as the outbox has it.
+/// A batch in the outbox.
 #[derive(Debug, Clone)]
 pub struct PendingBatch {
     /// The batch.
     pub batch: Arc<Batch>,
-    /// It was taken over from a replica that seemed to be gone, and may come back: the output must go on recognising
-    /// the batch.
+    /// Whether it was adopted from an instance that seemed to be gone. That instance may return and deliver it too, so the
+    /// output must go on recognizing the batch.
     pub is_adopted: bool,
 }
 
-/// How much is owed to an output.
+/// The size of the outbox of one output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// The messages: of a log batch each message, of anything else one.
+    /// The number of messages. Each message of a log batch counts, and any other event counts as one.
     pub messages: u64,
     /// Their size in the store, in bytes.
     pub bytes: u64,
@@ -68,7 +133,7 @@ pub struct Backlog {
     pub oldest: Option<Timestamp>,
 }
 
-/// How much was deleted.
+/// The number of deleted records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deleted {
     /// Deployments.
@@ -80,19 +145,18 @@ pub struct Deleted {
 }
 
 impl Deleted {
-    /// All of them together.
+    /// The sum of all kinds.
     pub fn rows(self) -> u64 {
         self.deployments + self.servers + self.messages
     }
 
-    /// Counts `more` as well.
     pub(crate) fn add(&mut self, more: Self) {
         self.deployments += more.deployments;
         self.servers += more.servers;
         self.messages += more.messages;
     }
 
-    /// What has been added to `earlier`.
+    /// The difference to an `earlier` value.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             deployments: self.deployments - earlier.deployments,
@@ -102,71 +166,89 @@ impl Deleted {
     }
 }
 
-/// Where the records live, and what is still owed to each output.
+/// The load of the threads of a store that do one kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// The kind of work, such as `reader`.
+    pub name: &'static str,
+    /// The number of threads.
+    pub threads: u64,
+    /// The number of threads that are working.
+    pub busy: u64,
+    /// The number of jobs that wait for a thread.
+    pub waiting: u64,
+    /// The number of jobs since the start that were refused because too many waited.
+    pub refused: u64,
+    /// The number of jobs since the start whose caller gave up because they took too long.
+    pub late: u64,
+}
+
+/// A database of records, with an outbox of pending batches.
 ///
-/// `testing::store_suite` (feature `testing`) holds an implementation against what is said here.
+/// The feature `testing` has `testing::store_suite`, which checks an implementation against these rules.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
-    /// How many groups may commit at the same time. Changes of one deployment always go through the same lane.
+    /// The number of groups that may commit at the same time. All changes of one deployment go through the same lane.
     fn lanes(&self) -> usize {
         1
     }
 
-    /// Commits a group of changes in one transaction: reads the records that the group names, lets
-    /// [`Group::decide`] apply the rules, and writes what it decided. `Ok` means that it is durable. At most one call
-    /// for each lane is under way at a time. When the future is dropped the group may or may not be committed.
+    /// Commits a group of changes in one transaction: reads the records that the group names, calls [`Group::decide`], and
+    /// writes the decision. `Ok` means that the group is durable. For each lane, at most one call is under way at a time.
+    /// When the future is dropped, the group may or may not be committed.
     ///
     /// # Errors
-    /// [`StoreError`]; after [`StoreError::Unknown`] the group may or may not be committed, after any other nothing of it
-    /// is.
+    /// [`StoreError`]. After [`StoreError::Unknown`], the group may or may not be committed; after any other error, nothing
+    /// of it is.
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError>;
 
-    /// One deployment with its servers.
+    /// Reads one deployment with its servers.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError>;
 
-    /// Deployments with their servers, newest first: by the time of creation, then by id, both descending.
+    /// Lists deployments with their servers.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError>;
+    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError>;
 
-    /// The distinct hostnames, descending by their bytes.
+    /// Lists hostnames.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError>;
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError>;
 
-    /// The records of one host, newest first: by the time of creation, then by deployment id, both descending.
+    /// Lists the records of one server.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError>;
+    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError>;
 
-    /// The log messages of a deployment that the store keeps, oldest first; each is known by its event's id.
+    /// Lists the log messages of a deployment that the store keeps.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError>;
+    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError>;
 
-    /// The oldest batches that are owed to `output`, in the order of their ids: `limit` of them, but few more bytes
-    /// than [`PENDING_BYTES`]; none only when nothing is owed.
+    /// Reads the oldest pending batches of `output`, in the order of their ids: up to `limit` batches, and not many more
+    /// bytes than [`PENDING_BYTES`]. The result is empty only when no batch is pending.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError>;
 
-    /// Counts what is owed to `output`, and takes over what replicas that are gone have left behind. Called about once
-    /// a second.
+    /// Measures the backlog of `output`. A store that several instances share also records the heartbeat of this instance,
+    /// and adopts pending batches of instances that are gone. Called about once a second.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be used.
     async fn backlog(&self, output: &str) -> Result<Backlog, StoreError>;
 
-    /// The deployments that log messages are kept of, recorded or not, in an order of the store's own, each once with the
-    /// id of its oldest message: the next ones after `after`, `limit` at the most, none only at the end.
+    /// Lists the deployments that the store keeps log messages of, whether they are recorded or not, in an order of the
+    /// store's own. Each comes once, with the id of its oldest message. Lists up to `limit` deployments after `after`; the
+    /// result is empty only at the end.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
@@ -176,13 +258,13 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError>;
 
-    /// Deletes in one transaction what is recorded under `ids`: log messages, then servers, then deployments, `limit`
-    /// rows at the most, so that all is gone when there were fewer. An id is left alone when anything under it is from
-    /// `before` or later: its deployment or a server by the last change, a message by [`LogMessage::first_id`]. What
-    /// others record or delete at the same time is left to them, and nothing is waited for. What is owed stays.
+    /// Deletes in one transaction what is recorded under `ids`: log messages, then servers, then deployments; up to `limit`
+    /// rows, so that everything is gone when there were fewer. An id is skipped when anything under it is from `before` or
+    /// later: its deployment or a server by the time of the last change, a message by [`LogMessage::first_id`]. Skips rows
+    /// that another transaction has locked, instead of waiting. Pending batches stay.
     ///
     /// # Errors
-    /// [`StoreError`]; then it may or may not be done, and may be repeated.
+    /// [`StoreError`]. The deletion may or may not have happened, and may be repeated.
     async fn delete_older(
         &self,
         ids: Arc<[LogDeploymentId]>,
@@ -190,34 +272,36 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Deleted, StoreError>;
 
-    /// Tests that the store can be read and written.
+    /// Checks that the store can be read and written.
     ///
     /// # Errors
     /// [`StoreError`] that says what is wrong.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// How busy its threads are, if it has any of its own. This must not wait.
+    /// The load of the store's own threads, if it has any. Must not block.
     fn threads(&self) -> Vec<Threads> {
         Vec::new()
     }
 
-    /// Called at the end of a tracker, which commits and deletes nothing more; queries may still come. By default it does nothing.
+    /// Called when the tracker has shut down. It commits and deletes nothing more, but queries may still come. Does nothing
+    /// by default.
     async fn close(&self) {}
 }
 
-/// Why a store did not do what it was asked for.
+/// Why a store failed, by what the caller can do.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StoreError {
-    /// It cannot now, and has done nothing; try again later.
+    /// The store is not available now, and has done nothing. Retrying later may help.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// It may have done it, or not.
-    #[error("it is not known whether the database has committed")]
+    /// The result is unknown: the change may or may not have been made.
+    #[error("the database did not say whether it has committed")]
     Unknown(#[source] Box<dyn Error + Send + Sync>),
-    /// It will never take this; another change may go through.
+    /// The store never accepts this change. Another change may succeed.
     #[error("the database rejects a change")]
     Rejected(#[source] Box<dyn Error + Send + Sync>),
-    /// It does not take this yet; another change may go through.
-    #[error("the database does not take a change yet")]
+    /// The store does not accept this change yet. Another change may succeed.
+    #[error("the database does not accept a change yet")]
     NotYet(#[source] Box<dyn Error + Send + Sync>),
 }

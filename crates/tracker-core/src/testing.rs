@@ -10,7 +10,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::event::{Event, EventKind};
-use crate::fields::DeploymentId;
+use crate::id::DeploymentId;
 use crate::json;
 use crate::log::{LogBatch, LogDeploymentId};
 use crate::server::{Hostname, Server, ServerFields, ServerReport};

@@ -51,7 +51,7 @@ impl Output for List {
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let mut contents = self.reach()?;
         for batch in batches {
             if contents.markers.insert(batch.id) {
@@ -59,8 +59,11 @@ impl Output for List {
                 contents.elements.extend(elements);
             }
         }
-        contents.markers.retain(|id| !acknowledged.contains(id));
         Ok(())
+    }
+
+    fn forget(&self, batches: &[Uuid]) {
+        self.contents().markers.retain(|id| !batches.contains(id));
     }
 
     async fn check(&self) -> Result<(), OutputError> {

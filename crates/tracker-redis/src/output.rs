@@ -36,6 +36,7 @@ pub struct RedisOutput {
     timeout: Duration,
     encoder: Box<dyn Encoder>,
     pushes: Link,
+    forgotten: std::sync::Mutex<Vec<Uuid>>,
     /// Of their own, so that a test does not wait behind a push, nor end one.
     checks: Link,
 }
@@ -61,6 +62,7 @@ impl RedisOutput {
             encoder: encode::encoder(&config),
             pushes: Link::new(&config),
             checks: Link::new(&config),
+            forgotten: std::sync::Mutex::default(),
             key: config.key,
         })
     }
@@ -192,7 +194,7 @@ impl Output for RedisOutput {
 
     /// Takes up to `connect_timeout_millis`, and for every 1,000 elements or 1 MiB up to `timeout_millis`. While Redis takes
     /// one push, the next is encoded; it is sent when the one before it has arrived, or there would be no order.
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let mut rest = batches.iter();
         let mut next = |mut push: Push| {
             while !push.is_full()
@@ -203,7 +205,7 @@ impl Output for RedisOutput {
             push
         };
         let mut push = Push::default();
-        push.forget(&self.keys, acknowledged);
+        push.forget(&self.keys, &std::mem::take(&mut *self.forgotten.lock().expect("no holder panics")));
         push = next(push);
         while !push.is_empty() {
             let (pushed, following) = tokio::join!(self.push(push), async { next(Push::default()) });
@@ -211,6 +213,10 @@ impl Output for RedisOutput {
             push = following;
         }
         Ok(())
+    }
+
+    fn forget(&self, batches: &[Uuid]) {
+        self.forgotten.lock().expect("no holder panics").extend(batches);
     }
 
     async fn check(&self) -> Result<(), OutputError> {

@@ -13,8 +13,7 @@ use actix_web::{HttpMessage, ResponseError};
 use arc_swap::ArcSwapOption;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracker_core::DeploymentId;
-use uuid::Uuid;
+use tracker_core::{DeploymentId, RequestId};
 
 use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
@@ -43,10 +42,6 @@ impl Access {
         self.0.load().is_none()
     }
 }
-
-/// Identifies a request in log lines. Requests have it in their extensions while debug logging is on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestId(pub(crate) Uuid);
 
 /// The state of admission control, shared by all workers.
 #[derive(Debug)]
@@ -110,17 +105,21 @@ pub(crate) async fn pass<B: MessageBody>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<TrackedBody<EitherBody<B>>>, actix_web::Error> {
-    let started = log::log_enabled!(log::Level::Debug).then(Instant::now);
-    if started.is_some() {
-        request.extensions_mut().insert(RequestId(Uuid::now_v7()));
-    }
+    let traced = log::log_enabled!(log::Level::Debug).then(|| (RequestId::new(), Instant::now()));
     let timer = RequestTimer::start(&request);
     let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
     let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
     let unread_body = UnreadBody::of(&mut request);
     let admitted = admission.admit(&request);
     let response = match &admitted {
-        Ok(_) => next.call(request).await?.map_into_left_body(),
+        Ok(_) => {
+            let call = next.call(request);
+            let response = match traced {
+                Some((id, _)) => id.scope(call).await?,
+                None => call.await?,
+            };
+            response.map_into_left_body()
+        }
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
     let status = response.status();
@@ -128,24 +127,23 @@ pub(crate) async fn pass<B: MessageBody>(
         unread_body.discard().await;
     }
     let route = timer.stop(&response);
-    if let Some(started) = started {
-        log_access(&response, route, started);
+    if let Some((id, started)) = traced {
+        log_access(&response, route, id, started);
     }
     Ok(response.map_body(|_, body| TrackedBody::new(body, in_flight)))
 }
 
 /// Logs a request. Fields that do not apply are empty.
-fn log_access<B>(response: &ServiceResponse<B>, route: &str, started: Instant) {
+fn log_access<B>(response: &ServiceResponse<B>, route: &str, id: RequestId, started: Instant) {
     let request = response.request();
     let (method, path, status) = (request.method(), request.path(), response.status().as_u16());
     let peer = request.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let deployment_id = request.match_info().get("id").and_then(|id| DeploymentId::parse(id).ok());
     let deployment_id = deployment_id.map(|id| id.to_string()).unwrap_or_default();
     let extensions = request.extensions();
-    let request_id = extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
     let token = extensions.get::<Arc<Token>>().map_or("", |token| &token.name);
     log::debug!(
-        request_id = request_id.as_str(), method = method.as_str(), route, path, status,
+        request_id:% = id, method = method.as_str(), route, path, status,
         deployment_id = deployment_id.as_str(), millis = started.elapsed().as_secs_f64() * 1000.0,
         peer = peer.as_str(), token;
         "{method} {path} {status}"

@@ -3,7 +3,9 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{ContentType, LOCATION};
 use actix_web::web::{Data, Path};
-use tracker_core::{CreatedCursor, DeploymentId, DeploymentReport, DeploymentWithServers, Tracker, is_log_message};
+use tracker_core::{
+    CreatedCursor, DeploymentId, DeploymentQuery, DeploymentReport, DeploymentWithServers, Tracker, is_log_message,
+};
 
 use crate::body::Body;
 use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
@@ -99,7 +101,12 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
 pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
     let fetch = move |page| {
         let tracker = tracker.clone();
-        async move { tracker.deployments(page).await.map_err(|error| ApiError::from_tracker(error, "this list")) }
+        async move {
+            tracker
+                .deployments(DeploymentQuery::new(page))
+                .await
+                .map_err(|error| ApiError::from_tracker(error, "this list"))
+        }
     };
     let cursor = |listed: &DeploymentWithServers| CreatedCursor {
         created_at: listed.deployment.created_at,

@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use tracker_core::{InputError, TrackerError, Unavailable};
+use tracker_core::{InputError, TrackerError};
 
 use crate::auth::Scope;
 
@@ -109,7 +109,15 @@ impl ApiError {
                 "logs_not_kept",
                 "this server forwards log messages and does not keep them; read them where they are forwarded to",
             ),
-            TrackerError::Unavailable(unavailable) => unavailable.into(),
+            TrackerError::Rejected => {
+                Self::bad_request("rejected", "the database does not accept a text of this length; shorten it")
+            }
+            // Nothing is recorded that the caller could rely on, so that a retry is safe and may help.
+            error => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                format!("{error}; send the same request again later"),
+            ),
         }
     }
 }
@@ -117,16 +125,6 @@ impl ApiError {
 impl From<InputError> for ApiError {
     fn from(invalid: InputError) -> Self {
         Self { field: invalid.field, ..Self::bad_request(invalid.code.as_str(), invalid.message) }
-    }
-}
-
-impl From<Unavailable> for ApiError {
-    fn from(unavailable: Unavailable) -> Self {
-        if unavailable == Unavailable::Rejected {
-            return Self::bad_request("rejected", "the database does not accept a text of this length; shorten it");
-        }
-        let message = format!("{unavailable}; send the same request again later");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tracker_core::json::{WriteJson, write};
-use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, Tracker, time};
+use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, Tracker, time};
 
 use crate::body::Body;
 use crate::description::{Error, KeptLogMessage, LogMessages, ReportErrors, Unavailable};
@@ -61,7 +61,7 @@ pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> R
     let fetch = move |page| {
         let (tracker, id) = (tracker.clone(), id.clone());
         async move {
-            let messages = tracker.logs(id.clone(), page).await;
+            let messages = tracker.logs(LogQuery::new(id.clone(), page)).await;
             let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
             Ok(messages.into_iter().map(|message| Stored { deployment_id: id.clone(), message }).collect())
         }

@@ -4,7 +4,10 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tracker_core::{CreatedCursor, DeploymentId, Hostname, Server as Record, ServerReport, Tracker, TrackerError};
+use tracker_core::{
+    CreatedCursor, DeploymentId, Hostname, HostnameQuery, Server as Record, ServerQuery, ServerReport, Tracker,
+    TrackerError,
+};
 
 use crate::body::Body;
 use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
@@ -80,7 +83,12 @@ async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, Ap
 pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
     let fetch = move |page| {
         let tracker = tracker.clone();
-        async move { tracker.hostnames(page).await.map_err(|error| ApiError::from_tracker(error, "this list")) }
+        async move {
+            tracker
+                .hostnames(HostnameQuery::new(page))
+                .await
+                .map_err(|error| ApiError::from_tracker(error, "this list"))
+        }
     };
     paging.answer(fetch, Hostname::clone).await
 }
@@ -107,7 +115,7 @@ pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging)
     let hostname = Hostname::new(hostname.into_inner()).map_err(|_| named(TrackerError::Unknown))?;
     let fetch = move |page| {
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
-        async move { tracker.servers(hostname, page).await.map_err(named) }
+        async move { tracker.servers(ServerQuery::new(hostname, page)).await.map_err(named) }
     };
     let cursor = |server: &Record| CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id };
     paging.answer(fetch, cursor).await

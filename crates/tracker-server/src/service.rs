@@ -64,7 +64,7 @@ fn check_report(check: &HealthCheck, outputs: &[OutputStatus]) -> Value {
     if let Some(output) = outputs.iter().find(|output| output.name == check.name) {
         let Backlog { messages, bytes, oldest } = output.backlog;
         // While all is well, what is owed is on its way.
-        if let (true, Some(oldest)) = (output.is_behind, oldest) {
+        if let (true, Some(oldest)) = (output.is_catching_up, oldest) {
             let oldest_at = time::rfc3339(&oldest);
             report["backlog"] = json!({"messages": messages, "bytes": bytes, "oldest_at": oldest_at});
         }

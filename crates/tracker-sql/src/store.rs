@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId,
-    LogMessage, Page, PendingBatch, Server, Store, StoreError, Threads,
+    Backlog, Decision, Deleted, DeploymentId, DeploymentQuery, DeploymentWithServers, Group, Hostname, HostnameQuery,
+    LogDeploymentId, LogMessage, LogQuery, PendingBatch, Server, ServerQuery, Store, StoreError, Threads,
 };
 use uuid::Uuid;
 
@@ -97,20 +97,20 @@ impl Store for SqlStore {
         self.read(move |connection| connection.deployment(id)).await
     }
 
-    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
-        self.read(move |connection| connection.deployments(&page)).await
+    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        self.read(move |connection| connection.deployments(&query.page)).await
     }
 
-    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
-        self.read(move |connection| connection.hostnames(&page)).await
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
+        self.read(move |connection| connection.hostnames(&query.page)).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
-        self.read(move |connection| connection.servers(&hostname, &page)).await
+    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError> {
+        self.read(move |connection| connection.servers(&query.hostname, &query.page)).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
-        self.read(move |connection| connection.logs(&id, &page)).await
+    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
+        self.read(move |connection| connection.logs(&query.deployment_id, &query.page)).await
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {

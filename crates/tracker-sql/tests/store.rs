@@ -82,7 +82,10 @@ mod shared {
 
     use test_servers::Database;
     use tracker_core::testing::{deployment_report, logged, new_id, server_report};
-    use tracker_core::{Batch, Change, DeploymentId, EventKind, Group, OutboxEntry, Outcome, Page, Store as _, time};
+    use tracker_core::{
+        Batch, Change, DeploymentId, DeploymentQuery, EventKind, Group, HostnameQuery, OutboxEntry, Outcome, Page,
+        Store as _, time,
+    };
     use tracker_sql::{DatabaseUrl, SqlStore};
     use uuid::Uuid;
 
@@ -202,7 +205,7 @@ mod shared {
         };
         let (a, b, c, d) = tokio::join!(replica(0), replica(1), replica(2), replica(3));
         assert_eq!(a + b + c + d, ids.len());
-        let all = open(&url, "one more").deployments(Page::first(1000)).await.expect("a query");
+        let all = open(&url, "one more").deployments(DeploymentQuery::new(Page::first(1000))).await.expect("a query");
         assert_eq!(all.len(), ids.len());
     }
 
@@ -242,8 +245,8 @@ mod shared {
         };
         let (a, b, c, d) = tokio::join!(replica(0), replica(1), replica(2), replica(3));
         assert_eq!(a + b + c + d, 3 * MANY, "{a} {b} {c} {d}");
-        assert_eq!(store.deployments(Page::first(1)).await.expect("a query"), []);
-        assert_eq!(store.hostnames(Page::first(1)).await.expect("a query"), []);
+        assert_eq!(store.deployments(DeploymentQuery::new(Page::first(1))).await.expect("a query"), []);
+        assert_eq!(store.hostnames(HostnameQuery::new(Page::first(1))).await.expect("a query"), []);
         assert!(store.logged(None, 1).await.expect("a query").is_empty());
     }
 }
@@ -256,7 +259,7 @@ mod postgres {
     use diesel::{Connection as _, PgConnection};
     use test_servers::{Database as _, Postgres};
     use tracker_core::testing::{self, eventually, new_id, server_report};
-    use tracker_core::{Store as _, Tracker, TrackerError, Unavailable};
+    use tracker_core::{Store as _, Tracker, TrackerError, UnavailableReason};
 
     use super::shared::{self, enqueue, open, pending};
 
@@ -335,7 +338,7 @@ mod postgres {
         };
         // The long one spoils neither the group nor itself for good.
         let (long, short) = tokio::join!(on_server("h".repeat(300)), on_server("h".to_owned()));
-        assert_eq!((long, short), (Err(TrackerError::Unavailable(Unavailable::Store)), Ok(())));
+        assert_eq!((long, short), (Err(TrackerError::Unavailable(UnavailableReason::Store)), Ok(())));
         let narrow = || {
             let query = "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns
                 WHERE table_name = 'Servers' AND data_type = 'character varying'";

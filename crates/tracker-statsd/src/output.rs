@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use statsd::client::Pipeline;
 use tokio::net::UdpSocket;
 use tracker_core::{Batch, Delivery, Event, EventKind, Output, OutputError};
-use uuid::Uuid;
 
 use crate::config::{ConfigError, Names, StatsdConfig};
 use crate::destination::Destination;
@@ -85,7 +84,7 @@ impl Output for StatsdOutput {
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], _: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let place = self.destination.place().await?;
         let mut pipeline = Pipeline::new();
         pipeline.set_max_udp_size(PACKET);

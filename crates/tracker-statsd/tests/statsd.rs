@@ -92,7 +92,7 @@ async fn a_suffix_ends_every_name() {
         StatsdConfig { port: statsd.port, prefix: "p".into(), suffix: ".eu:1|c\n".into(), ..StatsdConfig::default() };
     let output = StatsdOutput::new(config).expect("a configuration that works");
     let events = vec![started(DeploymentFields::default()), logged(r#"{"message":"m"}"#)];
-    output.deliver(&[batch(events)], &[]).await.expect("sent");
+    output.deliver(&[batch(events)]).await.expect("sent");
     output.check().await.expect("sent");
     let names = ["deployments.started", "logs.message", "healthcheck"].map(|name| format!("p.{name}.eu_1_c_:1|c"));
     assert_eq!(statsd.lines(), names);
@@ -117,7 +117,7 @@ async fn one_packet_has_all_that_fits_under_the_prefix() {
     };
     let two = logged(r#"[{"message":"one"},{"message":"two"}]"#);
     let batches = [batch(vec![started(members), two.clone()]), batch(vec![two])];
-    output.deliver(&batches, &[]).await.expect("sent");
+    output.deliver(&batches).await.expect("sent");
     output.check().await.expect("there");
     let expected = [
         "deployment-tracker.deployments.started:1|c\n\
@@ -134,7 +134,7 @@ async fn one_packet_has_all_that_fits_under_the_prefix() {
 async fn without_a_prefix_names_stand_alone() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
-    output.deliver(&[batch(vec![started(DeploymentFields::default())])], &[]).await.expect("sent");
+    output.deliver(&[batch(vec![started(DeploymentFields::default())])]).await.expect("sent");
     output.check().await.expect("there");
     assert_eq!(statsd.lines(), ["deployments.started:1|c", "healthcheck:1|c"]);
 }
@@ -145,7 +145,7 @@ async fn thousands_of_metrics_arrive_each_once() {
     let output = statsd.output("p", Names::Clean);
     let event = started(DeploymentFields { engine: Some("e".into()), ..Default::default() });
     let batches: Vec<_> = (0..10).map(|_| batch(vec![event.clone(); 100])).collect();
-    output.deliver(&batches, &[]).await.expect("sent");
+    output.deliver(&batches).await.expect("sent");
     let lines = statsd.lines();
     assert_eq!(lines.len(), 2_000);
     assert_eq!(lines.iter().filter(|line| *line == "p.deployments.started:1|c").count(), 1_000);
@@ -161,7 +161,7 @@ async fn a_host_that_nobody_knows_harms_nothing_and_is_named() {
     assert!(chain(&error).contains("`statsd.invalid`; check `statsd.host`"), "{}", chain(&error));
     assert!(begun.elapsed() < Duration::from_secs(2));
     let begun = Instant::now();
-    output.deliver(&[batch(vec![logged(r#"{"message":"m"}"#)])], &[]).await.expect_err("nowhere to send");
+    output.deliver(&[batch(vec![logged(r#"{"message":"m"}"#)])]).await.expect_err("nowhere to send");
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
@@ -232,7 +232,7 @@ proptest! {
         let events = [start, finish.into(), server_start.into(), server_finish.into()];
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(output.deliver(&[batch(events.to_vec())], &[])).expect("sent");
+        runtime.block_on(output.deliver(&[batch(events.to_vec())])).expect("sent");
         for packet in statsd.packets() {
             // An original name has any length, and then a packet of its own.
             let is_alone = !is_clean && !packet.contains('\n');

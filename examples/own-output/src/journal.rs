@@ -29,6 +29,8 @@ pub struct JournalOutput {
     /// The ids of the batches in the file; `None` until the file has been read, and after a failed write. The writing
     /// thread holds the lock, even after the tracker has dropped the future that started it.
     arrived: Arc<Mutex<Option<HashSet<Uuid>>>>,
+    /// The ids that the next delivery removes from `arrived`.
+    forgotten: std::sync::Mutex<Vec<Uuid>>,
 }
 
 /// A line as it is written.
@@ -47,7 +49,7 @@ struct LineId {
 impl JournalOutput {
     /// Creates an output that appends to the file at `path`. The first delivery creates the file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), arrived: Arc::default() }
+        Self { path: path.into(), arrived: Arc::default(), forgotten: Default::default() }
     }
 
     fn error(&self, source: io::Error) -> OutputError {
@@ -69,18 +71,20 @@ impl Output for JournalOutput {
         wants(event)
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let Ok(mut arrived) = Arc::clone(&self.arrived).try_lock_owned() else {
             return Err(OutputError::message("the previous write is still running"));
         };
-        if let Some(arrived) = arrived.as_mut() {
-            for batch in acknowledged {
-                arrived.remove(batch);
-            }
+        for batch in self.forgotten.lock().expect("no holder panics").drain(..) {
+            arrived.as_mut().map(|ids| ids.remove(&batch));
         }
         let (path, batches) = (self.path.clone(), batches.to_vec());
         let write = move || append(&path, &mut arrived, &batches);
         within(WRITE_TIMEOUT, write).await.map_err(|error| self.error(error))
+    }
+
+    fn forget(&self, batches: &[Uuid]) {
+        self.forgotten.lock().expect("no holder panics").extend(batches);
     }
 
     async fn check(&self) -> Result<(), OutputError> {

@@ -59,13 +59,13 @@ async fn the_journal_keeps_the_promises_of_an_output() {
 async fn a_restart_recognizes_batches_and_cuts_off_an_incomplete_line() {
     let mut journal = Journal::new();
     let [first, second] = ["first", "second"].map(|_| Arc::new(Batch::new(vec![started(Default::default())])));
-    journal.output.deliver(from_ref(&first), &[]).await.expect("the folder exists");
+    journal.output.deliver(from_ref(&first)).await.expect("the folder exists");
     let path = journal.path("folder/journal.jsonl");
     let complete = fs::read_to_string(&path).expect("the first delivery created the file");
     fs::write(&path, complete.clone() + r#"{"batch":"84e803f7-"#).expect("the folder exists");
 
     let restarted = JournalOutput::new(&path);
-    restarted.deliver(&[first, second.clone()], &[]).await.expect("the folder exists");
+    restarted.deliver(&[first, second.clone()]).await.expect("the folder exists");
     let lines = journal.received().await;
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0], complete.trim_end());

@@ -1,4 +1,4 @@
-//! Delivery to an output that takes what it can: no waiting, no repeat.
+//! The forwarder of one best-effort output: events are sent once, and dropped when the output cannot keep up.
 
 use std::sync::Arc;
 
@@ -11,22 +11,21 @@ use crate::failure_log::FailureLog;
 use crate::output::{Output, OutputError};
 use crate::queue::{Queue, Queued, queue};
 
-/// How many batches are taken up together.
-const MAX_RECV: usize = 256;
-/// How many batches may wait.
-const WAITING: usize = 8_192;
+/// The maximum number of batches that are sent at once.
+const RECEIVE_BATCHES: usize = 256;
+/// The maximum number of batches that may wait.
+const QUEUE_BATCHES: usize = 8_192;
+/// The maximum size of the batches that may wait, in bytes.
+const QUEUE_BYTES: usize = 64 << 20;
 
-/// How many bytes of batches may wait.
-const WAITING_BYTES: usize = 64 << 20;
-
-/// The way to one best-effort output. `None` ends it.
+/// The sending side of one forwarder. `None` in the queue ends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarder {
     output: Arc<InstrumentedOutput>,
     queue: Arc<Queue<Option<Arc<Batch>>>>,
 }
 
-/// The ways to all of them.
+/// The forwarders of all best-effort outputs.
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarders(Arc<[Forwarder]>);
 
@@ -37,22 +36,21 @@ impl FromIterator<Forwarder> for Forwarders {
 }
 
 impl Forwarders {
-    /// Hands over `batch` if there is room; otherwise it is dropped.
+    /// Hands `batch` to each output that wants an event of it. An output whose queue is full loses the batch.
     pub(crate) fn forward(&self, batch: &Arc<Batch>) {
         for forwarder in self.0.iter() {
-            if batch.events.iter().any(|event| forwarder.output.wants(event)) {
-                // Full: the output is far behind, and best effort means that it goes without.
-                if forwarder.queue.try_send(Some(batch.clone()), batch.size()).is_err() {
-                    forwarder.output.record_dropped(batch);
-                }
+            if batch.events.iter().any(|event| forwarder.output.wants(event))
+                && forwarder.queue.try_send(Some(batch.clone()), batch.size()).is_err()
+            {
+                forwarder.output.record_dropped(batch);
             }
         }
     }
 
-    /// Ends each relay after what waits for it.
+    /// Ends each forwarder after the batches in its queue.
     pub(crate) async fn close(&self) {
         for forwarder in self.0.iter() {
-            // One that is gone has nothing left to end.
+            // The forwarder may have ended already.
             let _ = forwarder.queue.send(None).await;
         }
     }
@@ -60,21 +58,21 @@ impl Forwarders {
 
 impl Forwarder {
     pub(crate) fn start(output: Arc<InstrumentedOutput>, tasks: &mut JoinSet<()>) -> Self {
-        let (queue, intake) = queue(WAITING, WAITING_BYTES);
-        tasks.spawn(run(output.clone(), intake));
+        let (queue, receiver) = queue(QUEUE_BATCHES, QUEUE_BYTES);
+        tasks.spawn(run(output.clone(), receiver));
         Self { output, queue: Arc::new(queue) }
     }
 }
 
-async fn run(output: Arc<InstrumentedOutput>, mut intake: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
+async fn run(output: Arc<InstrumentedOutput>, mut queue: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
     let mut failure_log = FailureLog::new(format!("output `{}`", output.name()));
-    let mut taken = Vec::with_capacity(MAX_RECV);
+    let mut received = Vec::with_capacity(RECEIVE_BATCHES);
     let mut is_open = true;
-    while is_open && intake.recv_many(&mut taken, MAX_RECV).await > 0 {
-        let (batches, _permits): (Vec<_>, Vec<_>) = taken.drain(..).map(Queued::into_parts).unzip();
+    while is_open && queue.recv_many(&mut received, RECEIVE_BATCHES).await > 0 {
+        let (batches, _permits): (Vec<_>, Vec<_>) = received.drain(..).map(Queued::into_parts).unzip();
         is_open = batches.iter().all(Option::is_some);
         let batches: Vec<_> = batches.into_iter().flatten().collect();
-        let delivered: Result<(), OutputError> = output.deliver(&batches, &[]).await;
+        let delivered: Result<(), OutputError> = output.deliver(&batches).await;
         match delivered {
             Ok(()) => failure_log.succeeded(),
             Err(error) => {

@@ -1,4 +1,4 @@
-//! An output whose deliveries are counted, and whose panics are errors.
+//! An output whose deliveries are measured, and whose panics become errors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::metrics::OutputMetrics;
 use crate::output::{Delivery, Output, OutputError};
 use crate::panics::catch_panic;
 
-/// The output that it was given, and what was counted of it.
+/// Wraps an output, and records its metrics.
 #[derive(Debug)]
 pub(crate) struct InstrumentedOutput {
     output: Arc<dyn Output>,
@@ -29,12 +29,12 @@ impl InstrumentedOutput {
         self.metrics.clone()
     }
 
-    /// Counts a batch that the output goes without.
+    /// Counts a batch that the output never gets.
     pub(crate) fn record_dropped(&self, batch: &Batch) {
         self.metrics.dropped.add(self.wanted(batch));
     }
 
-    /// How many messages in `batch` the output wants.
+    /// The number of messages in `batch` that the output wants.
     fn wanted(&self, batch: &Batch) -> u64 {
         batch.events.iter().filter(|event| self.wants(event)).map(|event| event.messages() as u64).sum()
     }
@@ -51,13 +51,13 @@ impl Output for InstrumentedOutput {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        // What is not known to be unwanted is wanted.
+        // After a panic, the event counts as wanted, so that none is lost.
         catch_unwind(AssertUnwindSafe(|| self.output.wants(event))).unwrap_or(true)
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let begun = Instant::now();
-        let delivered = catch_panic(|| self.output.deliver(batches, acknowledged)).await;
+        let delivered = catch_panic(|| self.output.deliver(batches)).await;
         self.metrics.attempted(begun.elapsed(), delivered.is_ok());
         if delivered.is_ok() {
             batches.iter().for_each(|batch| self.metrics.batches.record(self.wanted(batch)));
@@ -65,6 +65,11 @@ impl Output for InstrumentedOutput {
             batches.iter().for_each(|batch| self.record_dropped(batch));
         }
         delivered
+    }
+
+    fn forget(&self, batches: &[Uuid]) {
+        // The output then remembers more than it must, which does no harm.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.output.forget(batches)));
     }
 
     async fn check(&self) -> Result<(), OutputError> {
@@ -78,7 +83,7 @@ impl Output for InstrumentedOutput {
         });
         let closed: Result<(), OutputError> = closed.await;
         if let Err(error) = closed {
-            log::warn!("output `{}`: {error}", self.name());
+            log::warn!(output = self.name(); "output `{}`: {error}", self.name());
         }
     }
 }

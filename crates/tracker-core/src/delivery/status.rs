@@ -1,4 +1,4 @@
-//! How an output stands: what is owed to it, and what went wrong last.
+//! The status of an output: its state, its backlog and its last error.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,53 +7,73 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::output::chain;
 use crate::store::Backlog;
 use crate::time::{self, Timestamp};
-use crate::tracker::OutboxLimits;
 
-/// How an output that must have everything stands.
+/// The limits of the outbox, for each output. Beyond them, reports are refused with
+/// [`UnavailableReason::OutboxFull`](crate::UnavailableReason::OutboxFull).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// The maximum number of messages. Each message of a log batch counts, and any other event counts as one. Defaults to
+    /// 1,000,000.
+    pub max_messages: u64,
+    /// The maximum size in the store, in bytes. Defaults to 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self { max_messages: 1_000_000, max_bytes: 1 << 30 }
+    }
+}
+
+/// The status of an at-least-once output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutputStatus {
-    /// The output's name.
+    /// The name of the output.
     pub name: String,
-    /// It does not get everything at once: the outbox fills, or is worked off.
-    pub is_behind: bool,
-    /// What is owed to it, counted a second ago; while it is behind, with all that has come since.
+    /// Whether events are delivered from the outbox instead of from memory, because a delivery has failed or the output is
+    /// too slow.
+    pub is_catching_up: bool,
+    /// The backlog, at most a second old. While the output catches up, it includes every batch that was added since.
     pub backlog: Backlog,
-    /// Since when deliveries fail, while they do.
+    /// Since when deliveries have been failing, if they are.
     pub failing_since: Option<Timestamp>,
-    /// What went wrong last, and when, if anything did since the start.
+    /// The last error since the start of the tracker, and its time.
     pub last_error: Option<(Timestamp, String)>,
 }
 
-/// What an output's courier and those who ask for it share.
+/// The status that a delivery worker updates and others read.
 #[derive(Debug, Default)]
 pub(crate) struct StatusCell {
-    is_behind: AtomicBool,
-    /// What was added to the backlog since it was read.
+    is_catching_up: AtomicBool,
+    /// The messages and bytes that were added since the backlog was read.
     added_messages: AtomicU64,
     added_bytes: AtomicU64,
-    status: Mutex<OutputStatus>,
+    report: Mutex<Report>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Report {
+    name: String,
+    backlog: Backlog,
+    failing_since: Option<Timestamp>,
+    last_error: Option<(Timestamp, String)>,
 }
 
 impl StatusCell {
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            status: Mutex::new(OutputStatus { name: name.to_owned(), ..OutputStatus::default() }),
-            ..Self::default()
-        }
+        Self { report: Mutex::new(Report { name: name.to_owned(), ..Report::default() }), ..Self::default() }
     }
 
     pub(crate) fn status(&self) -> OutputStatus {
-        let is_behind = self.is_behind.load(Ordering::Relaxed);
-        let mut status = self.lock().clone();
-        status.is_behind = is_behind;
-        if is_behind {
-            status.backlog = self.grown(status.backlog);
-        }
-        status
+        let is_catching_up = self.is_catching_up.load(Ordering::Relaxed);
+        let Report { name, backlog, failing_since, last_error } = self.lock().clone();
+        let backlog = if is_catching_up { self.with_added(backlog) } else { backlog };
+        OutputStatus { name, is_catching_up, backlog, failing_since, last_error }
     }
 
-    pub(crate) fn set_behind(&self, is_behind: bool) {
-        self.is_behind.store(is_behind, Ordering::Relaxed);
+    pub(crate) fn set_catching_up(&self, is_catching_up: bool) {
+        self.is_catching_up.store(is_catching_up, Ordering::Relaxed);
     }
 
     pub(crate) fn add_pending(&self, messages: usize, bytes: usize) {
@@ -67,30 +87,30 @@ impl StatusCell {
         self.lock().backlog = backlog;
     }
 
-    /// A delivery failed, and has not arrived. The output is behind from now on.
+    /// Records that a delivery attempt has failed; it may still have arrived. The output is catching up from now on.
     pub(crate) fn failed(&self, error: &dyn Error) {
-        self.set_behind(true);
-        let mut status = self.lock();
+        self.set_catching_up(true);
+        let mut report = self.lock();
         let now = time::now();
-        status.failing_since.get_or_insert(now);
-        status.last_error = Some((now, chain(error)));
+        report.failing_since.get_or_insert(now);
+        report.last_error = Some((now, chain(error)));
     }
 
     pub(crate) fn succeeded(&self) {
         self.lock().failing_since = None;
     }
 
-    /// Whether more may be owed. While all is well nothing stays in the outbox, and there is room.
+    /// Whether the outbox has room for more. While the output is live, batches leave the outbox at once, and it has.
     pub(crate) fn has_room(&self, limits: OutboxLimits) -> bool {
-        if !self.is_behind.load(Ordering::Relaxed) {
+        if !self.is_catching_up.load(Ordering::Relaxed) {
             return true;
         }
-        let Backlog { messages, bytes, .. } = self.grown(self.lock().backlog);
+        let Backlog { messages, bytes, .. } = self.with_added(self.lock().backlog);
         messages < limits.max_messages && bytes < limits.max_bytes
     }
 
-    /// What was counted, with what was added since.
-    fn grown(&self, Backlog { messages, bytes, oldest }: Backlog) -> Backlog {
+    /// `backlog` with the batches that were added since it was read.
+    fn with_added(&self, Backlog { messages, bytes, oldest }: Backlog) -> Backlog {
         Backlog {
             messages: messages + self.added_messages.load(Ordering::Relaxed),
             bytes: bytes + self.added_bytes.load(Ordering::Relaxed),
@@ -98,8 +118,8 @@ impl StatusCell {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, OutputStatus> {
-        // Every value in it is whole at any time.
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        // Each field is consistent at any time, so that a poisoned lock does no harm.
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

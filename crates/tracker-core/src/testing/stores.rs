@@ -16,12 +16,15 @@ use uuid::Uuid;
 
 use super::{DEADLINE, within};
 use crate::event::{Batch, Event, EventKind};
-use crate::fields::DeploymentId;
 use crate::group::{Change, Decision, Group, Outcome};
+use crate::id::DeploymentId;
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::output::{Delivery, Output, OutputError, chain};
 use crate::server::{Hostname, Server};
-use crate::store::{Backlog, CreatedCursor, Deleted, Page, PendingBatch, Store, StoreError};
+use crate::store::{
+    Backlog, CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, LogQuery, Page, PendingBatch, ServerQuery, Store,
+    StoreError,
+};
 use crate::time::{self, Timestamp};
 use crate::{DeploymentReport, DeploymentWithServers};
 
@@ -69,7 +72,7 @@ impl Output for Sink {
         self.wants_servers || !matches!(event.kind, EventKind::ServerStarted(_) | EventKind::ServerFinished(_))
     }
 
-    async fn deliver(&self, _: &[Arc<Batch>], _: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, _: &[Arc<Batch>]) -> Result<(), OutputError> {
         Ok(())
     }
 
@@ -112,19 +115,19 @@ impl Tested<'_> {
     }
 
     async fn deployments(&self, page: Page<CreatedCursor>) -> Vec<DeploymentWithServers> {
-        answer("deployments", self.0.deployments(page)).await
+        answer("deployments", self.0.deployments(DeploymentQuery::new(page))).await
     }
 
     async fn hostnames(&self, page: Page<Hostname>) -> Vec<Hostname> {
-        answer("hostnames", self.0.hostnames(page)).await
+        answer("hostnames", self.0.hostnames(HostnameQuery::new(page))).await
     }
 
     async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Vec<Server> {
-        answer("servers", self.0.servers(hostname, page)).await
+        answer("servers", self.0.servers(ServerQuery::new(hostname, page))).await
     }
 
     async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Vec<LogMessage> {
-        answer("logs", self.0.logs(id, page)).await
+        answer("logs", self.0.logs(LogQuery::new(id, page))).await
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Vec<PendingBatch> {

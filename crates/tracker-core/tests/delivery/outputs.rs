@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
-use tracker_core::{LogDeploymentId, MemoryStore, OutboxLimits, Page, Tracker, TrackerError, Unavailable};
+use tracker_core::{
+    LogDeploymentId, LogQuery, MemoryStore, OutboxLimits, Page, Tracker, TrackerError, UnavailableReason,
+};
 
 use crate::support::{
     FaultyStore, List, Mode, arrives_once_in_order, deploy, deploy_many, start, wait_until_catching_up, wait_until_live,
@@ -115,7 +117,7 @@ async fn shutdown_refuses_reports_and_stops_every_task_at_its_deadline() {
     let id = new_id();
     tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
     assert!(!tracker.shutdown(Duration::from_millis(300)).await, "the output does not answer, so a task is aborted");
-    let closed = TrackerError::Unavailable(Unavailable::Closed);
+    let closed = TrackerError::Unavailable(UnavailableReason::Closed);
     assert_eq!(tracker.start_deployment(deployment_report(new_id(), "{}")).await, Err(closed.clone()));
     assert_eq!(tracker.ready().await, Err(closed));
     list.set(Mode::Works);
@@ -136,7 +138,7 @@ async fn logs_are_refused_while_neither_store_nor_output_takes_them() {
     let message = || logs(new_id(), r#"{"message":"m"}"#);
     store.faults().is_away = true;
     list.set(Mode::Fails);
-    let refused = Err(TrackerError::Unavailable(Unavailable::Store));
+    let refused = Err(TrackerError::Unavailable(UnavailableReason::Store));
     assert_eq!(tracker.append_logs(message()).await, refused);
     let start = tracker.start_deployment(deployment_report(new_id(), "{}")).await;
     assert_eq!(start, refused, "a start is refused, too");
@@ -144,7 +146,7 @@ async fn logs_are_refused_while_neither_store_nor_output_takes_them() {
     assert_eq!(tracker.append_logs(message()).await, Ok(()));
 
     let nowhere = Tracker::builder(Arc::new(MemoryStore::new())).keep_logs(false).start();
-    assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::Unavailable(Unavailable::Nowhere)));
+    assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::NoLogDestination));
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -168,7 +170,7 @@ async fn a_log_post_that_one_output_has_taken_times_out_instead_of_being_refused
         }
     }
     for answer in posts.join_all().await {
-        assert!(matches!(answer, Err(TrackerError::Unavailable(Unavailable::TimedOut))), "{answer:?}");
+        assert!(matches!(answer, Err(TrackerError::Unavailable(UnavailableReason::TimedOut))), "{answer:?}");
     }
     eventually("the other output has every message", async || list.count() == 10_001).await;
     stuck.set(Mode::Works);
@@ -195,7 +197,7 @@ async fn kept_logs_are_both_kept_and_forwarded() {
     list.set(Mode::Works);
     arrives_once_in_order(&store, &list, &expected).await;
     let id = expected[0][0].strip_prefix("start ").expect("the first line is the start");
-    let kept = tracker.logs(LogDeploymentId::new(id).expect("valid id"), Page::first(25)).await;
+    let kept = tracker.logs(LogQuery::new(LogDeploymentId::new(id).expect("valid id"), Page::first(25))).await;
     let kept: Vec<_> =
         kept.expect("memory is readable").iter().map(|message| message.object().get().to_owned()).collect();
     assert_eq!(kept, expected[0][1..3]);
@@ -213,7 +215,7 @@ async fn a_full_outbox_refuses_reports_until_the_output_is_back() {
     tracker.start_deployment(deployment_report(first, "{}")).await.expect("accepted");
     wait_until_catching_up(&tracker).await;
     let mut accepted = vec![vec![format!("start {first}")]];
-    let full = TrackerError::Unavailable(Unavailable::OutboxFull);
+    let full = TrackerError::Unavailable(UnavailableReason::OutboxFull);
     let refusal = loop {
         let id = new_id();
         match tracker.start_deployment(deployment_report(id, "{}")).await {
@@ -269,14 +271,14 @@ async fn an_output_that_never_answers_counts_as_failing_and_has_a_bounded_backlo
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, &[first]).await;
     list.set(Mode::Hangs);
-    let full = Err(TrackerError::Unavailable(Unavailable::OutboxFull));
+    let full = Err(TrackerError::Unavailable(UnavailableReason::OutboxFull));
     eventually("the outbox is full", async || {
         tracker.start_deployment(deployment_report(new_id(), "{}")).await == full
     })
     .await;
     eventually("the output counts as failing", async || tracker.outputs()[0].failing_since.is_some()).await;
     let status = tracker.outputs().remove(0);
-    assert!(status.is_behind && status.backlog.messages >= 10, "{status:?}");
+    assert!(status.is_catching_up && status.backlog.messages >= 10, "{status:?}");
     assert!(!tracker.health().await.passed());
     list.set(Mode::Works);
     eventually("the backlog is delivered", async || tracker.outputs()[0].backlog.messages == 0).await;

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Batch, CreatedCursor, Decision, Deleted, Delivery, DeploymentId, DeploymentWithServers, Event, EventKind,
-    Group, Hostname, LogDeploymentId, LogMessage, MemoryStore, Output, OutputError, Page, PendingBatch, Server, Store,
-    StoreError, Tracker,
+    Backlog, Batch, Decision, Deleted, Delivery, DeploymentId, DeploymentQuery, DeploymentWithServers, Event,
+    EventKind, Group, Hostname, HostnameQuery, LogDeploymentId, LogMessage, LogQuery, MemoryStore, Output, OutputError,
+    PendingBatch, Server, ServerQuery, Store, StoreError, Tracker,
 };
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ impl Output for List {
         true
     }
 
-    async fn deliver(&self, batches: &[Arc<Batch>], acknowledged: &[Uuid]) -> Result<(), OutputError> {
+    async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         self.contents().deliveries += 1;
         self.check_panics();
         while self.mode() == Mode::Hangs {
@@ -126,11 +126,14 @@ impl Output for List {
                 contents.lines.extend(batch.events.iter().flat_map(|event| lines_of(event)));
             }
         }
-        contents.markers.retain(|marker| !acknowledged.contains(marker));
         if contents.mode == Mode::LosesAnswers {
             return Err(OutputError::message("the answer was lost"));
         }
         Ok(())
+    }
+
+    fn forget(&self, batches: &[Uuid]) {
+        self.contents().markers.retain(|marker| !batches.contains(marker));
     }
 
     async fn check(&self) -> Result<(), OutputError> {
@@ -225,20 +228,20 @@ impl Store for FaultyStore {
         self.reach()?.deployment(id).await
     }
 
-    async fn deployments(&self, page: Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, StoreError> {
-        self.reach()?.deployments(page).await
+    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError> {
+        self.reach()?.deployments(query).await
     }
 
-    async fn hostnames(&self, page: Page<Hostname>) -> Result<Vec<Hostname>, StoreError> {
-        self.reach()?.hostnames(page).await
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
+        self.reach()?.hostnames(query).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Result<Vec<Server>, StoreError> {
-        self.reach()?.servers(hostname, page).await
+    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError> {
+        self.reach()?.servers(query).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Result<Vec<LogMessage>, StoreError> {
-        self.reach()?.logs(id, page).await
+    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
+        self.reach()?.logs(query).await
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {
@@ -284,12 +287,12 @@ pub fn start(store: &FaultyStore, list: &List) -> Tracker {
 
 /// Waits until every delivery worker is live.
 pub async fn wait_until_live(tracker: &Tracker) {
-    eventually("every worker is live", async || tracker.outputs().iter().all(|output| !output.is_behind)).await;
+    eventually("every worker is live", async || tracker.outputs().iter().all(|output| !output.is_catching_up)).await;
 }
 
 /// Waits until the delivery worker of the first output is catching up from the outbox.
 pub async fn wait_until_catching_up(tracker: &Tracker) {
-    eventually("the worker is catching up", async || tracker.outputs()[0].is_behind).await;
+    eventually("the worker is catching up", async || tracker.outputs()[0].is_catching_up).await;
 }
 
 /// Reports one deployment from start to finish, with logs in between. Returns the lines that the

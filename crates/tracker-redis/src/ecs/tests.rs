@@ -211,7 +211,7 @@ proptest! {
         texts in proptest::array::uniform9(prop::option::of("\\PC{0,40}")), is_end: bool,
         result in prop::option::of(prop_oneof![Just("success"), Just("failure")]), elapsed in prop::option::of(0..=i32::MAX),
     ) {
-        let names = tracker_core::DEPLOYMENT_FIELDS.into_iter();
+        let names = DeploymentFields::NAMES.iter().copied();
         let values = texts.into_iter().map(|text| json!(text)).chain([json!(result), json!(elapsed)]);
         let body: Map<_, _> = names.map(str::to_owned).zip(values).filter(|(_, value)| !value.is_null()).collect();
         let deployment = deployment(&Value::Object(body).to_string());

@@ -71,7 +71,7 @@ async fn when_a_master_is_killed_its_replica_has_each_element_once() {
     test_servers::eventually("a failover", || cluster.nodes[3].try_command(&["LLEN", "logstash"]).ok()?.as_u64());
     // Now there is a master without a replica.
     let aside = crate::output(RedisConfig { wait_replicas: 1, key: "{logstash}:aside".into(), ..way_in(&cluster) });
-    let lonely = chain(&aside.deliver(&[many(0..1)], &[]).await.expect_err("no replica"));
+    let lonely = chain(&aside.deliver(&[many(0..1)]).await.expect_err("no replica"));
     assert!(lonely.contains("`redis.wait_replicas`"), "{lonely}");
     cluster.nodes[first].restart();
     test_servers::eventually("the old master follows the new", || (cluster.nodes[3].replicas() == 1).then_some(()));
@@ -88,12 +88,12 @@ async fn a_node_that_has_not_the_list_may_be_away() {
     let first = cluster.first;
     let (killed, frozen) = ((first + 1) % 3, (first + 2) % 3);
     let before = output(config.clone());
-    before.deliver(&[many(0..1)], &[]).await.expect("pushed");
+    before.deliver(&[many(0..1)]).await.expect("pushed");
     cluster.nodes[killed].kill();
     cluster.nodes[frozen].freeze();
     let after = output(config);
     for (n, output) in [&before, &after].into_iter().enumerate() {
-        output.deliver(&[many(n + 1..n + 2)], &[]).await.expect("pushed");
+        output.deliver(&[many(n + 1..n + 2)]).await.expect("pushed");
         output.check().await.expect("there");
     }
     assert_eq!(numbers(cluster.nodes[first].elements()), [0, 1, 2]);
@@ -105,24 +105,24 @@ async fn a_list_that_moves_to_another_node_is_followed() {
     let (from, to) = (&cluster.nodes[cluster.first], &cluster.nodes[(cluster.first + 1) % 3]);
     let output = output(RedisConfig { cluster: vec![node(to)], ..way_in(&cluster) });
     let batches = [many(0..1), many(1..2), many(2..3)];
-    output.deliver(&batches[..1], &[]).await.expect("pushed");
+    output.deliver(&batches[..1]).await.expect("pushed");
 
     let slot = from.command(&["CLUSTER", "KEYSLOT", "logstash"]).to_string();
     let id = |node: &Redis| node.command(&["CLUSTER", "MYID"]).as_str().expect("an id").to_owned();
     to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
     from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
-    let half = chain(&output.deliver(&batches[..2], &[]).await.expect_err("the keys are on both nodes"));
+    let half = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on both nodes"));
     assert!(half.contains("TRYAGAIN"), "{half}");
     let marker = format!("{{logstash}}:delivered:{}", batches[0].id);
     for key in ["logstash", &marker] {
         from.command(&["MIGRATE", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]);
     }
-    let gone = chain(&output.deliver(&batches[..2], &[]).await.expect_err("the keys are on the other node"));
+    let gone = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on the other node"));
     assert!(gone.contains("ASK"), "{gone}");
     for node in [to, from] {
         node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
     }
-    eventually("the other node is found", async || output.deliver(&batches, &[]).await.is_ok()).await;
+    eventually("the other node is found", async || output.deliver(&batches).await.is_ok()).await;
     output.check().await.expect("there");
     assert_eq!(numbers(to.elements()), [0, 1, 2]);
 }
@@ -132,7 +132,7 @@ async fn what_is_wrong_with_a_cluster_is_said() {
     let cluster = RedisCluster::start();
     let other = &cluster.nodes[(cluster.first + 1) % 3];
     let single = output(config(other));
-    let error = chain(&single.deliver(&[many(0..1)], &[]).await.expect_err("the list is elsewhere"));
+    let error = chain(&single.deliver(&[many(0..1)]).await.expect_err("the list is elsewhere"));
     assert!(error.contains("MOVED") && error.contains("name nodes of the cluster in `redis.cluster`"), "{error}");
     let nobody = Node { host: "127.0.0.1".into(), port: 1 };
     let absent = output(RedisConfig { cluster: vec![nobody], ..config(other) });

@@ -84,7 +84,8 @@ impl Reports {
             pushes += 1;
             let end = n + if pushes % 10 == 0 { MANY } else { 1 };
             let (batch, begun) = (many(n..end), Instant::now());
-            while let Err(error) = output.deliver(std::slice::from_ref(&batch), &acknowledged).await {
+            output.forget(&acknowledged);
+            while let Err(error) = output.deliver(std::slice::from_ref(&batch)).await {
                 // A failover may want a second attempt of those who vote for it.
                 assert!(begun.elapsed() < PATIENCE, "{n} is not acknowledged: {}", chain(&error));
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -171,7 +172,7 @@ async fn elements_arrive_in_the_configured_form() {
     for format in [Format::Logstash, Format::Original] {
         let key = format!("{format:?}");
         let output = output(RedisConfig { format, key: key.clone(), index: "i".into(), ..config(&redis) });
-        output.deliver(std::slice::from_ref(&start), &[]).await.expect("pushed");
+        output.deliver(std::slice::from_ref(&start)).await.expect("pushed");
         let element = redis.list(&key).remove(0);
         assert_eq!((&element["engine"], &element["index"]), (&"Zoë \u{2028} 😀\n".into(), &"i".into()));
         assert_eq!(element.get("@version").is_some(), format == Format::Logstash);
@@ -184,10 +185,10 @@ async fn ten_thousand_messages_arrive_whole_in_order_and_once() {
     let redis = Redis::start();
     let output = output(RedisConfig { timeout_millis: 10_000, ..config(&redis) });
     let batches = [many(0..10_000), many(10_000..10_001), many(10_001..15_000), many(15_000..15_001)];
-    output.deliver(&batches, &[]).await.expect("pushed");
-    output.deliver(&batches[1..], &[]).await.expect("pushed before");
+    output.deliver(&batches).await.expect("pushed");
+    output.deliver(&batches[1..]).await.expect("pushed before");
     let (one, other) = (many(15_001..15_001 + MANY), many(15_001 + MANY..15_001 + 2 * MANY));
-    output.deliver(&[one.clone(), one, other.clone(), other], &[]).await.expect("pushed");
+    output.deliver(&[one.clone(), one, other.clone(), other]).await.expect("pushed");
     assert!(messages(&redis).into_iter().eq(0..15_001 + 2 * MANY));
     assert_eq!(markers(&redis).len(), 6);
 }
@@ -196,16 +197,16 @@ async fn ten_thousand_messages_arrive_whole_in_order_and_once() {
 async fn a_batch_whose_answer_was_lost_arrives_once() {
     let redis = Redis::start();
     let output = output(config(&redis));
-    output.deliver(&[many(0..1)], &[]).await.expect("pushed, over a connection that stays");
+    output.deliver(&[many(0..1)]).await.expect("pushed, over a connection that stays");
 
     redis.freeze();
     // Small enough for the buffers of the sockets: what is still to be sent goes with the connection.
     let lost = many(1..100);
-    output.deliver(std::slice::from_ref(&lost), &[]).await.expect_err("no answer");
+    output.deliver(std::slice::from_ref(&lost)).await.expect_err("no answer");
     redis.thaw();
     eventually("Redis takes what it was sent", async || redis.command(&["LLEN", "logstash"]) == 100).await;
 
-    output.deliver(&[lost, many(100..101)], &[]).await.expect("Redis is back");
+    output.deliver(&[lost, many(100..101)]).await.expect("Redis is back");
     assert!(messages(&redis).into_iter().eq(0..101));
 }
 
@@ -216,7 +217,7 @@ async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
     redis.command(&["SET", "logstash", "a string"]);
     let batch = many(0..1_500);
     for error in [
-        output.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("not a list"),
+        output.deliver(std::slice::from_ref(&batch)).await.expect_err("not a list"),
         output.check().await.expect_err("not a list"),
     ] {
         let error = chain(&error);
@@ -226,7 +227,7 @@ async fn a_key_that_is_no_list_is_named_and_nothing_is_marked() {
 
     redis.command(&["DEL", "logstash"]);
     output.check().await.expect("the key is free");
-    output.deliver(&[batch], &[]).await.expect("the key is free");
+    output.deliver(&[batch]).await.expect("the key is free");
     assert!(messages(&redis).into_iter().eq(0..1_500));
 }
 
@@ -235,14 +236,16 @@ async fn markers_go_when_their_batches_are_settled_or_old() {
     let redis = Redis::start();
     let output = output(config(&redis));
     let (first, second) = (many(0..1), many(1..2));
-    output.deliver(&[first.clone(), second.clone()], &[]).await.expect("pushed");
+    output.deliver(&[first.clone(), second.clone()]).await.expect("pushed");
     assert_eq!(markers(&redis).len(), 2);
-    output.deliver(&[], &[first.id]).await.expect("settled");
+    output.forget(&[first.id]);
+    output.deliver(&[]).await.expect("settled");
     let marker = format!("{{logstash}}:delivered:{}", second.id);
     assert_eq!(markers(&redis), [marker.as_str()]);
     let seconds = redis.command(&["TTL", &marker]);
     assert!(seconds.as_u64().is_some_and(|seconds| (604_000..=604_800).contains(&seconds)), "{seconds}");
-    output.deliver(&[many(2..3)], &[second.id]).await.expect("pushed and settled");
+    output.forget(&[second.id]);
+    output.deliver(&[many(2..3)]).await.expect("pushed and settled");
     assert_eq!(markers(&redis).len(), 1);
     assert!(messages(&redis).into_iter().eq(0..3));
 }
@@ -251,7 +254,7 @@ async fn markers_go_when_their_batches_are_settled_or_old() {
 async fn a_batch_without_elements_leaves_nothing() {
     let redis = Redis::start();
     let output = output(config(&redis));
-    output.deliver(&[Arc::new(Batch::new(Vec::new())), batch("[]")], &[]).await.expect("nothing to push");
+    output.deliver(&[Arc::new(Batch::new(Vec::new())), batch("[]")]).await.expect("nothing to push");
     assert_eq!(redis.command(&["KEYS", "*"]), serde_json::json!([]));
 }
 
@@ -275,7 +278,7 @@ async fn what_is_wrong_with_the_configuration_is_said() {
     ] {
         let output = output(config);
         let check = chain(&output.check().await.expect_err("no way in"));
-        let push = chain(&output.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("no way in"));
+        let push = chain(&output.deliver(std::slice::from_ref(&batch)).await.expect_err("no way in"));
         for error in [check, push] {
             assert!(error.contains(remedy) && !error.contains("wrong"), "{error}");
         }
@@ -295,16 +298,18 @@ async fn a_user_with_few_permissions_suffices_and_one_with_fewer_is_told() {
         output(RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..config(&redis) });
     let batch = many(0..1);
     output.check().await.expect("permitted");
-    output.deliver(std::slice::from_ref(&batch), &[]).await.expect("permitted");
+    output.deliver(std::slice::from_ref(&batch)).await.expect("permitted");
     let large = many(1..1 + MANY);
-    output.deliver(std::slice::from_ref(&large), &[batch.id]).await.expect("permitted");
-    output.deliver(&[], &[large.id]).await.expect("permitted");
+    output.forget(&[batch.id]);
+    output.deliver(std::slice::from_ref(&large)).await.expect("permitted");
+    output.forget(&[large.id]);
+    output.deliver(&[]).await.expect("permitted");
 
     for forbidden in ["set", "eval", "rpush", "multi", "watch", "exec", "lindex", "mget", "llen"] {
         redis.command(&["ACL", "SETUSER", "few", &format!("-{forbidden}")]);
         let is_for_large_ones = !["set", "eval", "rpush"].contains(&forbidden);
         for end in [1, MANY].into_iter().skip(usize::from(is_for_large_ones)) {
-            let error = chain(&output.deliver(&[many(0..end)], &[]).await.expect_err("not permitted"));
+            let error = chain(&output.deliver(&[many(0..end)]).await.expect_err("not permitted"));
             assert!(error.contains("give the user what is said of `redis.username`"), "{error}");
         }
         redis.command(&["ACL", "SETUSER", "few", &format!("+{forbidden}")]);
@@ -318,14 +323,14 @@ async fn nothing_waits_for_a_frozen_redis() {
     let redis = Redis::start();
     let output = output(config(&redis));
     output.check().await.expect("there");
-    output.deliver(&[many(0..1)], &[]).await.expect("pushed");
+    output.deliver(&[many(0..1)]).await.expect("pushed");
     redis.freeze();
     for _ in 0..3 {
         let begun = Instant::now();
         output.check().await.expect_err("frozen");
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         let begun = Instant::now();
-        output.deliver(&[many(1..2)], &[]).await.expect_err("frozen");
+        output.deliver(&[many(1..2)]).await.expect_err("frozen");
         assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
     }
     let begun = Instant::now();
@@ -340,7 +345,7 @@ async fn a_check_is_not_held_up_by_a_push_and_ends_none() {
     let redis = Redis::start();
     let output = output(RedisConfig { timeout_millis: 10_000, ..config(&redis) });
     let batches: Vec<_> = (0..20).map(|n| many(n * 1_000..(n + 1) * 1_000)).collect();
-    let pushing = async { output.deliver(&batches, &[]).await.expect("pushed") };
+    let pushing = async { output.deliver(&batches).await.expect("pushed") };
     let checking = async {
         for _ in 0..20 {
             output.check().await.expect("there");
@@ -356,7 +361,7 @@ async fn connections_are_used_again_and_closed() {
     let output = output(config(&redis));
     for n in 0..5 {
         output.check().await.expect("there");
-        output.deliver(&[many(n..n + 1)], &[]).await.expect("pushed");
+        output.deliver(&[many(n..n + 1)]).await.expect("pushed");
     }
     assert_eq!(connections(&redis), 2, "one for pushes, one for checks");
     output.close().await;
@@ -368,18 +373,18 @@ async fn a_list_as_long_as_it_may_be_takes_repeats_and_nothing_new() {
     let redis = Redis::start();
     let output = output(RedisConfig { max_list_length: Some(3), ..config(&redis) });
     let (first, second, large) = (many(0..4), many(4..5), many(5..5 + MANY));
-    output.deliver(std::slice::from_ref(&first), &[]).await.expect("there is room");
-    let refused = output.deliver(&[first.clone(), second.clone()], &[]).await.expect_err("there is none");
+    output.deliver(std::slice::from_ref(&first)).await.expect("there is room");
+    let refused = output.deliver(&[first.clone(), second.clone()]).await.expect_err("there is none");
     assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
-    let refused = output.deliver(std::slice::from_ref(&large), &[]).await.expect_err("there is none");
+    let refused = output.deliver(std::slice::from_ref(&large)).await.expect_err("there is none");
     assert!(chain(&refused).contains("redis.max_list_length"), "{}", chain(&refused));
-    output.deliver(std::slice::from_ref(&first), &[]).await.expect("what is there needs no room");
+    output.deliver(std::slice::from_ref(&first)).await.expect("what is there needs no room");
     redis.command(&["LPOP", "logstash", "2"]);
-    output.deliver(&[first, second], &[]).await.expect("there is room again");
+    output.deliver(&[first, second]).await.expect("there is room again");
     assert_eq!(messages(&redis), [2, 3, 4]);
     redis.command(&["LPOP", "logstash"]);
-    output.deliver(std::slice::from_ref(&large), &[]).await.expect("there is room again");
-    output.deliver(&[large], &[]).await.expect("what is there needs no room");
+    output.deliver(std::slice::from_ref(&large)).await.expect("there is room again");
+    output.deliver(&[large]).await.expect("what is there needs no room");
     assert!(messages(&redis).into_iter().eq(3..5 + MANY));
 }
 
@@ -406,7 +411,7 @@ async fn what_redis_refuses_is_told_with_what_to_do() {
     ] {
         let redis = Redis::start();
         redis.command(state);
-        let error = output(config(&redis)).deliver(&[many(0..1)], &[]).await.expect_err("refused");
+        let error = output(config(&redis)).deliver(&[many(0..1)]).await.expect_err("refused");
         let told = chain(&error);
         assert!(remedies.iter().all(|remedy| told.contains(remedy)), "{told}");
         assert!(!told.contains("Unknown Error"), "{told}");

@@ -66,7 +66,7 @@ async fn sentinels_that_are_away_or_frozen_hold_nothing_up_and_what_is_wrong_is_
     sentinels.sentinels[0].freeze();
     let working = output(right.clone());
     let begun = Instant::now();
-    working.deliver(&[many(0..1)], &[]).await.expect("pushed");
+    working.deliver(&[many(0..1)]).await.expect("pushed");
     working.check().await.expect("there");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(messages(&sentinels.servers[0]), [0]);
@@ -84,6 +84,6 @@ async fn sentinels_that_are_away_or_frozen_hold_nothing_up_and_what_is_wrong_is_
         assert!(!error.contains("wrong") && !error.contains(Sentinels::PASSWORD), "{error}");
     }
     let lonely = output(RedisConfig { wait_replicas: 3, ..right });
-    let error = chain(&lonely.deliver(&[many(1..2)], &[]).await.expect_err("there are two"));
+    let error = chain(&lonely.deliver(&[many(1..2)]).await.expect_err("there are two"));
     assert!(error.contains("of the 3 replicas that `redis.wait_replicas` asks for, 2 have"), "{error}");
 }

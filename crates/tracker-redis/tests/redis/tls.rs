@@ -60,7 +60,7 @@ async fn who_cannot_be_verified_gets_nothing_and_it_is_said_why() {
     ] {
         let output = output(config);
         let check = chain(&output.check().await.expect_err("no way in"));
-        let push = chain(&output.deliver(&[many(0..1)], &[]).await.expect_err("no way in"));
+        let push = chain(&output.deliver(&[many(0..1)]).await.expect_err("no way in"));
         for error in [check, push] {
             assert!(error.contains(remedy), "{remedy}: {error}");
         }
@@ -92,9 +92,9 @@ async fn files_that_will_not_do_are_named_at_start_and_later_and_read_again() {
     let text = fs::read(&ca).expect("a file");
     let output = output(right);
     fs::write(&ca, "no longer").expect("a file");
-    let error = chain(&output.deliver(&[many(0..1)], &[]).await.expect_err("no authority"));
+    let error = chain(&output.deliver(&[many(0..1)]).await.expect_err("no authority"));
     assert!(error.contains("`redis.tls.ca`") && error.contains("must hold a certificate in PEM"), "{error}");
     fs::write(&ca, text).expect("a file");
-    output.deliver(&[many(0..1)], &[]).await.expect("there it is again");
+    output.deliver(&[many(0..1)]).await.expect("there it is again");
     assert_eq!(messages(&redis), [0]);
 }

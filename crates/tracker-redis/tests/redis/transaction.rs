@@ -61,8 +61,8 @@ async fn what_hangs_is_not_done_after_its_repeat() {
     let gate = Gate::before(&redis);
     let (hanging, other) = (gate.output(&redis, 300), output(config(&redis)));
     let batch = many(0..MANY);
-    hanging.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("no answer");
-    other.deliver(std::slice::from_ref(&batch), &[]).await.expect("pushed");
+    hanging.deliver(std::slice::from_ref(&batch)).await.expect_err("no answer");
+    other.deliver(std::slice::from_ref(&batch)).await.expect("pushed");
     gate.release.send(()).expect("a gate");
     eventually("what hangs has arrived", async || connections(&redis) == 1).await;
     assert!(messages(&redis).into_iter().eq(0..MANY));
@@ -74,10 +74,10 @@ async fn what_was_done_without_an_answer_is_not_repeated() {
     let gate = Gate::before(&redis);
     let (hanging, other) = (gate.output(&redis, 300), output(config(&redis)));
     let batch = many(0..MANY);
-    hanging.deliver(std::slice::from_ref(&batch), &[]).await.expect_err("no answer");
+    hanging.deliver(std::slice::from_ref(&batch)).await.expect_err("no answer");
     gate.release.send(()).expect("a gate");
     eventually("what hangs has arrived", async || redis.command(&["LLEN", "logstash"]) == MANY).await;
-    other.deliver(&[batch, many(MANY..2 * MANY)], &[]).await.expect("pushed");
+    other.deliver(&[batch, many(MANY..2 * MANY)]).await.expect("pushed");
     assert!(messages(&redis).into_iter().eq(0..2 * MANY));
 }
 
@@ -89,10 +89,10 @@ async fn what_another_has_pushed_in_between_is_not_pushed_again() {
     let batches = [many(0..MANY), many(MANY..2 * MANY)];
     let pushing = tokio::spawn({
         let (slow, batches) = (slow.clone(), batches.clone());
-        async move { slow.deliver(&batches, &[]).await }
+        async move { slow.deliver(&batches).await }
     });
     tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction");
-    other.deliver(&batches[..1], &[]).await.expect("pushed");
+    other.deliver(&batches[..1]).await.expect("pushed");
     gate.release.send(()).expect("a gate");
     pushing.await.expect("no panic").expect("pushed, or pushed before");
     assert!(messages(&redis).into_iter().eq(0..2 * MANY));
@@ -106,7 +106,7 @@ async fn what_the_key_refuses_in_between_is_not_marked() {
     let batch = many(0..MANY);
     let pushing = tokio::spawn({
         let (slow, batch) = (slow.clone(), batch.clone());
-        async move { slow.deliver(&[batch], &[]).await }
+        async move { slow.deliver(&[batch]).await }
     });
     tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction");
     redis.command(&["SET", "logstash", "a string"]);
@@ -116,6 +116,6 @@ async fn what_the_key_refuses_in_between_is_not_marked() {
     assert!(markers(&redis).is_empty());
 
     redis.command(&["DEL", "logstash"]);
-    output(config(&redis)).deliver(&[batch], &[]).await.expect("the key is free");
+    output(config(&redis)).deliver(&[batch]).await.expect("the key is free");
     assert!(messages(&redis).into_iter().eq(0..MANY));
 }

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use super::{Tested, all, deployment_cursor, is_paged, next_millisecond, start};
 use crate::event::EventKind;
-use crate::fields::{DeploymentId, MAX_ARGUMENTS, MAX_TEXT};
+use crate::fields::{MAX_ARGUMENTS, MAX_TEXT};
 use crate::group::{Change, Outcome};
+use crate::id::DeploymentId;
 use crate::server::{Hostname, ServerFields, ServerKey, ServerReport};
 use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};

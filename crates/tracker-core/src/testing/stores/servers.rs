@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{Tested, all, is_paged, next_millisecond, server_cursor, start};
-use crate::fields::DeploymentId;
 use crate::group::{Change, Outcome};
+use crate::id::DeploymentId;
 use crate::server::Hostname;
 use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};

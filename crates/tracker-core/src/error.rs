@@ -1,0 +1,79 @@
+//! Why a report was not recorded, or a query not answered.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::store::StoreError;
+
+/// Why a report was not recorded, or a query not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TrackerError {
+    /// The record holds another value, and a start never overwrites a value.
+    #[error("`{field}` is recorded with another value, or without one")]
+    Conflict {
+        /// The first field that differs.
+        field: &'static str,
+    },
+    /// There is no such record.
+    #[error("no such record")]
+    Unknown,
+    /// The store never accepts this report, however often it is sent.
+    #[error("the database does not accept this report")]
+    Rejected,
+    /// The store keeps no log messages, so that there are none to read.
+    #[error("log messages are not kept")]
+    LogsNotKept,
+    /// Neither the store nor an output takes log messages.
+    #[error("no output and no store takes log messages")]
+    NoLogDestination,
+    /// Not possible now; the same call may succeed later.
+    #[error("{0}")]
+    Unavailable(UnavailableReason),
+}
+
+/// Why a report cannot be made durable, or a query not answered, at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnavailableReason {
+    /// Too many reports wait already. Nothing was done.
+    Busy,
+    /// Neither the store nor an output answered in time. The change may still be made.
+    TimedOut,
+    /// The store cannot be reached.
+    Store,
+    /// The outbox of an output is at its limit. Nothing was done.
+    OutboxFull,
+    /// The tracker has been shut down. Nothing was done.
+    Closed,
+}
+
+impl fmt::Display for UnavailableReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Busy => "too many reports wait for the database",
+            Self::TimedOut => "the report could not be made durable in time",
+            Self::Store => "the database is not available",
+            Self::OutboxFull => "too many messages wait for an output that is unavailable",
+            Self::Closed => "the service is shutting down",
+        })
+    }
+}
+
+impl From<UnavailableReason> for TrackerError {
+    fn from(reason: UnavailableReason) -> Self {
+        Self::Unavailable(reason)
+    }
+}
+
+impl From<&StoreError> for TrackerError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Rejected(_) => Self::Rejected,
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::NotYet(_) => {
+                Self::Unavailable(UnavailableReason::Store)
+            }
+        }
+    }
+}

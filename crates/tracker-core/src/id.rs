@@ -1,0 +1,47 @@
+//! The id of a deployment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::input_error::{InputError, InputErrorCode};
+
+/// The id of a deployment: a UUID, displayed in lower case with hyphens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeploymentId(pub Uuid);
+
+impl DeploymentId {
+    /// Reads a hyphenated UUID in any letter case.
+    ///
+    /// # Errors
+    /// [`InputErrorCode::Id`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InputError> {
+        match Uuid::try_parse(text) {
+            Ok(uuid) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok(Self(uuid)),
+            _ => Err(InputError {
+                field: Some("deployment_id".into()),
+                ..InputError::new(
+                    InputErrorCode::Id,
+                    "`deployment_id` must be a UUID such as 84e803f7-9562-4d95-b828-25b167aea34b",
+                )
+            }),
+        }
+    }
+}
+
+impl FromStr for DeploymentId {
+    type Err = InputError;
+
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        self.0.as_hyphenated().fmt(formatter)
+    }
+}

@@ -1,0 +1,165 @@
+//! A lane commits one group of changes at a time: the changes that arrive during one commit form the next group.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::committer::{Lane, Message, Reply, Submitted};
+use crate::delivery::Dispatcher;
+use crate::error::TrackerError;
+use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
+use crate::failure_log::FailureLog;
+use crate::group::{Change, Decision, Group, Outcome};
+use crate::metrics::Metrics;
+use crate::panics::catch_panic;
+use crate::request_id::RequestId;
+use crate::store::{Store, StoreError};
+
+/// The maximum number of changes in a group.
+const GROUP_CHANGES: usize = 512;
+/// After a commit that takes longer, a delivery worker may already have read the batch from the outbox and delivered it.
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
+/// How long a commit whose answer was lost may still take effect.
+const IN_DOUBT_WINDOW: Duration = Duration::from_mins(1);
+
+/// Starts a worker for each lane.
+pub(crate) fn start(
+    lanes: Vec<Lane>,
+    store: &Arc<dyn Store>,
+    dispatcher: &Arc<Dispatcher>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) {
+    for (number, lane) in lanes.into_iter().enumerate() {
+        let worker = LaneWorker {
+            number,
+            store: store.clone(),
+            dispatcher: dispatcher.clone(),
+            metrics: metrics.clone(),
+            in_doubt_until: None,
+            failure_log: FailureLog::new("database"),
+        };
+        tasks.spawn(worker.run(lane));
+    }
+}
+
+/// Commits the changes of one lane.
+struct LaneWorker {
+    number: usize,
+    store: Arc<dyn Store>,
+    dispatcher: Arc<Dispatcher>,
+    metrics: Arc<Metrics>,
+    /// Until when a commit whose answer was lost may still take effect.
+    in_doubt_until: Option<Instant>,
+    failure_log: FailureLog,
+}
+
+/// The sender of a change, who waits for its answer.
+struct Sender {
+    reply: Reply,
+    request_id: Option<RequestId>,
+}
+
+impl LaneWorker {
+    async fn run(mut self, mut lane: Lane) {
+        let mut received = Vec::with_capacity(GROUP_CHANGES);
+        let mut is_open = true;
+        while is_open && lane.recv_many(&mut received, GROUP_CHANGES).await > 0 {
+            let mut rest = received.drain(..).peekable();
+            while rest.peek().is_some() {
+                let (mut changes, mut senders, mut permits) = (Vec::new(), Vec::new(), Vec::new());
+                let (mut bytes, mut messages) = (0, 0);
+                while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < GROUP_MESSAGES) {
+                    let (message, permit) = queued.into_parts();
+                    match message {
+                        Message::Commit(submitted) => {
+                            let Submitted { change, reply, request_id } = *submitted;
+                            bytes += change.size();
+                            messages += change.messages();
+                            changes.push(change);
+                            senders.push(Sender { reply, request_id });
+                            permits.push(permit);
+                        }
+                        Message::Close => is_open = false,
+                    }
+                }
+                if !changes.is_empty() {
+                    self.commit(changes, senders).await;
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, changes: Vec<Change>, senders: Vec<Sender>) {
+        let group = Arc::new(Group::new(changes, self.dispatcher.outputs()));
+        let begun = Instant::now();
+        let committed = catch_panic(|| self.store.commit(self.number, group.clone())).await;
+        let took = begun.elapsed();
+        let metrics = &self.metrics.commits;
+        metrics.changes.record(group.changes.len() as u64);
+        metrics.durations.record_time(took);
+        metrics.failures.add(committed.is_err().into());
+        match committed {
+            Ok(decision) => {
+                let is_slow = took > SLOW_COMMIT;
+                let is_in_doubt = self.in_doubt_until.is_some_and(|until| Instant::now() < until);
+                if is_in_doubt && group.changes.iter().any(Change::is_report) {
+                    // A retried report adds no outbox row, but the original commit may have landed since the workers last
+                    // read the outbox.
+                    self.dispatcher.request_resync();
+                }
+                self.log_committed(&group, &decision, &senders);
+                self.committed(&decision, senders, is_slow || is_in_doubt);
+            }
+            // One change spoils the group. Each one alone shows which it is.
+            Err(StoreError::Rejected(_) | StoreError::NotYet(_)) if senders.len() > 1 => {
+                for (change, sender) in group.changes.iter().zip(senders) {
+                    Box::pin(self.commit(vec![change.clone()], vec![sender])).await;
+                }
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Unknown(_)) {
+                    self.in_doubt_until = Some(Instant::now() + IN_DOUBT_WINDOW);
+                    self.dispatcher.request_resync();
+                }
+                self.failure_log.failed(&error);
+                for sender in senders {
+                    log::debug!(request_id:? = sender.request_id, lane = self.number; "a change was not committed");
+                    let _ = sender.reply.send(Err(TrackerError::from(&error)));
+                }
+            }
+        }
+    }
+
+    /// Dispatches the events, and only then answers: once a report is answered, all earlier events are under way.
+    fn committed(&mut self, decision: &Decision, senders: Vec<Sender>, outbox_only: bool) {
+        self.failure_log.succeeded();
+        self.dispatcher.dispatch(decision, outbox_only);
+        for (outcome, sender) in decision.outcomes.iter().zip(senders) {
+            // The sender may have stopped waiting.
+            let _ = sender.reply.send(Ok(outcome.clone()));
+        }
+    }
+
+    /// Logs each committed report at debug level.
+    fn log_committed(&self, group: &Group, decision: &Decision, senders: &[Sender]) {
+        if !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        for ((change, outcome), sender) in group.changes.iter().zip(&decision.outcomes).zip(senders) {
+            let Some(deployment_id) = change.deployment_id() else { continue };
+            let outcome = match outcome {
+                Outcome::Recorded => "recorded",
+                Outcome::Unchanged => "unchanged",
+                Outcome::Conflict { .. } => "conflict",
+                Outcome::Unknown => "unknown",
+            };
+            log::debug!(
+                request_id:? = sender.request_id, deployment_id = deployment_id.as_str(), lane = self.number,
+                group = group.changes.len(), outcome;
+                "committed a report on deployment {deployment_id}: {outcome}"
+            );
+        }
+    }
+}
