@@ -25,7 +25,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_core::{OutboxLimits, Tracker};
 use tracker_server::{Access, Address, Listener, Settings};
-use tracker_sql::SqlStore;
+use tracker_sql::{SqlStore, SqlStoreOptions};
 
 use crate::config::{Config, ConfigError, Loaded};
 use crate::reload::Reloader;
@@ -118,8 +118,10 @@ async fn serve(Loaded { config, raw, file: read, notes }: Loaded, file: Option<P
     let listeners = listen(&config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let url = config.database_url()?;
-    let replica = config.instance_name(&addresses[0]);
-    let store = SqlStore::open(url.clone(), &replica, config.limits.queued_queries).with_context(|| {
+    let options = SqlStoreOptions::default()
+        .instance(config.instance_name(&addresses[0]))
+        .max_waiting_queries(config.limits.queued_queries);
+    let store = SqlStore::open(url.clone(), options).with_context(|| {
         format!("cannot open the database {url}; check that its folder is there and may be written")
     })?;
     let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };

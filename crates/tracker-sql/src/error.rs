@@ -1,68 +1,73 @@
-//! What goes wrong with a database, sorted by what can be done.
+//! Errors of a database, classified by what the caller can do.
 
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use thiserror::Error;
 use tracker_core::StoreError;
 
-/// Why a database did not do what it was asked for.
+/// Why a store cannot be opened.
 #[derive(Debug, Error)]
-pub enum Error {
-    /// The URL is none that this build knows.
+#[non_exhaustive]
+pub enum SqlError {
+    /// The URL is malformed, or names a database that this build does not support. The message says how to
+    /// correct it.
     #[error("{0}")]
     Url(String),
-    /// It cannot be reached or opened.
+    /// The file cannot be opened or created, or is not a database.
+    #[error(transparent)]
+    Open(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<DbError> for SqlError {
+    fn from(error: DbError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
+/// Why an operation on a connection failed.
+#[derive(Debug, Error)]
+pub enum DbError {
     #[error("cannot connect to the database")]
     Connect(#[source] ConnectionError),
-    /// It could not be reached or opened a moment ago, for this reason.
+    /// The circuit breaker is open, for this reason.
     #[error("{0}")]
     Down(String),
-    /// Its tables cannot be made.
     #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A statement failed.
     #[error("a statement failed")]
     Query(#[source] QueryError),
-    /// A row holds what nobody here has written.
-    #[error("a row does not hold JSON")]
+    #[error("a row does not contain valid JSON")]
     Content(#[source] serde_json::Error),
-    /// A row is larger than what the server takes at once.
-    #[error("a row of {size} bytes is too large for the server's `max_allowed_packet` of {limit}; make that larger")]
-    TooLarge {
-        /// The row's.
-        size: usize,
-        /// The server's.
-        limit: usize,
-    },
-    /// The answer to a commit was lost, or is that it failed: it may have been done.
+    #[error("a row of {size} bytes exceeds the database server's `max_allowed_packet` of {limit} bytes; increase it")]
+    TooLarge { size: usize, limit: usize },
+    /// COMMIT failed, or its answer was lost: the commit is in doubt.
     #[error("a commit failed")]
     Commit(#[source] QueryError),
-    /// A text fits into the columns that will be, and not into those of the service before this one.
+    /// The text fits once the columns have been widened.
     #[error(
-        "columns are still as narrow as the service before this one made them; they become wider once this one may alter the tables"
+        "columns are still as narrow as the Node.js service created them; retry after the service has widened them"
     )]
     Narrow,
-    /// A thread has ended in the middle of it.
-    #[error("a thread of the database ended in the middle of a statement")]
+    /// The thread panicked, so the operation is in doubt.
+    #[error("a database thread ended during a statement")]
     Abandoned,
-    /// Another replica has changed the same record in between.
-    #[error("other replicas change the same records over and over")]
+    #[error("other instances keep changing the same records")]
     Race,
-    /// Too many statements wait, or one has waited too long.
+    /// Load shedding: a queue is full, or a deadline has passed.
     #[error("{0}")]
     Overload(&'static str),
 }
 
-impl From<QueryError> for Error {
+impl From<QueryError> for DbError {
     fn from(error: QueryError) -> Self {
         Self::Query(error)
     }
 }
 
-impl Error {
-    /// Whether the same transaction, begun anew, may go through at once.
+impl DbError {
+    /// Whether the same transaction may succeed if it is retried at once.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(crate) fn is_race(&self) -> bool {
+    pub fn is_race(&self) -> bool {
         match self {
             Self::Race => true,
             Self::Query(QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
@@ -72,18 +77,18 @@ impl Error {
         }
     }
 
-    /// Whether the connection may be the reason.
-    pub(crate) fn breaks_connection(&self) -> bool {
+    /// Whether the connection may be broken.
+    pub fn breaks_connection(&self) -> bool {
         !matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::Query(QueryError::NotFound))
     }
 
-    /// Whether nothing was done, so that it may be tried again.
-    pub(crate) fn is_retryable(&self) -> bool {
+    /// Whether the operation had no effect, so that a retry is safe.
+    pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Commit(_))
     }
 
-    /// The error of a transaction whose statements had all gone through if `is_decided`: then it comes from the commit.
-    pub(crate) fn of_transaction(self, is_decided: bool) -> Self {
+    /// Turns an error of a transaction into [`Self::Commit`] if all statements before COMMIT had succeeded.
+    pub fn of_transaction(self, is_decided: bool) -> Self {
         match self {
             Self::Query(error) if is_decided => Self::Commit(error),
             error => error,
@@ -91,20 +96,20 @@ impl Error {
     }
 }
 
-impl From<Error> for StoreError {
-    fn from(error: Error) -> Self {
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
         use DatabaseErrorKind::{CheckViolation, NotNullViolation, UniqueViolation};
-        if matches!(error, Error::Commit(_) | Error::Abandoned) {
+        if matches!(error, DbError::Commit(_) | DbError::Abandoned) {
             return Self::Unknown(Box::new(error));
         }
-        if let Error::Query(QueryError::DatabaseError(_, about)) = &error
+        if let DbError::Query(QueryError::DatabaseError(_, about)) = &error
             && about.message().starts_with("value too long")
         {
-            return Self::NotYet(Box::new(Error::Narrow));
+            return Self::NotYet(Box::new(DbError::Narrow));
         }
-        let rejects = match &error {
-            Error::Content(_) | Error::TooLarge { .. } | Error::Query(QueryError::SerializationError(_)) => true,
-            Error::Query(QueryError::DatabaseError(kind, about)) => {
+        let is_rejected = match &error {
+            DbError::Content(_) | DbError::TooLarge { .. } | DbError::Query(QueryError::SerializationError(_)) => true,
+            DbError::Query(QueryError::DatabaseError(kind, about)) => {
                 matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
                     || [
                         "index row size",
@@ -120,6 +125,6 @@ impl From<Error> for StoreError {
             }
             _ => false,
         };
-        if rejects { Self::Rejected(Box::new(error)) } else { Self::Unavailable(Box::new(error)) }
+        if is_rejected { Self::Rejected(Box::new(error)) } else { Self::Unavailable(Box::new(error)) }
     }
 }

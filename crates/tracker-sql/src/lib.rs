@@ -1,5 +1,6 @@
-//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`), PostgreSQL (feature `postgres`), and
-//! MariaDB or MySQL (feature `mysql`, off by default, with the client library of the system).
+//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`), PostgreSQL (feature
+//! `postgres`), and MariaDB or MySQL (feature `mysql`, off by default, with the client library of the
+//! system).
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -8,12 +9,12 @@
 //! use std::sync::Arc;
 //!
 //! use tracker_core::{DeploymentId, DeploymentReport, Tracker};
-//! use tracker_sql::{DatabaseUrl, SqlStore};
+//! use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 //!
 //! # let folder = std::env::temp_dir().join(format!("tracker-sql-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("data.sqlite3").display().to_string();
-//! let store = SqlStore::open(DatabaseUrl::parse(&path)?, "web01:8080", 1_024)?;
+//! let store = SqlStore::open(DatabaseUrl::parse(&path)?, SqlStoreOptions::default())?;
 //! let tracker = Tracker::builder(Arc::new(store)).start();
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;
@@ -25,29 +26,34 @@
 //! # fn main() {}
 //! ```
 
-#![allow(clippy::duplicate_mod, reason = "queries.rs and replicated.rs are compiled once for each database")]
+#![allow(clippy::duplicate_mod, reason = "each database includes queries.rs with its own type of connection")]
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
-compile_error!("tracker-sql needs a database: turn on the feature `sqlite`, `postgres` or `mysql`");
+compile_error!("tracker-sql needs a database: enable the feature `sqlite`, `postgres` or `mysql`");
 
-#[cfg(feature = "postgres")]
-mod adoption;
-mod connection;
+mod connector;
+mod database;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod database_server;
+mod dialect;
 mod error;
-#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "a file has one server"))]
+mod fields;
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "only database servers are shared by several instances")
+)]
 mod liveness;
-#[cfg(feature = "mysql")]
-mod mysql;
-#[cfg(feature = "postgres")]
-mod postgres;
+mod options;
 mod rows;
 mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod url;
 mod values;
 mod worker;
 
-pub use connection::DatabaseUrl;
-pub use error::Error;
+pub use error::SqlError;
+pub use options::SqlStoreOptions;
 pub use store::SqlStore;
+pub use url::DatabaseUrl;

@@ -1,55 +1,56 @@
-//! Who may say that others are gone.
+//! Decides when this instance may declare another one dead.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For how long others must have been able to say that they are there: as long as it takes to be gone.
-const LONG: Duration = Duration::from_secs(15);
-/// A gap between two signs of life. One that is shorter leaves the others time to say that they are there.
-const GAP: Duration = Duration::from_secs(10);
-/// How often one looks for others that are gone, which reads all that is owed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long this instance must have sent heartbeats before it adopts batches. Equals the age at which a
+/// heartbeat of another instance counts as lost.
+const MIN_UPTIME: Duration = Duration::from_secs(15);
+/// A pause between two of its own heartbeats that starts [`MIN_UPTIME`] over. After a shorter pause, other
+/// instances have time left to send a heartbeat before [`MIN_UPTIME`] ends.
+const MAX_GAP: Duration = Duration::from_secs(10);
+/// How often an instance looks for dead ones, which reads the index of all pending batches.
+const ADOPTION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// When this replica has said that it is there. After a gap the database may have been away for all, and nobody has been seen
-/// for long.
+/// The heartbeats of this instance. After a gap, the database may have been unreachable for all instances,
+/// and old heartbeats of the others prove nothing.
 #[derive(Debug, Default)]
-pub struct Liveness(Mutex<Signs>);
+pub struct Liveness(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Signs {
-    /// Since when without a gap, and last.
-    said: Option<(Instant, Instant)>,
-    /// When it has looked last for what is owed to an output.
-    looked: HashMap<String, Instant>,
+struct State {
+    /// The first heartbeat since the last gap, and the latest.
+    heartbeats: Option<(Instant, Instant)>,
+    /// When this instance last looked for dead ones, by output.
+    last_adoption: HashMap<String, Instant>,
 }
 
 impl Liveness {
-    /// It has said that it is there just now.
-    pub fn note(&self) {
+    pub fn record_heartbeat(&self) {
         let now = Instant::now();
-        let mut signs = self.signs();
-        let since = signs.said.filter(|(_, last)| now - *last < GAP).map_or(now, |(since, _)| since);
-        signs.said = Some((since, now));
+        let mut state = self.state();
+        let first = state.heartbeats.filter(|(_, last)| now - *last < MAX_GAP).map_or(now, |(first, _)| first);
+        state.heartbeats = Some((first, now));
     }
 
-    /// Whether who was not seen for long is gone, and it is time to look for what such a one owes to `output`.
+    /// Whether to look for dead instances with pending batches for `output` now.
     pub fn should_adopt(&self, output: &str) -> bool {
-        let mut signs = self.signs();
-        let is_long = signs.said.is_some_and(|(since, _)| since.elapsed() > LONG);
-        let is_time = is_long && signs.looked.get(output).is_none_or(|looked| looked.elapsed() > LOOK_EVERY);
-        if is_time {
-            signs.looked.insert(output.to_owned(), Instant::now());
+        let mut state = self.state();
+        let is_allowed = state.heartbeats.is_some_and(|(first, _)| first.elapsed() > MIN_UPTIME);
+        let is_due = state.last_adoption.get(output).is_none_or(|last| last.elapsed() > ADOPTION_INTERVAL);
+        if is_allowed && is_due {
+            state.last_adoption.insert(output.to_owned(), Instant::now());
         }
-        is_time
+        is_allowed && is_due
     }
 
-    /// There was one, and there is more to be had.
+    /// Makes the next look due at once, because the last one may have left batches.
     pub fn adopt_again_soon(&self, output: &str) {
-        self.signs().looked.remove(output);
+        self.state().last_adoption.remove(output);
     }
 
-    fn signs(&self) -> MutexGuard<'_, Signs> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

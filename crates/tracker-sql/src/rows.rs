@@ -1,4 +1,6 @@
-//! Rows, and what they are in the domain.
+//! Rows, and their conversion from and to the types of the core.
+//!
+//! Conversions name every field (no `..`), so that the compiler reports a forgotten one.
 
 use std::borrow::Cow;
 
@@ -10,6 +12,7 @@ use tracker_core::{
     ServerFields, Text, time,
 };
 
+use crate::fields::with_text_fields;
 use crate::schema::{deployments, logs, outbox, servers};
 use crate::values::{Id, Time};
 
@@ -19,25 +22,49 @@ mod size;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub use size::Size;
 
-#[derive(Debug, Insertable, Queryable, AsChangeset)]
-#[diesel(table_name = deployments, primary_key(deployment_id))]
-#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
-pub struct DeploymentRow<'a> {
-    pub deployment_id: Id,
-    engine: Option<Cow<'a, Text>>,
-    engine_version: Option<Cow<'a, Text>>,
-    host: Option<Cow<'a, Text>>,
-    user: Option<Cow<'a, Text>>,
-    environment: Option<Cow<'a, Text>>,
-    package: Option<Cow<'a, Text>>,
-    package_url: Option<Cow<'a, Text>>,
-    version: Option<Cow<'a, Text>>,
-    arguments: Option<Cow<'a, Text>>,
-    result: Option<Cow<'a, Text>>,
-    elapsed_seconds: Option<i32>,
-    created_at: Time,
-    updated_at: Time,
+macro_rules! deployment_row {
+    ($($text:ident)*) => {
+        #[derive(Debug, Insertable, Queryable, AsChangeset)]
+        #[diesel(table_name = deployments, primary_key(deployment_id))]
+        #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+        pub struct DeploymentRow<'a> {
+            pub deployment_id: Id,
+            $($text: Option<Cow<'a, Text>>,)*
+            result: Option<Cow<'a, Text>>,
+            elapsed_seconds: Option<i32>,
+            created_at: Time,
+            updated_at: Time,
+        }
+
+        impl<'a> From<&'a Deployment> for DeploymentRow<'a> {
+            fn from(Deployment { id, fields, created_at, updated_at }: &'a Deployment) -> Self {
+                let DeploymentFields { $($text,)* result, elapsed_seconds } = fields;
+                Self {
+                    deployment_id: Id(id.0),
+                    $($text: borrowed($text),)*
+                    result: result_text(*result),
+                    elapsed_seconds: *elapsed_seconds,
+                    created_at: Time(*created_at),
+                    updated_at: Time(*updated_at),
+                }
+            }
+        }
+
+        impl From<DeploymentRow<'_>> for Deployment {
+            fn from(row: DeploymentRow) -> Self {
+                let DeploymentRow { deployment_id, $($text,)* result, elapsed_seconds, created_at, updated_at } = row;
+                let fields = DeploymentFields {
+                    $($text: owned($text),)*
+                    result: result_value(result),
+                    elapsed_seconds,
+                };
+                Self { id: DeploymentId(deployment_id.0), fields, created_at: created_at.0, updated_at: updated_at.0 }
+            }
+        }
+    };
 }
+
+with_text_fields!(deployment_row);
 
 fn borrowed(text: &Option<Text>) -> Option<Cow<'_, Text>> {
     text.as_ref().map(Cow::Borrowed)
@@ -55,50 +82,6 @@ fn result_value(text: Option<Cow<'_, Text>>) -> Option<DeploymentResult> {
     text.and_then(|text| DeploymentResult::parse(&text))
 }
 
-impl<'a> From<&'a Deployment> for DeploymentRow<'a> {
-    fn from(Deployment { id, fields, created_at, updated_at }: &'a Deployment) -> Self {
-        Self {
-            deployment_id: Id(id.0),
-            engine: borrowed(&fields.engine),
-            engine_version: borrowed(&fields.engine_version),
-            host: borrowed(&fields.host),
-            user: borrowed(&fields.user),
-            environment: borrowed(&fields.environment),
-            package: borrowed(&fields.package),
-            package_url: borrowed(&fields.package_url),
-            version: borrowed(&fields.version),
-            arguments: borrowed(&fields.arguments),
-            result: result_text(fields.result),
-            elapsed_seconds: fields.elapsed_seconds,
-            created_at: Time(*created_at),
-            updated_at: Time(*updated_at),
-        }
-    }
-}
-
-impl From<DeploymentRow<'_>> for Deployment {
-    fn from(row: DeploymentRow) -> Self {
-        Self {
-            id: DeploymentId(row.deployment_id.0),
-            fields: DeploymentFields {
-                engine: owned(row.engine),
-                engine_version: owned(row.engine_version),
-                host: owned(row.host),
-                user: owned(row.user),
-                environment: owned(row.environment),
-                package: owned(row.package),
-                package_url: owned(row.package_url),
-                version: owned(row.version),
-                arguments: owned(row.arguments),
-                result: result_value(row.result),
-                elapsed_seconds: row.elapsed_seconds,
-            },
-            created_at: row.created_at.0,
-            updated_at: row.updated_at.0,
-        }
-    }
-}
-
 #[derive(Debug, Insertable, Queryable, QueryableByName, AsChangeset)]
 #[diesel(table_name = servers, primary_key(hostname, deployment_id))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -113,31 +96,29 @@ pub struct ServerRow<'a> {
 }
 
 impl<'a> From<&'a Server> for ServerRow<'a> {
-    fn from(server: &'a Server) -> Self {
+    fn from(Server { deployment_id, hostname, fields, created_at, updated_at }: &'a Server) -> Self {
+        let ServerFields { ip_address, result, elapsed_seconds } = fields;
         Self {
-            hostname: server.hostname.as_str().into(),
-            deployment_id: Id(server.deployment_id.0),
-            ip_address: borrowed(&server.fields.ip_address),
-            result: result_text(server.fields.result),
-            elapsed_seconds: server.fields.elapsed_seconds,
-            created_at: Time(server.created_at),
-            updated_at: Time(server.updated_at),
+            hostname: hostname.as_str().into(),
+            deployment_id: Id(deployment_id.0),
+            ip_address: borrowed(ip_address),
+            result: result_text(*result),
+            elapsed_seconds: *elapsed_seconds,
+            created_at: Time(*created_at),
+            updated_at: Time(*updated_at),
         }
     }
 }
 
 impl From<ServerRow<'_>> for Server {
     fn from(row: ServerRow) -> Self {
+        let ServerRow { hostname, deployment_id, ip_address, result, elapsed_seconds, created_at, updated_at } = row;
         Self {
-            hostname: Hostname::stored(row.hostname),
-            deployment_id: DeploymentId(row.deployment_id.0),
-            fields: ServerFields {
-                ip_address: owned(row.ip_address),
-                result: result_value(row.result),
-                elapsed_seconds: row.elapsed_seconds,
-            },
-            created_at: row.created_at.0,
-            updated_at: row.updated_at.0,
+            hostname: Hostname::stored(hostname),
+            deployment_id: DeploymentId(deployment_id.0),
+            fields: ServerFields { ip_address: owned(ip_address), result: result_value(result), elapsed_seconds },
+            created_at: created_at.0,
+            updated_at: updated_at.0,
         }
     }
 }
@@ -152,9 +133,9 @@ pub struct LogRow<'a> {
 }
 
 impl<'a> LogRow<'a> {
-    pub fn of(batch: &'a LogBatch) -> impl Iterator<Item = Self> {
-        batch.messages.iter().map(|message| Self {
-            deployment_id: batch.deployment_id.as_str().into(),
+    pub fn of(LogBatch { deployment_id, messages, reporter: _ }: &'a LogBatch) -> impl Iterator<Item = Self> {
+        messages.iter().map(|message| Self {
+            deployment_id: deployment_id.as_str().into(),
             event_id: Id(message.event_id),
             received_at: Time(message.received_at),
             message: message.object().get().into(),
@@ -165,9 +146,9 @@ impl<'a> LogRow<'a> {
 impl TryFrom<LogRow<'_>> for LogMessage {
     type Error = serde_json::Error;
 
-    fn try_from(row: LogRow) -> Result<Self, Self::Error> {
-        let object = RawValue::from_string(row.message.into_owned())?;
-        Self::stored(row.event_id.0, row.received_at.0, object).map_err(serde_json::Error::custom)
+    fn try_from(LogRow { deployment_id: _, event_id, received_at, message }: LogRow) -> Result<Self, Self::Error> {
+        let object = RawValue::from_string(message.into_owned())?;
+        Self::stored(event_id.0, received_at.0, object).map_err(serde_json::Error::custom)
     }
 }
 

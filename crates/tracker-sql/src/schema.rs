@@ -1,7 +1,9 @@
-//! The tables, with types that every database knows.
+//! The tables, with column types that every database has.
 
 use diesel::query_builder::QueryId;
 use diesel::sql_types::{SqlOrd, SqlType};
+
+use crate::fields::with_text_fields;
 
 /// `UUID` on PostgreSQL, hyphenated text in lower case elsewhere.
 #[derive(SqlType, QueryId)]
@@ -10,7 +12,8 @@ use diesel::sql_types::{SqlOrd, SqlType};
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct SqlUuid;
 
-/// `TIMESTAMPTZ` on PostgreSQL, `DATETIME(3)` in UTC on MySQL, text such as `2015-07-07 17:34:12.075 +00:00` on SQLite, which sorts as text.
+/// `TIMESTAMPTZ` on PostgreSQL, `DATETIME(3)` in UTC on MySQL. On SQLite, text such as
+/// `2015-07-07 17:34:12.075 +00:00`, which sorts by time.
 #[derive(SqlType, QueryId)]
 #[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 1184, array_oid = 1185)))]
 #[cfg_attr(feature = "mysql", diesel(mysql_type(name = "DateTime")))]
@@ -20,30 +23,28 @@ pub struct SqlTime;
 impl SqlOrd for SqlUuid {}
 impl SqlOrd for SqlTime {}
 
-diesel::table! {
-    use diesel::sql_types::*;
-    use super::{SqlTime, SqlUuid};
+macro_rules! deployments_table {
+    ($($text:ident)*) => {
+        diesel::table! {
+            use diesel::sql_types::*;
+            use super::{SqlTime, SqlUuid};
 
-    #[sql_name = "Deployments"]
-    deployments (deployment_id) {
-        deployment_id -> SqlUuid,
-        engine -> Nullable<Text>,
-        engine_version -> Nullable<Text>,
-        host -> Nullable<Text>,
-        user -> Nullable<Text>,
-        environment -> Nullable<Text>,
-        package -> Nullable<Text>,
-        package_url -> Nullable<Text>,
-        version -> Nullable<Text>,
-        arguments -> Nullable<Text>,
-        result -> Nullable<Text>,
-        elapsed_seconds -> Nullable<Integer>,
-        #[sql_name = "createdAt"]
-        created_at -> SqlTime,
-        #[sql_name = "updatedAt"]
-        updated_at -> SqlTime,
-    }
+            #[sql_name = "Deployments"]
+            deployments (deployment_id) {
+                deployment_id -> SqlUuid,
+                $($text -> Nullable<Text>,)*
+                result -> Nullable<Text>,
+                elapsed_seconds -> Nullable<Integer>,
+                #[sql_name = "createdAt"]
+                created_at -> SqlTime,
+                #[sql_name = "updatedAt"]
+                updated_at -> SqlTime,
+            }
+        }
+    };
 }
+
+with_text_fields!(deployments_table);
 
 diesel::table! {
     use diesel::sql_types::*;

@@ -1,4 +1,4 @@
-//! The store on top of the threads.
+//! The store: sends each operation to a thread that owns a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,62 +11,65 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
-use crate::connection::{Connection, Connector, DatabaseUrl};
-use crate::error::Error;
+use crate::connector::Connector;
+use crate::database::Database;
+use crate::error::{DbError, SqlError};
 use crate::liveness::Liveness;
-use crate::worker::Workers;
+use crate::options::SqlStoreOptions;
+use crate::url::DatabaseUrl;
+use crate::worker::{Snapshots, Workers};
 
-/// How long a query may take, waiting included.
+/// How long a query may take, including the time in the queue.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
-/// How many jobs may wait for a writing connection: the next group, and what looks after it.
-const WRITES: usize = 1_024;
+/// Maximum jobs that wait for a writer: the next group, and maintenance.
+const MAX_WAITING_WRITES: usize = 1_024;
 
-/// The records and the outbox in an SQL database.
+/// A store for records and the outbox in an SQL database.
 ///
-/// Each writing connection commits one group at a time; on SQLite there is one, with the write-ahead log and
-/// `synchronous = FULL`. Queries have connections of their own, and show everything that was committed before they were
-/// asked; those that wait together may share a snapshot. A connection that fails is made anew for the next call,
-/// so that the store recovers by itself.
+/// Each writing connection commits one group at a time. SQLite has one of them, with a write-ahead log and
+/// `synchronous = FULL`. Queries have connections of their own and see everything that was committed before they were
+/// sent; queries that wait at the same time may share a snapshot. The store replaces a failed connection with the next
+/// call, so it recovers by itself after an outage.
 #[derive(Debug)]
 pub struct SqlStore {
     writers: Vec<Workers>,
     readers: Workers,
-    /// Whose the owed batches are: each replica delivers its own. A file has one server at a time, which delivers all.
+    /// The instance that owns the pending batches. Empty on SQLite, where one process owns the file.
     owner: Arc<str>,
     liveness: Arc<Liveness>,
     is_file: bool,
 }
 
 impl SqlStore {
-    /// Opens the database, and brings its tables up to date. A file must be usable now; a server may still be away,
-    /// then every call fails with [`StoreError::Unavailable`] until it is there.
+    /// Opens the database. An SQLite file is opened and migrated now. A database server may be unreachable: until it can
+    /// be reached and migrated, every call fails with [`StoreError::Unavailable`].
     ///
-    /// `replica` names this server among those on one database server, the same name after a restart: what it owed before is
-    /// delivered before anything newer. What a server owes that is gone for 15 s is taken over by another that
-    /// has been there meanwhile, all of it by the same.
-    ///
-    /// Of queries `max_queries` may wait, at least one and at most a million; beyond that they fail with [`StoreError::Unavailable`].
+    /// When an instance that shares the database server has sent no heartbeat for 15 s, one other instance adopts all of
+    /// its pending batches. The adopter must have sent heartbeats for 15 s itself.
     ///
     /// # Errors
-    /// [`Error`] when the file cannot be opened or is not a database.
+    /// [`SqlError::Open`] if the file cannot be opened or is not a database.
     ///
     /// # Panics
-    /// When the system has no room for a few threads.
-    pub fn open(url: DatabaseUrl, instance: &str, max_queries: usize) -> Result<Self, Error> {
-        // On a server two writers, so that one that waits for a lock does not hold up all. More make smaller groups, and each
-        // group costs the server about as much.
-        let (writers, readers, owner) = match url {
-            DatabaseUrl::Sqlite(_) => (1, 2, "".into()),
-            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => (2, 4, instance.into()),
-        };
+    /// If the system cannot start a few threads.
+    pub fn open(url: DatabaseUrl, options: SqlStoreOptions) -> Result<Self, SqlError> {
+        let SqlStoreOptions { instance, max_waiting_queries, readers, writers } = options;
         let is_file = matches!(url, DatabaseUrl::Sqlite(_));
+        let (readers, writers, owner) = if is_file {
+            (readers.unwrap_or(2), 1, "".into())
+        } else {
+            (readers.unwrap_or(4), writers.unwrap_or(2), instance.into())
+        };
+        let snapshots = if is_file { Snapshots::Shared } else { Snapshots::Never };
         let connector = Connector::new(url);
         if is_file {
             connector.connect()?;
         }
+        let max_waiting = max_waiting_queries.clamp(1, 1_000_000);
+        let writer = |_| Workers::start("sql-writer", 1, MAX_WAITING_WRITES, Snapshots::Never, &connector);
         Ok(Self {
-            writers: (0..writers).map(|_| Workers::start("sql-writer", 1, WRITES, false, &connector)).collect(),
-            readers: Workers::start("sql-reader", readers, max_queries.clamp(1, 1_000_000), is_file, &connector),
+            writers: (0..writers.max(1)).map(writer).collect(),
+            readers: Workers::start("sql-reader", readers.max(1), max_waiting, snapshots, &connector),
             owner,
             liveness: Arc::default(),
             is_file,
@@ -75,7 +78,7 @@ impl SqlStore {
 
     async fn read<T: Send + 'static>(
         &self,
-        query: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
+        query: impl Fn(&mut dyn Database) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
         Ok(self.readers.run(Some(READ_DEADLINE), query).await?)
     }
@@ -89,7 +92,7 @@ impl Store for SqlStore {
 
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
         let owner = self.owner.clone();
-        // Who reports has a deadline. The lane waits to the end: a commit that comes through late still tells the outputs.
+        // No deadline: the caller has one, and outputs must still receive the events of a late commit.
         Ok(self.writers[lane].run(None, move |connection| connection.commit(&owner, &group)).await?)
     }
 
@@ -121,9 +124,9 @@ impl Store for SqlStore {
     async fn backlog(&self, output: &str) -> Result<Backlog, StoreError> {
         let (owner, output) = (self.owner.clone(), output.to_owned());
         let liveness = self.liveness.clone();
-        // Nobody waits for it.
-        let stock = move |connection: &mut Connection| connection.backlog(&owner, &output, &liveness);
-        Ok(self.readers.run(None, stock).await?)
+        // No deadline: no request waits for it.
+        let backlog = move |connection: &mut dyn Database| connection.backlog(&owner, &output, &liveness);
+        Ok(self.readers.run(None, backlog).await?)
     }
 
     async fn logged(
@@ -140,12 +143,12 @@ impl Store for SqlStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<Deleted, StoreError> {
-        // A file has one writer: the groups and this take turns. On a server no group waits for it.
-        let turns = if self.is_file { &self.writers[0] } else { &self.readers };
-        let deleted = turns.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
+        // Take turns with the commits on SQLite, which allows one writer. On a database server, do not delay commits.
+        let workers = if self.is_file { &self.writers[0] } else { &self.readers };
+        let deleted = workers.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
         if deleted.rows() > 0 {
-            // In a turn of its own: a group waits for one of the two only.
-            turns.run(None, Connection::write_back).await?;
+            // As a job of its own, so that a commit waits for the deletion or for this, not for both.
+            workers.run(None, |connection| connection.write_back()).await?;
         }
         Ok(deleted)
     }
@@ -156,11 +159,11 @@ impl Store for SqlStore {
     }
 
     fn threads(&self) -> Vec<Threads> {
-        vec![Workers::load("reader", std::slice::from_ref(&self.readers)), Workers::load("writer", &self.writers)]
+        vec![Workers::stats("reader", std::slice::from_ref(&self.readers)), Workers::stats("writer", &self.writers)]
     }
 
     async fn close(&self) {
-        // What is committed is safe whether this succeeds or not.
-        let _ = self.writers[0].run(Some(READ_DEADLINE), Connection::close).await;
+        // A failure loses nothing: commits are durable.
+        let _ = self.writers[0].run(Some(READ_DEADLINE), |connection| connection.close()).await;
     }
 }

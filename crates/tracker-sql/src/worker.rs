@@ -1,4 +1,4 @@
-//! Threads that own a connection each and do, one after the other, what is sent to them.
+//! Threads that each own a connection and execute jobs from a queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,25 +10,34 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 use tracker_core::Threads;
 
-use crate::connection::{Connection, Connector};
-use crate::error::Error;
+use crate::connector::Connector;
+use crate::database::Database;
+use crate::error::DbError;
 
-/// For how long jobs share a snapshot: while one is there, SQLite cannot begin its write-ahead log anew, which grows.
-const SNAPSHOT: Duration = Duration::from_micros(200);
+/// How long jobs share a snapshot. SQLite cannot restart its write-ahead log while a snapshot is open, so the
+/// log grows.
+const MAX_SNAPSHOT_AGE: Duration = Duration::from_micros(200);
 
 struct Job {
     sent: Instant,
     run: Box<dyn FnOnce(&mut Worker) + Send>,
 }
 
-/// A group of threads with a common queue. The threads end when it is dropped.
+/// Whether jobs that wait in the queue may read one snapshot of the database. All of them must only read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snapshots {
+    Shared,
+    Never,
+}
+
+/// Threads with a common queue. They end when it is dropped.
 #[derive(Debug)]
 pub struct Workers {
     jobs: Sender<Job>,
-    load: Arc<PoolStats>,
+    stats: Arc<PoolStats>,
 }
 
-/// What the threads have to do.
+/// Numbers for the metrics.
 #[derive(Debug, Default)]
 struct PoolStats {
     threads: u64,
@@ -39,69 +48,69 @@ struct PoolStats {
 }
 
 impl Workers {
-    /// Starts `threads` threads, for which `max_waiting` jobs may wait. Jobs that only read may share snapshots.
-    pub fn start(name: &str, threads: usize, max_waiting: usize, is_sharing: bool, connector: &Connector) -> Self {
+    /// Starts threads with a queue for `max_waiting` jobs.
+    pub fn start(name: &str, threads: usize, max_waiting: usize, snapshots: Snapshots, connector: &Connector) -> Self {
         let (jobs, queue) = bounded::<Job>(max_waiting);
-        let load = Arc::new(PoolStats { threads: threads as u64, ..PoolStats::default() });
+        let stats = Arc::new(PoolStats { threads: threads as u64, ..PoolStats::default() });
         for _ in 0..threads {
-            let (queue, load) = (queue.clone(), load.clone());
+            let (queue, stats) = (queue.clone(), stats.clone());
             let worker = Worker { connector: connector.clone(), connection: None, snapshot: None };
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || worker.work(&queue, &load, is_sharing))
-                .expect("the system has room for a few threads at start");
+                .spawn(move || worker.work(&queue, &stats, snapshots))
+                .expect("the system can start a few threads when the store opens");
         }
-        Self { jobs, load }
+        Self { jobs, stats }
     }
 
-    /// What the threads of all `groups` have to do.
-    pub fn load(name: &'static str, groups: &[Self]) -> Threads {
-        let sum = |figure: fn(&PoolStats) -> &AtomicU64| {
-            groups.iter().map(|group| figure(&group.load).load(Ordering::Relaxed)).sum()
+    /// The sums over `pools`, as `name`.
+    pub fn stats(name: &'static str, pools: &[Self]) -> Threads {
+        let sum = |counter: fn(&PoolStats) -> &AtomicU64| {
+            pools.iter().map(|pool| counter(&pool.stats).load(Ordering::Relaxed)).sum()
         };
         Threads {
             name,
-            threads: groups.iter().map(|group| group.load.threads).sum(),
-            busy: sum(|load| &load.busy),
-            waiting: sum(|load| &load.waiting),
-            refused: sum(|load| &load.refused),
-            late: sum(|load| &load.late),
+            threads: pools.iter().map(|pool| pool.stats.threads).sum(),
+            busy: sum(|stats| &stats.busy),
+            waiting: sum(|stats| &stats.waiting),
+            refused: sum(|stats| &stats.refused),
+            late: sum(|stats| &stats.late),
         }
     }
 
-    /// Does `job` on a connection, again if that was lost before anything was done. Without a deadline it waits as long
-    /// as the database does. When the future is dropped the job is done all the same, if it has begun.
+    /// Runs `job`, retrying once on a new connection if a stale one failed before the job had any effect.
+    /// Without a deadline it waits indefinitely. Dropping the future does not cancel a job that has begun.
     pub async fn run<T: Send + 'static>(
         &self,
         deadline: Option<Duration>,
-        job: impl Fn(&mut Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+        job: impl Fn(&mut dyn Database) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
         let (reply, answer) = oneshot::channel();
         let run = Box::new(move |worker: &mut Worker| {
-            // Whoever asked has given up before it was begun.
+            // Skip a job that the caller gave up before it began.
             if reply.is_closed() {
                 return;
             }
-            // The one who asked may have given up.
+            // The caller may have given up meanwhile.
             let _ = reply.send(worker.run(job));
         });
-        // Before it is sent, or a thread could take it off first.
-        self.load.waiting.fetch_add(1, Ordering::Relaxed);
+        // Count the job before sending it, or a thread could receive and subtract it first.
+        self.stats.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(Job { sent: Instant::now(), run }).map_err(|error| {
-            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.load.refused.fetch_add(1, Ordering::Relaxed);
+            self.stats.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.stats.refused.fetch_add(1, Ordering::Relaxed);
             match error {
-                TrySendError::Full(_) => Error::Overload("too many statements wait for the database"),
-                TrySendError::Disconnected(_) => Error::Overload("the database's threads have ended"),
+                TrySendError::Full(_) => DbError::Overload("too many statements are waiting for the database"),
+                TrySendError::Disconnected(_) => DbError::Overload("the database threads have ended"),
             }
         })?;
-        let lost = Err(Error::Abandoned);
-        let Some(deadline) = deadline else { return answer.await.unwrap_or(lost) };
+        let abandoned = Err(DbError::Abandoned);
+        let Some(deadline) = deadline else { return answer.await.unwrap_or(abandoned) };
         match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.unwrap_or(lost),
+            Ok(answer) => answer.unwrap_or(abandoned),
             Err(_) => {
-                self.load.late.fetch_add(1, Ordering::Relaxed);
-                Err(Error::Overload("the database did not answer in time"))
+                self.stats.late.fetch_add(1, Ordering::Relaxed);
+                Err(DbError::Overload("the database did not answer in time"))
             }
         }
     }
@@ -109,42 +118,42 @@ impl Workers {
 
 struct Worker {
     connector: Connector,
-    connection: Option<Connection>,
-    /// Since when the connection has a snapshot that jobs share.
+    connection: Option<Box<dyn Database>>,
+    /// When the snapshot began, if the connection has one.
     snapshot: Option<Instant>,
 }
 
 impl Worker {
-    fn work(mut self, queue: &Receiver<Job>, load: &PoolStats, is_sharing: bool) {
+    fn work(mut self, queue: &Receiver<Job>, stats: &PoolStats, snapshots: Snapshots) {
         loop {
             let next = queue.try_recv().or_else(|_| {
                 self.end_snapshot();
                 queue.recv()
             });
             let Ok(Job { sent, run }) = next else { return };
-            load.waiting.fetch_sub(1, Ordering::Relaxed);
-            load.busy.fetch_add(1, Ordering::Relaxed);
-            // What was committed before a job was sent must be in its snapshot.
-            if self.snapshot.is_some_and(|begun| sent >= begun || begun.elapsed() > SNAPSHOT) {
+            stats.waiting.fetch_sub(1, Ordering::Relaxed);
+            stats.busy.fetch_add(1, Ordering::Relaxed);
+            // A job must see everything that was committed before it was sent.
+            if self.snapshot.is_some_and(|begun| sent >= begun || begun.elapsed() > MAX_SNAPSHOT_AGE) {
                 self.end_snapshot();
             }
-            if is_sharing && self.snapshot.is_none() && !queue.is_empty() {
+            if snapshots == Snapshots::Shared && self.snapshot.is_none() && !queue.is_empty() {
                 self.begin_snapshot();
             }
             if catch_unwind(AssertUnwindSafe(|| run(&mut self))).is_err() {
-                // Whoever asked has no answer; what the connection was in the midst of is rolled back.
+                // Dropping the connection rolls its transaction back. The caller gets `Abandoned`.
                 (self.connection, self.snapshot) = (None, None);
             }
-            load.busy.fetch_sub(1, Ordering::Relaxed);
+            stats.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Lets the jobs that wait read one state of the database, which takes its locks once. Without it each takes them.
+    /// Begins a snapshot for the waiting jobs, so that the database locks once instead of once for each job.
     fn begin_snapshot(&mut self) {
         let begun = Instant::now();
-        match self.connection.as_mut().map(Connection::begin_snapshot) {
+        match self.connection.as_mut().map(|connection| connection.begin_snapshot()) {
             Some(Ok(())) => self.snapshot = Some(begun),
-            // The job connects anew, and has the error if there still is one.
+            // The job reconnects, and reports the error if it persists.
             Some(Err(_)) => self.connection = None,
             None => {}
         }
@@ -158,9 +167,9 @@ impl Worker {
         }
     }
 
-    /// Does `job`, on a new connection if there is none. A connection that an error may come from is dropped; if it was
-    /// an old one, whose other side may have gone since, and nothing was done, the job is begun again on a new one.
-    fn run<T>(&mut self, job: impl Fn(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+    /// Runs `job` on the connection, or on a new one if there is none. Drops the connection after an error
+    /// that it may have caused. Retries once if the connection was not new and the job had no effect.
+    fn run<T>(&mut self, job: impl Fn(&mut dyn Database) -> Result<T, DbError>) -> Result<T, DbError> {
         let was_open = self.connection.is_some();
         match job(self.connection()?) {
             Err(error) if error.breaks_connection() => {
@@ -168,7 +177,7 @@ impl Worker {
                 if !was_open || !error.is_retryable() {
                     return Err(error);
                 }
-                // What kept the first attempt says more than that there is no second.
+                // The error of the job is more useful than that of the connection attempt.
                 let Ok(connection) = self.connection() else { return Err(error) };
                 job(connection)
             }
@@ -176,10 +185,10 @@ impl Worker {
         }
     }
 
-    fn connection(&mut self) -> Result<&mut Connection, Error> {
+    fn connection(&mut self) -> Result<&mut dyn Database, DbError> {
         if self.connection.is_none() {
             self.connection = Some(self.connector.connect()?);
         }
-        Ok(self.connection.as_mut().expect("connected above"))
+        Ok(self.connection.as_deref_mut().expect("connected above"))
     }
 }

@@ -1,4 +1,4 @@
--- The records stay.
+-- Keep the records.
 DROP TABLE IF EXISTS `Outbox`;
 DROP TABLE IF EXISTS `Replicas`;
 DROP TABLE IF EXISTS `Logs`;

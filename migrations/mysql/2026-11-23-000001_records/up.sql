@@ -1,5 +1,5 @@
--- Each statement is a transaction of its own here, and may be repeated. A text sorts by its code points, and no two texts
--- are the same: MariaDB and MySQL have different names for that.
+-- MySQL commits each statement on its own, so each can run again. The collation sorts texts by code point and treats no two
+-- different texts as equal. MariaDB and MySQL have different names for it.
 CREATE TABLE IF NOT EXISTS `Deployments` (
   `deployment_id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   `engine` TEXT,
@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS `Deployments` (
   KEY `Deployments_newest` (`createdAt`, `deployment_id`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
 
--- A hostname of 2,048 characters is too long for a key: its hash stands in.
+-- A hostname of 2,048 characters is too long for a key, so its hash is in the key.
 CREATE TABLE IF NOT EXISTS `Servers` (
   `hostname` TEXT NOT NULL,
   `deployment_id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS `Outbox` (
   PRIMARY KEY (`output`, `batch_id`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
 
--- Each running server, so that the others notice when it is gone.
+-- The heartbeat of each instance, by which the others notice when it is gone.
 CREATE TABLE IF NOT EXISTS `Replicas` (
   `replica` VARCHAR(512) NOT NULL,
   `seenAt` DATETIME(3) NOT NULL,

@@ -1,4 +1,4 @@
--- The records stay: the service before this one can go on with them.
+-- Keep the records, so that the Node.js service can use them again.
 DROP INDEX IF EXISTS "Deployments_newest";
 DROP INDEX IF EXISTS "Servers_of_deployment";
 DROP INDEX IF EXISTS "Servers_newest";

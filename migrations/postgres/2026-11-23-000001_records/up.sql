@@ -1,4 +1,4 @@
--- The tables of the service before this one, as it made them, so that its databases go on and reports on them keep working.
+-- The first two tables are as the Node.js service created them, so that its databases and the queries on them keep working.
 CREATE TABLE IF NOT EXISTS "Deployments" (
   "deployment_id" UUID NOT NULL PRIMARY KEY,
   "engine" TEXT,
@@ -47,10 +47,11 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
   PRIMARY KEY ("output", "batch_id")
 );
 
--- Each running server, so that the others notice when it is gone.
+-- The heartbeat of each instance, by which the others notice when it is gone.
 CREATE TABLE IF NOT EXISTS "Replicas" (
   "replica" TEXT NOT NULL PRIMARY KEY,
   "seenAt" TIMESTAMPTZ NOT NULL
 );
 
--- Wider columns and the indexes are made while the service serves: crates/tracker-sql/src/adoption.rs.
+-- The service widens old columns and creates the indexes while it serves:
+-- crates/tracker-sql/src/database_server/online_migration.rs.

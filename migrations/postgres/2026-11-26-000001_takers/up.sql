@@ -1,2 +1,2 @@
--- Who takes over what a replica owes that is gone.
+-- Which instance adopts the pending batches of a dead one.
 ALTER TABLE "Replicas" ADD COLUMN "takenBy" TEXT;

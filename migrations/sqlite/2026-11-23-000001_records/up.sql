@@ -1,4 +1,4 @@
--- The tables of the service before this one, as it made them, so that its databases go on and reports on them keep working.
+-- The first two tables are as the Node.js service created them, so that its databases and the queries on them keep working.
 CREATE TABLE IF NOT EXISTS "Deployments" (
   "deployment_id" UUID NOT NULL PRIMARY KEY,
   "engine" TEXT,
@@ -47,8 +47,8 @@ CREATE TABLE IF NOT EXISTS "Outbox" (
   PRIMARY KEY ("output", "batch_id")
 );
 
--- The service before this one reads the schema with SQLite 3.8, which knows no indexes on expressions.
--- The newest stand last, to be appended, of a host or of all: pages that are appended to become full. Lists read them backward.
+-- No index on an expression: the Node.js service reads the schema with SQLite 3.8, which does not support them.
+-- In indexes by time, new entries come last, so that pages fill up. Lists read these indexes backward.
 CREATE INDEX IF NOT EXISTS "Deployments_newest" ON "Deployments" ("createdAt", "deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_of_deployment" ON "Servers" ("deployment_id");
 CREATE INDEX IF NOT EXISTS "Servers_newest" ON "Servers" ("hostname", "createdAt", "deployment_id");

@@ -1,40 +1,65 @@
-//! How large rows are, so that a statement does not get too large.
+//! Sizes of rows, which bound the size of a statement.
 
 use std::borrow::Cow;
 
 use super::{DeploymentRow, LogRow, OutboxRow, ServerRow, Text};
+use crate::fields::with_text_fields;
 
-/// About how many bytes a row takes in a statement.
+/// The approximate size of a row in a statement, in bytes. Only counts texts of variable size.
 pub trait Size {
     fn size(&self) -> usize;
 }
 
-fn size_of_texts(texts: &[&Option<Cow<'_, Text>>]) -> usize {
-    texts.iter().copied().flatten().map(|text| text.len()).sum()
+fn size_of(text: &Option<Cow<'_, Text>>) -> usize {
+    text.as_ref().map_or(0, |text| text.len())
 }
 
-impl Size for DeploymentRow<'_> {
-    fn size(&self) -> usize {
-        let Self { engine, engine_version, host, user, environment, package, package_url, version, arguments, .. } =
-            self;
-        size_of_texts(&[engine, engine_version, host, user, environment, package, package_url, version, arguments])
-    }
+macro_rules! deployment_size {
+    ($($text:ident)*) => {
+        impl Size for DeploymentRow<'_> {
+            fn size(&self) -> usize {
+                let Self {
+                    deployment_id: _,
+                    $($text,)*
+                    result: _,
+                    elapsed_seconds: _,
+                    created_at: _,
+                    updated_at: _,
+                } = self;
+                0 $(+ size_of($text))*
+            }
+        }
+    };
 }
+
+with_text_fields!(deployment_size);
 
 impl Size for ServerRow<'_> {
     fn size(&self) -> usize {
-        self.hostname.len() + size_of_texts(&[&self.ip_address])
+        let Self {
+            hostname,
+            deployment_id: _,
+            ip_address,
+            result: _,
+            elapsed_seconds: _,
+            created_at: _,
+            updated_at: _,
+        } = self;
+        hostname.len() + size_of(ip_address)
     }
 }
 
 impl Size for LogRow<'_> {
     fn size(&self) -> usize {
-        self.deployment_id.len() + self.message.len()
+        let Self { deployment_id, event_id: _, received_at: _, message } = self;
+        deployment_id.len() + message.len()
     }
 }
 
 impl Size for OutboxRow<'_> {
     fn size(&self) -> usize {
-        self.events.len()
+        let Self { output: _, batch_id: _, owner: _, is_taken_over: _, messages: _, bytes: _, created_at: _, events } =
+            self;
+        events.len()
     }
 }

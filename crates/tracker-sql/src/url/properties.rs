@@ -1,14 +1,14 @@
-//! What holds for any text that is given as the URL of a database. `scripts/fuzz` tries very many.
+//! Properties of URL parsing for arbitrary input. `scripts/fuzz` runs them with many more cases.
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
 
-/// What must not be seen.
+/// Part of every generated password; must never be shown.
 const SECRET: &str = "hunter2";
 
-/// A password, sound or not: a secret among whatever a person may type.
+/// A password, percent-encoded or not: the secret between arbitrary characters.
 fn password() -> impl Strategy<Value = String> {
     let other =
         || prop_oneof![6 => "[a-z0-9]{0,3}(%[0-9a-f]{2})?", 1 => "[a-z0-9:/?#@%\\[\\]+,&= ]{0,4}", 1 => ".{0,2}"];
@@ -32,8 +32,8 @@ fn url() -> impl Strategy<Value = String> {
     )
 }
 
-/// Whether the parts are where everybody finds them.
-fn is_whole(url: &str) -> bool {
+/// Whether every URL parser finds the same parts.
+fn is_unambiguous(url: &str) -> bool {
     let Some(rest) = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")) else { return false };
     let escapes = rest.split('%').skip(1);
     rest.matches('@').count() <= 1
@@ -43,13 +43,13 @@ fn is_whole(url: &str) -> bool {
 
 proptest! {
     #[test]
-    fn a_password_is_in_no_error_and_not_in_what_is_shown(url in url()) {
+    fn errors_and_output_never_contain_a_password(url in url()) {
         match DatabaseUrl::parse(&url) {
             Ok(parsed) => {
                 let shown = format!("{parsed} {parsed:?}");
                 prop_assert!(!shown.contains(SECRET), "{}", shown);
-                // Whatever reads it next finds the parts where they were found here.
-                prop_assert!(is_whole(&url), "{}", url);
+                // The database's client library must find the same parts.
+                prop_assert!(is_unambiguous(&url), "{}", url);
             }
             Err(error) => {
                 let message = error.to_string();
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_is_taken_as_it_stands(path in "[a-z0-9 ./_?#%@é-]{1,12}", any in ".{0,12}") {
+    fn a_path_is_kept_unchanged(path in "[a-z0-9 ./_?#%@é-]{1,12}", any in ".{0,12}") {
         prop_assert_eq!(DatabaseUrl::parse(&path).ok(), Some(DatabaseUrl::Sqlite(path)));
         let path = format!("./{any}");
         prop_assert_eq!(DatabaseUrl::parse(&format!("sqlite:{path}")).ok(), Some(DatabaseUrl::Sqlite(path)));

@@ -1,0 +1,74 @@
+//! Opens connections, and stops trying for a moment after a failure.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracker_core::chain;
+
+use crate::database::{self, Database};
+use crate::error::DbError;
+use crate::url::DatabaseUrl;
+
+/// How long [`Connector::connect`] fails without an attempt after an attempt has failed.
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Opens connections for the threads of a store. The first connection migrates the tables.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    url: DatabaseUrl,
+    /// Also tells background migrations that the store is still in use: they keep a weak reference.
+    is_migrated: Arc<Mutex<bool>>,
+    circuit: Arc<Mutex<Circuit>>,
+}
+
+/// A circuit breaker that all threads share: after one thread has failed to connect, because of an outage or
+/// a limit of connections, no thread tries until the backoff has passed; after one has succeeded, all may
+/// try.
+#[derive(Debug, Default)]
+struct Circuit {
+    last_success: Option<Instant>,
+    /// When the backoff ends, and why the last attempt failed.
+    open: Option<(Instant, String)>,
+}
+
+impl Connector {
+    pub fn new(url: DatabaseUrl) -> Self {
+        Self { url, is_migrated: Arc::default(), circuit: Arc::default() }
+    }
+
+    /// Opens a connection, or fails with [`DbError::Down`] during the backoff.
+    pub fn connect(&self) -> Result<Box<dyn Database>, DbError> {
+        let begun = Instant::now();
+        let circuit = || self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((until, cause)) = &circuit().open
+            && begun < *until
+        {
+            return Err(DbError::Down(cause.clone()));
+        }
+        let connected = self.try_connect();
+        let mut circuit = circuit();
+        match &connected {
+            Ok(_) => *circuit = Circuit { last_success: Some(Instant::now()), open: None },
+            Err(error) if circuit.last_success.is_none_or(|success| success < begun) => {
+                circuit.open = Some((Instant::now() + RECONNECT_BACKOFF, chain(error)));
+            }
+            // Another thread has connected since this attempt began.
+            Err(_) => {}
+        }
+        connected
+    }
+
+    fn try_connect(&self) -> Result<Box<dyn Database>, DbError> {
+        let mut connection = database::open(&self.url)?;
+        // A panic during the migration leaves `false`.
+        let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_migrated {
+            let store = Arc::downgrade(&self.is_migrated);
+            connection.migrate(self.url.location(), Box::new(move || store.strong_count() > 0))?;
+            *is_migrated = true;
+        }
+        drop(is_migrated);
+        connection.configure()?;
+        Ok(connection)
+    }
+}

@@ -1,0 +1,57 @@
+//! Databases in a process of their own, which several instances of this service may share.
+
+use diesel::prelude::*;
+use tracker_core::ServerKey;
+
+use crate::dialect::Dialect;
+use crate::error::DbError;
+use crate::rows::ServerRow;
+
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+mod online_migration;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+/// What a database server has to provide beside its [`Dialect`]. `records.rs` implements
+/// [`RecordAccess`](crate::dialect::RecordAccess) with it.
+///
+/// The statements on heartbeats use the clock of the database server, the only one that all instances share.
+pub trait DatabaseServer: Dialect {
+    /// What makes two rows of a table the same row, in an upsert.
+    type ConflictTarget<T: Table>;
+
+    /// Deletes instances without a heartbeat for an hour.
+    const FORGET_DEAD: &'static str;
+
+    /// Records a heartbeat, unless the last one is less than two seconds old. Ends any adoption from this
+    /// instance. Parameter: instance.
+    const HEARTBEAT: &'static str;
+
+    /// Gives each unknown owner of pending batches a heartbeat now. Parameters: output, own instance.
+    const REGISTER_OWNERS: &'static str;
+
+    /// Locks and returns as `instance` one that has pending batches, has sent no heartbeat for 15 s, and is
+    /// not claimed by another live instance. Parameters: own instance twice, output.
+    const DEAD_INSTANCE: &'static str;
+
+    /// Records which instance adopts the batches of a dead one. Parameters: own instance, dead instance.
+    const CLAIM: &'static str;
+
+    /// Adopts the 5,000 oldest batches of a dead instance. Parameters: own instance, output, dead instance.
+    const ADOPT: &'static str;
+
+    fn conflict_target<T: Table>(table: T) -> Self::ConflictTarget<T>;
+
+    /// The value of a column in the row that an upsert could not insert.
+    fn proposed(column: &str) -> String;
+
+    /// Fails with [`DbError::TooLarge`] if the database server would not accept a row of `size` bytes.
+    fn check_row_size(&mut self, _size: usize) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// Reads and locks servers in the order of `keys`, which are ascending.
+    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, DbError>;
+}

@@ -1,0 +1,255 @@
+//! How database servers find and change records. The module of each server includes this file, as it does
+//! `queries.rs`.
+//!
+//! Several instances may write at the same time. A transaction locks the records that it decides upon, in the
+//! same order everywhere, and starts over if another instance has inserted one of them.
+
+use diesel::connection::Connection as _;
+use diesel::dsl::{EqAny, sql};
+use diesel::expression::{SqlLiteral, TypedExpressionType};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel::sql_types::Text;
+use tracker_core::time::Timestamp;
+use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server, chain};
+use uuid::Uuid;
+
+use super::{Connection, queries};
+use crate::database_server::DatabaseServer;
+use crate::dialect::RecordAccess;
+use crate::error::DbError;
+use crate::fields::with_text_fields;
+use crate::liveness::Liveness;
+use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
+use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
+use crate::values::Id;
+
+/// How often a group is tried when other instances change the same records.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Maximum rows in a statement: both databases accept 65,535 parameters, and the widest row has 14.
+const MAX_ROWS: usize = 4_000;
+
+/// A statement ends with the row that reaches this size in bytes. MySQL accepts 16 MiB or more, and the
+/// largest row apart from messages takes 0.4 MiB.
+const MAX_BYTES: usize = 2 << 20;
+
+/// Assigns to each column its value in the row that an upsert could not insert.
+macro_rules! replace {
+    ($($column:ident)*) => { ($($column.eq(proposed($column)),)*) };
+}
+
+impl RecordAccess for Connection {
+    type HasId<C: Expression<SqlType = SqlUuid>> = EqAny<C, Vec<Id>>;
+    type CursorId = Id;
+
+    fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
+        let mut attempts = 1;
+        loop {
+            let mut is_decided = false;
+            let committed = self.transaction(|connection| {
+                let mut decision = group.decide(read(connection, group)?);
+                write(connection, owner, &mut decision)?;
+                is_decided = true;
+                Ok(decision)
+            });
+            match committed.map_err(|error: DbError| error.of_transaction(is_decided)) {
+                Err(error) if error.is_race() && attempts < MAX_ATTEMPTS => attempts += 1,
+                committed => return committed,
+            }
+        }
+    }
+
+    fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError> {
+        self.transaction(|connection| queries::delete_older_rows(connection, names, before, limit))
+    }
+
+    fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, DbError> {
+        diesel::sql_query(Self::FORGET_DEAD).execute(self)?;
+        diesel::sql_query(Self::HEARTBEAT).bind::<Text, _>(owner).execute(self)?;
+        liveness.record_heartbeat();
+        let backlog = queries::count_backlog(self, owner, output)?;
+        if liveness.should_adopt(output) {
+            match adopt(self, owner, output) {
+                Ok(None) => {}
+                Ok(Some((instance, batches))) => {
+                    liveness.adopt_again_soon(output);
+                    log::info!(
+                        output = output, instance = instance.as_str(), batches = batches;
+                        "adopted {batches} batches for output `{output}` from instance `{instance}`, which is gone"
+                    );
+                }
+                Err(error) => log::warn!(
+                    output = output;
+                    "cannot adopt batches of other instances for output `{output}`: {}", chain(&error)
+                ),
+            }
+        }
+        Ok(backlog)
+    }
+
+    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+        deployments::table.find(Id(id)).first(self).optional()
+    }
+
+    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+        servers::table.filter(servers::deployment_id.eq(Id(id))).load(self)
+    }
+
+    fn has_id<C: Expression<SqlType = SqlUuid> + ExpressionMethods>(column: C, ids: &[Uuid]) -> Self::HasId<C> {
+        column.eq_any(ids.iter().copied().map(Id).collect::<Vec<_>>())
+    }
+
+    fn cursor_in_deployments(&mut self, id: Uuid) -> QueryResult<Id> {
+        Ok(Id(id))
+    }
+
+    fn cursor_in_servers(&mut self, _: &str, id: Uuid) -> QueryResult<Id> {
+        Ok(Id(id))
+    }
+}
+
+/// Adopts the oldest batches of one dead instance, and returns its name and their number. Each step is a
+/// short transaction, so that this instance keeps sending heartbeats, and the other can return. The claim
+/// makes one instance deliver all batches of the dead one, in order.
+fn adopt(connection: &mut Connection, owner: &str, output: &str) -> Result<Option<(String, usize)>, DbError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        replica: String,
+    }
+    diesel::sql_query(Connection::REGISTER_OWNERS)
+        .bind::<Text, _>(output)
+        .bind::<Text, _>(owner)
+        .execute(connection)?;
+    let dead = connection.transaction(|connection| {
+        let query = diesel::sql_query(Connection::DEAD_INSTANCE).bind::<Text, _>(owner).bind::<Text, _>(owner);
+        let dead = query.bind::<Text, _>(output).get_result::<Row>(connection).optional()?;
+        if let Some(Row { replica }) = &dead {
+            diesel::sql_query(Connection::CLAIM).bind::<Text, _>(owner).bind::<Text, _>(replica).execute(connection)?;
+        }
+        Ok::<_, QueryError>(dead)
+    })?;
+    let Some(Row { replica }) = dead else { return Ok(None) };
+    let query = diesel::sql_query(Connection::ADOPT).bind::<Text, _>(owner).bind::<Text, _>(output);
+    let batches = query.bind::<Text, _>(&replica).execute(connection)?;
+    Ok(Some((replica, batches)))
+}
+
+/// Reads and locks the records that the group changes.
+fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> {
+    let mut records = Records::default();
+    let ids: Vec<_> = group.deployments().iter().map(|id| Id(id.0)).collect();
+    if !ids.is_empty() {
+        let rows = deployments::table
+            .filter(deployments::deployment_id.eq_any(ids))
+            .order(deployments::deployment_id)
+            .for_update()
+            .load::<DeploymentRow>(connection)?;
+        records.deployments.extend(rows.into_iter().map(Deployment::from));
+    }
+    let keys = group.servers();
+    if !keys.is_empty() {
+        records.servers.extend(connection.lock_servers(&keys)?.into_iter().map(Server::from));
+    }
+    let ids: Vec<_> = group.deployments_with_all_servers().iter().map(|id| Id(id.0)).collect();
+    if !ids.is_empty() {
+        let rows = servers::table
+            .filter(servers::deployment_id.eq_any(ids))
+            .order((servers::deployment_id, servers::hostname))
+            .for_update()
+            .load::<ServerRow>(connection)?;
+        records.servers.extend(rows.into_iter().map(Server::from));
+    }
+    Ok(records)
+}
+
+fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), DbError> {
+    let rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
+    for rows in statements(connection, &rows)? {
+        diesel::insert_into(deployments::table).values(rows).execute(connection).map_err(or_race)?;
+    }
+    let rows: Vec<_> = decision.changed_deployments.iter().map(DeploymentRow::from).collect();
+    for rows in statements(connection, &rows)? {
+        use deployments::*;
+        macro_rules! changed_columns {
+            ($($text:ident)*) => { replace!($($text)* result elapsed_seconds updated_at) };
+        }
+        diesel::insert_into(table)
+            .values(rows)
+            .on_conflict(Connection::conflict_target(table))
+            .do_update()
+            .set(with_text_fields!(changed_columns))
+            .execute(connection)?;
+    }
+    let rows: Vec<_> = decision.new_servers.iter().map(ServerRow::from).collect();
+    for rows in statements(connection, &rows)? {
+        diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;
+    }
+    let rows: Vec<_> = decision.changed_servers.iter().map(ServerRow::from).collect();
+    for rows in statements(connection, &rows)? {
+        use servers::*;
+        diesel::insert_into(table)
+            .values(rows)
+            .on_conflict(Connection::conflict_target(table))
+            .do_update()
+            .set(replace!(ip_address result elapsed_seconds updated_at))
+            .execute(connection)?;
+    }
+    let kept = decision.logs.iter().filter_map(|event| match &event.kind {
+        EventKind::Logged(batch) => Some(LogRow::of(batch)),
+        _ => None,
+    });
+    let rows: Vec<_> = kept.flatten().collect();
+    for rows in statements(connection, &rows)? {
+        diesel::insert_into(logs::table)
+            .values(rows)
+            .on_conflict(Connection::conflict_target(logs::table))
+            .do_nothing()
+            .execute(connection)?;
+    }
+    let rows = decision.pending.iter().map(|pending| OutboxRow::new(pending, owner)).collect::<Result<Vec<_>, _>>();
+    let rows = rows.map_err(DbError::Content)?;
+    for rows in statements(connection, &rows)? {
+        diesel::insert_into(outbox::table)
+            .values(rows)
+            .on_conflict(Connection::conflict_target(outbox::table))
+            .do_nothing()
+            .execute(connection)?;
+    }
+    queries::acknowledge(connection, owner, decision)
+}
+
+fn proposed<C: Column>(_: C) -> SqlLiteral<C::SqlType>
+where
+    C::SqlType: TypedExpressionType,
+{
+    sql(&Connection::proposed(C::NAME))
+}
+
+/// Splits `rows` into slices that each fit into a statement.
+fn statements<'a, T: Size>(
+    connection: &mut Connection,
+    rows: &'a [T],
+) -> Result<impl Iterator<Item = &'a [T]> + use<'a, T>, DbError> {
+    if let Some(size) = rows.iter().map(Size::size).filter(|size| *size > MAX_BYTES).max() {
+        connection.check_row_size(size)?;
+    }
+    let (mut count, mut bytes) = (0, 0);
+    Ok(rows.chunk_by(move |row, _| {
+        (count, bytes) = (count + 1, bytes + row.size());
+        let has_room = count < MAX_ROWS && bytes < MAX_BYTES;
+        if !has_room {
+            (count, bytes) = (0, 0);
+        }
+        has_room
+    }))
+}
+
+/// A duplicate key means that another instance has inserted the record since this transaction read.
+fn or_race(error: QueryError) -> DbError {
+    match error {
+        QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => DbError::Race,
+        error => DbError::Query(error),
+    }
+}

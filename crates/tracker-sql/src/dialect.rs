@@ -1,0 +1,127 @@
+//! What a database has to provide.
+//!
+//! [`Dialect`] and [`RecordAccess`] are the complete list: a module with a type `Connection` that implements
+//! both includes
+//! `queries.rs`, which implements [`Database`](crate::database::Database) for it. Database servers implement
+//! [`DatabaseServer`](crate::database_server::DatabaseServer) instead of [`RecordAccess`], and include
+//! `database_server/records.rs` as well.
+
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use tracker_core::time::Timestamp;
+use tracker_core::{Backlog, Decision, Deleted, Group, LogDeploymentId};
+use uuid::Uuid;
+
+use crate::database::IsStoreOpen;
+use crate::error::DbError;
+use crate::liveness::Liveness;
+use crate::rows::{DeploymentRow, ServerRow};
+use crate::schema::{SqlUuid, logs, servers};
+
+/// A condition on the rows of a table.
+pub type Filter<'a, Table, C> =
+    Box<dyn BoxableExpression<Table, <C as diesel::Connection>::Backend, SqlType = Bool> + 'a>;
+
+/// The SQL and the connection settings of one database.
+pub trait Dialect: diesel::Connection {
+    /// Hostnames less than a hostname, in descending order. Parameters: hostname, limit, offset.
+    const HOSTNAMES: &'static str;
+
+    /// `messages`, `bytes` and `oldest` of the pending batches. Parameters: output, owner.
+    const BACKLOG: &'static str;
+
+    /// `name` and `event_id` of log messages of deployments after a name, in ascending order. Parameters: name, limit.
+    const LOGGED_DEPLOYMENTS: &'static str;
+
+    /// Each `name` that has a log message from an id on. Parameters: names as a JSON array, event id.
+    const RECENT_LOGS: &'static str;
+
+    /// Deletes log messages before an id. Skips rows that another instance has locked. Parameters: names as a
+    /// JSON array, event id, limit.
+    const DELETE_LOGS: &'static str;
+
+    /// Deletes servers that were last changed before a time. Skips rows that another instance has locked.
+    /// Parameters: deployment ids as a JSON array, time, limit.
+    const DELETE_SERVERS: &'static str;
+
+    /// Deletes deployments likewise.
+    const DELETE_DEPLOYMENTS: &'static str;
+
+    /// Opens a connection.
+    fn connect(url: &str) -> Result<Self, DbError>;
+
+    /// Runs the migrations. Of several instances that start together, one migrates and the others wait.
+    fn migrate(&mut self) -> Result<(), DbError>;
+
+    /// Starts the changes to the tables that take too long for [`Self::migrate`], in the background.
+    fn migrate_online(&mut self, _url: &str, _is_store_open: IsStoreOpen) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// Bounds how long the connection waits, and makes it independent of the database server's settings.
+    fn configure(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// See [`Database::begin_snapshot`](crate::database::Database::begin_snapshot). A database server gains
+    /// nothing from a snapshot, which would cost it a round trip.
+    fn begin_snapshot(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// See [`Database::end_snapshot`](crate::database::Database::end_snapshot).
+    fn end_snapshot(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// See [`Database::write_back`](crate::database::Database::write_back). A database server maintains its
+    /// own log.
+    fn write_back(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// See [`Database::close`](crate::database::Database::close).
+    fn close(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// The rows of `"Servers"` with a hostname.
+    fn has_hostname(hostname: &str) -> Filter<'_, servers::table, Self>;
+
+    /// The rows of `"Logs"` of a deployment.
+    fn is_log_of(deployment: &str) -> Filter<'_, logs::table, Self>;
+}
+
+/// How a database finds and changes records: in one file that one process owns, or shared with other
+/// instances.
+pub trait RecordAccess: Sized {
+    /// A condition that a column has one of several ids.
+    type HasId<C: Expression<SqlType = SqlUuid>>;
+
+    /// An id as the index of a list sorts it.
+    type CursorId;
+
+    /// See [`Database::commit`](crate::database::Database::commit).
+    fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
+
+    /// See [`Database::delete_older`](crate::database::Database::delete_older).
+    fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError>;
+
+    /// See [`Database::backlog`](crate::database::Database::backlog).
+    fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, DbError>;
+
+    /// The row of a deployment.
+    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>>;
+
+    /// The rows of a deployment's servers.
+    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>>;
+
+    /// Whether `column` has one of `ids`.
+    fn has_id<C: Expression<SqlType = SqlUuid> + ExpressionMethods>(column: C, ids: &[Uuid]) -> Self::HasId<C>;
+
+    /// The id of a cursor in the list of deployments.
+    fn cursor_in_deployments(&mut self, id: Uuid) -> QueryResult<Self::CursorId>;
+
+    /// The id of a cursor in the list of a host's servers.
+    fn cursor_in_servers(&mut self, hostname: &str, id: Uuid) -> QueryResult<Self::CursorId>;
+}

@@ -1,0 +1,55 @@
+//! Options of a store.
+
+/// Options of [`SqlStore::open`](crate::SqlStore::open).
+///
+/// ```
+/// use tracker_sql::SqlStoreOptions;
+///
+/// let options = SqlStoreOptions::default().instance("web01:8080").max_waiting_queries(256);
+/// assert_eq!(options.instance, "web01:8080");
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SqlStoreOptions {
+    /// Names this instance among those that share a database server. Every instance needs a name of its own,
+    /// which must stay the same after a restart: an instance delivers the pending batches of its name before
+    /// newer ones. SQLite ignores it, since one process owns the file. Default: empty.
+    pub instance: String,
+    /// Maximum queries that wait for a connection, from 1 to 1,000,000. Further ones fail with
+    /// [`StoreError::Unavailable`](tracker_core::StoreError::Unavailable). Default: 1,024.
+    pub max_waiting_queries: usize,
+    /// Number of connections for queries, at least 1. Default: 2 on SQLite, otherwise 4.
+    pub readers: Option<usize>,
+    /// Number of connections for commits, at least 1; each is a lane. SQLite ignores it and has one. Default:
+    /// 2, so that one commit that waits for a lock does not delay all. More writers make smaller groups, and
+    /// each group costs a database server about as much.
+    pub writers: Option<usize>,
+}
+
+impl Default for SqlStoreOptions {
+    fn default() -> Self {
+        Self { instance: String::new(), max_waiting_queries: 1_024, readers: None, writers: None }
+    }
+}
+
+impl SqlStoreOptions {
+    /// Sets [`Self::instance`].
+    pub fn instance(self, instance: impl Into<String>) -> Self {
+        Self { instance: instance.into(), ..self }
+    }
+
+    /// Sets [`Self::max_waiting_queries`].
+    pub fn max_waiting_queries(self, max_waiting_queries: usize) -> Self {
+        Self { max_waiting_queries, ..self }
+    }
+
+    /// Sets [`Self::readers`].
+    pub fn readers(self, readers: usize) -> Self {
+        Self { readers: Some(readers), ..self }
+    }
+
+    /// Sets [`Self::writers`].
+    pub fn writers(self, writers: usize) -> Self {
+        Self { writers: Some(writers), ..self }
+    }
+}
