@@ -1,4 +1,4 @@
-//! The deployment-tracker server: arguments, configuration, and the wiring of store and outputs.
+//! The deployment-tracker server: arguments, and the life of the process from start to shutdown.
 
 mod age;
 mod config;
@@ -10,6 +10,8 @@ mod open_files;
 #[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
 mod reload;
+mod signals;
+mod startup;
 mod token;
 
 use std::io::Write;
@@ -22,13 +24,11 @@ use actix_web::rt::System;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracker_core::{OutboxLimits, Tracker};
-use tracker_server::{Access, Address, Listener, Settings};
-use tracker_sql::{SqlStore, SqlStoreOptions};
+use tracker_server::{Access, Listener, Settings};
 
-use crate::config::{Config, ConfigError, Loaded};
+use crate::config::{ConfigError, Loaded};
 use crate::reload::Reloader;
+use crate::signals::{Signals, notify_systemd};
 use crate::token::TokenCommand;
 
 #[global_allocator]
@@ -107,135 +107,46 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.effective()))
 }
 
-async fn serve(Loaded { config, raw, file: read, notes }: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
-    // From here on a signal is ours: none is lost while the outputs are set up.
-    let signals = Signals::new().context("cannot take signals")?;
+async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
+    // Installed first, so that no signal is lost during start-up.
+    let signals = Signals::new().context("cannot install signal handlers")?;
+    let config = &loaded.config;
     let (access, tls) = (Access::open(), config.tls()?);
     if let Some(tokens) = config.tokens()? {
         access.restrict(tokens);
     }
-    let reloadable = Reloader::new(file, access.clone(), tls.clone()).context("cannot take signals")?;
-    let listeners = listen(&config)?;
+    let reloader = Reloader::new(file, access.clone(), tls.clone()).context("cannot install signal handlers")?;
+    let listeners = startup::bind(config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
-    let url = config.database_url()?;
-    let options = SqlStoreOptions::default()
-        .instance(config.instance_name(&addresses[0]))
-        .max_waiting_queries(config.limits.queued_queries);
-    let store = SqlStore::open(url.clone(), options).with_context(|| {
-        format!("cannot open the database {url}; check that its folder is there and may be written")
-    })?;
-    let limits = OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes };
-    let age = config.retention.deployments.as_ref();
-    let tracker = Tracker::builder(Arc::new(store))
-        .keep_logs(config.keeps_logs())
-        .outbox_limits(limits)
-        .max_waiting(config.limits.queued_reports)
-        .delete_after(age.map(Duration::from));
-    let outputs: Vec<String> = Vec::new();
-    #[cfg(feature = "redis")]
-    let (tracker, outputs) = outputs::redis(tracker, outputs, &config)?;
-    #[cfg(feature = "statsd")]
-    let (tracker, outputs) = outputs::statsd(tracker, outputs, &config)?;
-
-    match read {
-        Some(file) => log::info!("configuration: {} and the environment", file.display()),
-        None => log::info!("configuration: the environment; there is no config.json or config.toml in this folder"),
-    }
-    for note in &notes.understood {
-        log::info!("configuration: {note}");
-    }
-    for note in &notes.ignored {
-        log::warn!("configuration: ignored {note}");
-    }
+    let (tracker, outputs) = startup::tracker(config, &addresses[0])?;
+    startup::log(&loaded, &addresses, &outputs)?;
+    startup::warn(config, &listeners, &addresses);
     let tracker = tracker.start();
-    let logs = if config.keeps_logs() { "with logs" } else { "without logs" };
-    let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    log::info!("listening on {}; store {url} {logs}; {}", places.join(", "), outputs.join("; "));
-    if config.tls.is_some() && !addresses.iter().any(|address| matches!(address, Address::Https(_))) {
-        log::warn!("`tls` is not used: no address in `listen` begins with https://");
-    }
-    if access.is_open() && listeners.iter().any(Listener::is_remote) {
-        log::warn!(
-            "whoever can reach this machine can read and report; give `auth.tokens`, or listen on 127.0.0.1 only"
-        );
-    }
-    if let Some(age) = age {
-        log::info!("what is older than {age} is deleted: `retention.deployments`");
-    }
-    if !config.keeps_logs() && config.redis.is_none() {
-        log::warn!("`database.logs` is false and there is no `redis` section: log messages are refused");
-    }
 
-    // The listener keeps what comes before the server takes it.
-    tell_systemd(NotifyState::Ready);
-
-    let early = tracker.clone();
+    // The listeners queue connections until the server accepts them.
+    notify_systemd(NotifyState::Ready);
+    let starting = tracker.clone();
     tokio::spawn(async move {
-        if early.ready().await.is_err() {
-            log::warn!("reports are answered 503 until the database is available");
+        if starting.ready().await.is_err() {
+            log::warn!("the database is unavailable; reports are answered with 503 until it is available");
         }
     });
 
-    let timeout = Duration::from_secs(config.shutdown_seconds);
+    let shutdown_timeout = Duration::from_secs(config.shutdown_seconds);
     let mut settings = Settings::default();
-    settings.limits = config.limits;
-    settings.limits.connections = open_files::raise_limit(settings.limits.connections);
+    settings.limits = config.limits.clone();
+    settings.limits.connections = open_files::raise_limit(config.limits.connections);
     settings.access = access;
     settings.tls = tls;
-    settings.shutdown_timeout = timeout;
-    settings.raw_config = raw;
-    let reloading = tokio::spawn(reloadable.run());
+    settings.shutdown_timeout = shutdown_timeout;
+    settings.raw_config = loaded.raw;
+    let reloading = tokio::spawn(reloader.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
     reloading.abort();
     served.context("the server failed")?;
-    if !tracker.shutdown(timeout).await {
-        log::warn!("not everything was delivered within {timeout:?}; the next run goes on with what is owed");
+    if !tracker.shutdown(shutdown_timeout).await {
+        log::warn!("some events were not delivered within {shutdown_timeout:?}; the next run delivers them");
     }
     log::info!("stopped");
     Ok(())
-}
-
-fn listen(config: &Config) -> anyhow::Result<Vec<Listener>> {
-    let bind = |address: Address| {
-        let key = if config.listen.is_empty() { "`host` and `port`" } else { "`listen`" };
-        Listener::bind(&address).with_context(|| format!("cannot listen on {address}; check {key}"))
-    };
-    config.addresses().into_iter().map(bind).collect()
-}
-
-/// Tells systemd, if it started this process and waits for that.
-fn tell_systemd(state: NotifyState) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        log::warn!("cannot tell systemd through NOTIFY_SOCKET: {error}");
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Waits for the first signal. The second ends the process at once.
-    async fn first(mut self) {
-        self.next().await;
-        tell_systemd(NotifyState::Stopping);
-        log::info!("stopping: requests in flight are answered, and what waits is delivered");
-        tokio::spawn(async move {
-            self.next().await;
-            log::warn!("stopped at once");
-            std::process::exit(1);
-        });
-    }
 }

@@ -1,0 +1,98 @@
+//! The parts of the server that exist before it serves, and the start-up log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tracker_core::{OutboxLimits, Tracker, TrackerBuilder};
+use tracker_server::{Address, Listener};
+use tracker_sql::{SqlStore, SqlStoreOptions};
+
+use crate::config::{Config, Loaded};
+#[cfg(any(feature = "redis", feature = "statsd"))]
+use crate::outputs;
+
+/// Binds every address to listen on.
+///
+/// # Errors
+/// If one of them cannot be bound.
+pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
+    let bind = |address: Address| {
+        let key = if config.listen.is_empty() { "`host` and `port`" } else { "`listen`" };
+        Listener::bind(&address).with_context(|| format!("cannot listen on {address}; check {key}"))
+    };
+    config.addresses().into_iter().map(bind).collect()
+}
+
+/// Opens the store and adds the configured outputs. Also returns a description of each built-in output.
+///
+/// # Errors
+/// If the database or the configuration of an output cannot be used.
+pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBuilder, Vec<String>)> {
+    let url = config.database_url()?;
+    let options = SqlStoreOptions::default()
+        .instance(config.instance_name(address))
+        .max_waiting_queries(config.limits.queued_queries);
+    let store = SqlStore::open(url.clone(), options)
+        .with_context(|| format!("cannot open the database {url}; check that its folder exists and is writable"))?;
+    let tracker = Tracker::builder(Arc::new(store))
+        .keep_logs(config.keeps_logs())
+        .outbox_limits(OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes })
+        .max_waiting(config.limits.queued_reports)
+        .delete_after(config.retention.deployments.as_ref().map(Duration::from));
+    let outputs = Vec::new();
+    #[cfg(feature = "redis")]
+    let (tracker, outputs) = outputs::redis(tracker, outputs, config)?;
+    #[cfg(feature = "statsd")]
+    let (tracker, outputs) = outputs::statsd(tracker, outputs, config)?;
+    Ok((tracker, outputs))
+}
+
+/// Logs the origin of the configuration, and where the server listens, stores and delivers.
+///
+/// # Errors
+/// If the database URL is invalid.
+pub fn log(
+    Loaded { config, file, notes, .. }: &Loaded,
+    addresses: &[Address],
+    outputs: &[String],
+) -> anyhow::Result<()> {
+    match file {
+        Some(file) => log::info!(file:% = file.display(); "configuration: read from the file and the environment"),
+        None => log::info!("configuration: read from the environment; no config.json or config.toml in this folder"),
+    }
+    for note in &notes.understood {
+        log::info!("configuration: {note}");
+    }
+    for note in &notes.ignored {
+        log::warn!("configuration: ignored {note}");
+    }
+    let joined = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    log::info!(
+        addresses = joined,
+        store:% = config.database_url()?,
+        logs = if config.keeps_logs() { "kept" } else { "not kept" },
+        outputs = outputs.join("; ");
+        "listening"
+    );
+    if let Some(age) = &config.retention.deployments {
+        log::info!("deployments older than {age} are deleted (`retention.deployments`)");
+    }
+    Ok(())
+}
+
+/// Warns of settings that are likely to be mistakes.
+pub fn warn(config: &Config, listeners: &[Listener], addresses: &[Address]) {
+    if config.tls.is_some() && !addresses.iter().any(|address| matches!(address, Address::Https(_))) {
+        log::warn!("`tls` has no effect: no address in `listen` begins with https://");
+    }
+    if config.auth.is_none() && listeners.iter().any(Listener::is_remote) {
+        log::warn!(
+            "authentication is off and the server is reachable from other machines; set `auth.tokens` or listen on \
+             127.0.0.1"
+        );
+    }
+    if !config.keeps_logs() && config.redis.is_none() {
+        log::warn!("log messages are refused: `database.logs` is false and there is no `redis` section");
+    }
+}
