@@ -175,6 +175,20 @@ impl ConfigError {
     }
 }
 
+#[cfg(feature = "redis")]
+impl From<tracker_redis::ConfigError> for ConfigError {
+    fn from(error: tracker_redis::ConfigError) -> Self {
+        Self::new(&format!("redis.{}", error.field), error.problem)
+    }
+}
+
+#[cfg(feature = "statsd")]
+impl From<tracker_statsd::ConfigError> for ConfigError {
+    fn from(error: tracker_statsd::ConfigError) -> Self {
+        Self::new(&format!("statsd.{}", error.field), error.problem)
+    }
+}
+
 impl Config {
     /// Whether the database keeps log messages.
     pub fn keeps_logs(&self) -> bool {
@@ -273,11 +287,11 @@ impl Config {
         // Creating the outputs validates their sections, including the files of `redis.tls`.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
-            tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::from_message)?;
+            tracker_redis::RedisOutput::new(redis.clone())?;
         }
         #[cfg(feature = "statsd")]
         if let Some(statsd) = &self.statsd {
-            tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::from_message)?;
+            tracker_statsd::StatsdOutput::new(statsd.clone())?;
         }
         Keys::of::<Self>().check_ranges(&json!(self))?;
         // A compressed body and its decompressed form are in memory at the same time.

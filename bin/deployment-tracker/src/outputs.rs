@@ -14,7 +14,7 @@ type Added = Result<(TrackerBuilder, Vec<String>), ConfigError>;
 pub fn redis(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
     match &config.redis {
         Some(redis) => {
-            let output = tracker_redis::RedisOutput::new(redis.clone()).map_err(ConfigError::from_message)?;
+            let output = tracker_redis::RedisOutput::new(redis.clone())?;
             descriptions.push(format!("redis {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }
@@ -28,7 +28,7 @@ pub fn redis(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config:
 pub fn statsd(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
     match &config.statsd {
         Some(statsd) => {
-            let output = tracker_statsd::StatsdOutput::new(statsd.clone()).map_err(ConfigError::from_message)?;
+            let output = tracker_statsd::StatsdOutput::new(statsd.clone())?;
             descriptions.push(format!("statsd {}", output.location()));
             tracker = tracker.output(Arc::new(output));
         }

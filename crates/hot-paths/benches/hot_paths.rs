@@ -1,6 +1,6 @@
-//! Times each hot path, and its two parts: reading the body, and writing what Redis gets.
+//! Times the two parts of each hot path: parsing the body and encoding the elements for Redis.
 
-#![allow(missing_docs, reason = "criterion's macros make functions without any")]
+#![allow(missing_docs, reason = "criterion's macros generate undocumented functions")]
 
 use std::hint::black_box;
 

@@ -1,5 +1,6 @@
-//! What the server does for each report without IO: reading the body, and writing what Redis gets. `cargo bench -p
-//! hot-paths` times it, `scripts/instructions` counts its instructions.
+//! The CPU work of the server for each report: parsing the body and encoding the elements for Redis, without I/O.
+//!
+//! `cargo bench -p hot-paths` times it, and `scripts/instructions` counts its instructions.
 
 use std::sync::Arc;
 
@@ -7,17 +8,17 @@ use tracker_core::testing::{deployment_report, logged, new_id, started};
 use tracker_core::{Batch, Event};
 use tracker_redis::{RedisConfig, RedisOutput};
 
-/// A report, as its body.
+/// A hot path: one kind of report, with an example of its body.
 #[derive(Debug)]
 pub struct Path {
-    /// Its name in tables and files.
+    /// The name in tables and files.
     pub name: &'static str,
     body: String,
     read: fn(&str) -> Arc<Event>,
 }
 
 impl Path {
-    /// The start of a deployment, and log posts of 1 and 100 messages.
+    /// The start of a deployment, and log reports with 1 and 100 messages.
     pub fn all() -> [Self; 3] {
         let start = r#"{"engine":"vagrant_orchestrate","engine_version":"0.6.3","host":"localhost","user":"cbaldauf",
             "environment":"dev","package":"test","package_url":"http://mypackage.mydomain.com","version":"4.5.6",
@@ -32,21 +33,21 @@ impl Path {
         ]
     }
 
-    /// Reads the body.
+    /// Parses the body into an event.
     pub fn read(&self) -> Arc<Event> {
         (self.read)(&self.body)
     }
 }
 
-/// An output that has never connected.
+/// Creates an output with the default configuration. It never connects.
 ///
 /// # Panics
-/// When the default configuration does not work.
+/// If the default configuration is invalid, which the tests of `tracker-redis` exclude.
 pub fn output() -> RedisOutput {
-    RedisOutput::new(RedisConfig::default()).expect("the default configuration works")
+    RedisOutput::new(RedisConfig::default()).expect("the default configuration is valid")
 }
 
-/// Writes what Redis gets of `event`; how many bytes that are.
+/// Encodes the elements of `event`. Returns their size in bytes.
 pub fn write(output: &RedisOutput, event: Arc<Event>) -> usize {
     output.elements(&Batch::new(vec![event])).iter().map(Vec::len).sum()
 }

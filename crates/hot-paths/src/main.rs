@@ -1,4 +1,4 @@
-//! Goes a hot path a number of times: `hot-paths start 1000`.
+//! Runs a hot path a number of times: `hot-paths start 1000`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the output is told.
+//! Configuration.
 
 mod check;
 mod secret;
@@ -12,16 +12,26 @@ use serde_json::{Map, Value};
 use crate::tls::Tls;
 
 pub use check::ConfigError;
+pub(crate) use check::ensure;
 pub(crate) use secret::Credentials;
 pub use secret::Secret;
 
-/// The longest timeout, in milliseconds.
+/// The maximum timeout, in milliseconds.
 const MAX_MILLIS: u64 = 600_000;
 
-/// Where Redis is and what is pushed there: the section `redis`. What is left out is as in [`RedisConfig::default`].
+/// Where Redis is, and what is pushed there. Fields that are missing from the input have the values of
+/// [`RedisConfig::default`].
+///
+/// ```
+/// let mut config = tracker_redis::RedisConfig::default();
+/// config.host = "redis.example.com".into();
+/// config.key = "deployments".into();
+/// assert_eq!(config.check(), Ok(()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RedisConfig {
     /// The name or address of the Redis server.
     pub host: String,
@@ -31,59 +41,63 @@ pub struct RedisConfig {
     /// The Unix socket of the Redis server, instead of `host` and `port`.
     #[cfg_attr(feature = "schema", schemars(example = &"/run/redis/redis-server.sock"))]
     pub path: Option<PathBuf>,
-    /// Sentinels, instead of `host` and `port`. All of them are asked for the master at once, again after a second, and
-    /// after anything that went wrong.
+    /// Sentinels that find the primary, instead of `host` and `port`. The service asks all of them at once: when it
+    /// connects, when its connection is older than a second, and after every failure.
     pub sentinels: Vec<Sentinel>,
-    /// What the Sentinels call the master, as in `sentinel monitor <master-name>`; `sentinels` needs it.
+    /// The name of the primary at the Sentinels, as in `sentinel monitor <master-name>`. `sentinels` needs it.
     #[cfg_attr(feature = "schema", schemars(example = &"mymaster"))]
     pub master_name: Option<String>,
-    /// The ACL user at the Sentinels. It needs PING and SENTINEL.
+    /// The ACL user at the Sentinels. It needs permission for PING and SENTINEL, and `sentinel_password`.
     #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "secret::text")]
     pub sentinel_username: Option<String>,
-    /// The password at the Sentinels. Without this key they get none: that of Redis is not for them.
+    /// The password at the Sentinels. If unset, the service sends them none; it never sends them `password`.
     #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
     pub sentinel_password: Option<Secret>,
-    /// Nodes of a Redis Cluster, instead of `host` and `port`. A few suffice: they are asked, all at once, which node has
-    /// `key`, and again after anything that went wrong.
+    /// Nodes of a Redis Cluster, instead of `host` and `port`. A few are enough: the service asks all of them at once
+    /// which node has `key`, and asks again after every failure.
     pub cluster: Vec<Node>,
-    /// TLS, for Redis and for Sentinels. An empty section will do where the system trusts the certificates.
+    /// TLS, for Redis and for Sentinels. An empty section is enough if the system trusts the certificates of the
+    /// servers.
     pub tls: Option<Tls>,
-    /// The ACL user. It needs WATCH, MULTI, EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING, ROLE
-    /// with `sentinels`, WAIT with `wait_replicas`, and SELECT with `db` (0, too), on `key` and on every key that begins with
-    /// `{key}:delivered:` (braces included). `username` needs `password`. Without this key it is Redis' user `default`.
+    /// The ACL user at Redis. It needs `password`. If unset, the user is `default`. The user needs permission for
+    /// WATCH, MULTI, EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING; for ROLE with
+    /// `sentinels`, WAIT with `wait_replicas` and SELECT with `db` (even 0); and for `key` and all keys that
+    /// begin with `{key}:delivered:` (including the braces).
     #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "secret::text")]
     pub username: Option<String>,
-    /// The password.
+    /// The password at Redis.
     #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
     pub password: Option<Secret>,
-    /// The number of the database; 0 without this key.
+    /// The number of the Redis database; if unset, 0.
     #[cfg_attr(feature = "schema", schemars(example = 0))]
     pub db: Option<u8>,
-    /// The list that elements are pushed to; at most 1,024 bytes.
+    /// The key of the list that elements are pushed to; at most 1,024 bytes.
     pub key: String,
-    /// The member `index` of every element (of its `labels` under `ecs`), by which Logstash chooses an index.
+    /// The value of the member `index` in every element, by which Logstash selects an index. With the format
+    /// `ecs`, the member is in `labels`.
     pub index: String,
-    /// The form of the elements.
+    /// The format of the elements.
     pub format: Format,
-    /// Members that every element gets; they replace members of the same name. Under `ecs`, the members of an object
-    /// go into the object of the same name: `{"labels": {"team": "blue"}}` adds a label.
+    /// Members that are added to every element; they replace members of the same name. With the format `ecs`,
+    /// objects are merged: `{"labels": {"team": "blue"}}` adds a label.
     #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
-    /// How many elements the list may hold before further ones wait in the outbox, because Logstash is behind. The
-    /// last push may exceed it. Without this key there is no limit.
+    /// The maximum length of the list. When Logstash falls behind and the list is full, further elements wait in
+    /// the outbox. The last push may exceed it. If unset, there is no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
     pub max_list_length: Option<u64>,
-    /// How many replicas must have a push before it counts as delivered. While fewer have it, after half of
-    /// `timeout_millis`, it is sent again; Redis takes it once. 0 does not ask, and saves a round trip for each push.
+    /// How many replicas must confirm a push before it counts as delivered. If fewer confirm it within half of
+    /// `timeout_millis`, the service retries the push; Redis ignores the duplicate. 0 disables this, which
+    /// saves a round trip for each push.
     pub wait_replicas: u8,
-    /// How long one push may take, in milliseconds. After that it is not known whether Redis has the push, and it is
-    /// sent again; Redis takes it once.
+    /// The timeout of a push, in milliseconds. After it, the service does not know whether Redis has the push,
+    /// and retries it; Redis ignores a duplicate.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub timeout_millis: u64,
-    /// How long connecting to Redis may take, in milliseconds: the name lookup, asking `sentinels` or `cluster`, TLS and
-    /// the password included.
+    /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the questions to
+    /// `sentinels` or `cluster`, the TLS handshake and authentication.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub connect_timeout_millis: u64,
 }
@@ -115,10 +129,11 @@ impl Default for RedisConfig {
     }
 }
 
-/// A Sentinel.
+/// The address of a Sentinel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Sentinel {
     /// The name or address of the Sentinel.
     #[cfg_attr(feature = "schema", schemars(example = &"sentinel-1.example.com"))]
@@ -129,10 +144,11 @@ pub struct Sentinel {
     pub port: u16,
 }
 
-/// A node of a cluster.
+/// The address of a cluster node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Node {
     /// The name or address of the node.
     #[cfg_attr(feature = "schema", schemars(example = &"redis-1.example.com"))]
@@ -143,6 +159,20 @@ pub struct Node {
     pub port: u16,
 }
 
+impl Sentinel {
+    /// The Sentinel at `host` and `port`.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl Node {
+    /// The node at `host` and `port`.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
 fn sentinel_port() -> u16 {
     26379
 }
@@ -151,18 +181,21 @@ fn redis_port() -> u16 {
     6379
 }
 
-/// The form of the elements.
+/// The format of the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Format {
-    /// With `@timestamp`, `@version`, `event_id` and, where there are tokens, `reporter`: the name of the one that sent it.
+    /// The fields of the event with `@timestamp`, `@version`, `event_id` and, if there are tokens, `reporter`:
+    /// the name of the token that sent the report.
     #[default]
     Logstash,
-    /// As deployment-tracker 0.1 pushed them: without these, and with absent members as `null` when a deployment ends.
+    /// As deployment-tracker 0.1 pushed them: without `@timestamp`, `@version`, `event_id` and `reporter`, and
+    /// with absent fields as `null` at the end of a deployment.
     Original,
-    /// In the names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for indices
-    /// that keep to it. What the schema has no name for is in `labels`, as text, `reporter` with it.
+    /// The names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for
+    /// indices that use it. Fields that the schema has no name for are text in `labels`, as is `reporter`.
     Ecs,
 }
 
@@ -191,28 +224,30 @@ impl RedisConfig {
         Duration::from_millis(self.connect_timeout_millis)
     }
 
-    /// Where Redis is, for people.
+    /// Where Redis is, for log and error messages.
     pub(crate) fn address(&self) -> String {
-        let place = |(host, port)| format!("{host}:{port}");
-        let sentinels: Vec<_> = self.sentinels().map(place).collect();
-        let cluster: Vec<_> = self.cluster().map(place).collect();
+        let address = |(host, port)| format!("{host}:{port}");
+        let sentinels: Vec<_> = self.sentinels().map(address).collect();
+        let cluster: Vec<_> = self.cluster().map(address).collect();
         match (&self.path, &self.master_name) {
             (Some(path), _) => path.display().to_string(),
             (None, Some(name)) => format!("{name} of the Sentinels {}", sentinels.join(", ")),
             (None, None) if !cluster.is_empty() => format!("the cluster of {}", cluster.join(", ")),
-            (None, None) => place((&self.host, self.port)),
+            (None, None) => address((&self.host, self.port)),
         }
     }
 
-    /// What says where Redis is, for people who have to mend it.
-    pub(crate) fn whereabouts(&self) -> String {
-        let keys = match &self.path {
-            Some(_) => "`redis.path`",
-            None if !self.sentinels.is_empty() => "`redis.sentinels`",
-            None if !self.cluster.is_empty() => "`redis.cluster`",
-            None => "`redis.host` and `redis.port`",
-        };
-        if self.tls.is_some() { format!("{keys}, and `redis.tls`") } else { keys.to_owned() }
+    /// The fields that say where Redis is, for error messages.
+    pub(crate) fn address_fields(&self) -> &'static str {
+        match (&self.path, &self.tls) {
+            (Some(_), _) => "`path`",
+            (None, None) if !self.sentinels.is_empty() => "`sentinels`",
+            (None, None) if !self.cluster.is_empty() => "`cluster`",
+            (None, None) => "`host` and `port`",
+            (None, Some(_)) if !self.sentinels.is_empty() => "`sentinels` and `tls`",
+            (None, Some(_)) if !self.cluster.is_empty() => "`cluster` and `tls`",
+            (None, Some(_)) => "`host`, `port` and `tls`",
+        }
     }
 }
 
@@ -226,70 +261,37 @@ mod tests {
 
     #[test]
     fn an_empty_section_gives_the_defaults() {
-        let config = read("{}").expect("a configuration");
+        let config = read("{}").expect("an empty section is valid");
         assert_eq!(config, RedisConfig::default());
         assert_eq!(config.check(), Ok(()));
     }
 
     #[test]
-    fn credentials_may_come_as_numbers() {
+    fn credentials_may_be_numbers_or_booleans() {
         for (json, text) in
             [("\"s3:/@ü\"", "s3:/@ü"), ("123456", "123456"), ("-1", "-1"), ("1.5", "1.5"), ("true", "true")]
         {
-            let config = read(&format!("{{\"username\":{json},\"password\":{json}}}")).expect("a configuration");
+            let config = read(&format!("{{\"username\":{json},\"password\":{json}}}")).expect("valid JSON");
             let Credentials { username, password } = config.credentials();
             assert_eq!((username.as_deref(), password.as_deref()), (Some(text), Some(text)));
         }
-        let none = read(r#"{"username":null,"password":null}"#).expect("a configuration").credentials();
+        let none = read(r#"{"username":null,"password":null}"#).expect("valid JSON").credentials();
         assert_eq!((none.username, none.password), (None, None));
         let error = read(r#"{"password":["x"]}"#).unwrap_err().to_string();
-        assert!(error.contains("a text is wanted here"), "{error}");
+        assert!(error.contains("must be a string"), "{error}");
     }
 
     #[test]
-    fn a_password_is_not_shown() {
+    fn debug_output_hides_passwords() {
         let config = RedisConfig { password: Some(Secret::new("hunter2")), ..RedisConfig::default() };
-        let shown = format!("{config:?}");
-        assert!(!shown.contains("hunter2") && shown.contains("[REDACTED]"), "{shown}");
+        let debug = format!("{config:?}");
+        assert!(!debug.contains("hunter2") && debug.contains("[REDACTED]"), "{debug}");
     }
 
     #[test]
-    fn additional_fields_are_known_under_their_old_name() {
-        let config = read(r#"{"additional_fileds":{"a":{"b":[1]}}}"#).expect("a configuration");
+    fn additional_fields_may_have_their_misspelled_legacy_name() {
+        let config = read(r#"{"additional_fileds":{"a":{"b":[1]}}}"#).expect("valid JSON");
         assert_eq!(config.additional_fields["a"]["b"][0], 1);
         assert!(read(r#"{"additional_felds":{}}"#).unwrap_err().to_string().contains("additional_felds"));
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        for (json, error) in [
-            (r#"{"host":""}"#, ConfigError::Empty("host")),
-            (r#"{"host":"redis://:secret@h"}"#, ConfigError::Host),
-            (r#"{"path":""}"#, ConfigError::Empty("path")),
-            (r#"{"port":0}"#, ConfigError::Port),
-            (r#"{"key":""}"#, ConfigError::Empty("key")),
-            (&format!("{{\"key\":\"{}\"}}", "k".repeat(1_025)), ConfigError::Key),
-            (r#"{"timeout_millis":0}"#, ConfigError::Millis("timeout_millis")),
-            (r#"{"connect_timeout_millis":600001}"#, ConfigError::Millis("connect_timeout_millis")),
-            (r#"{"username":"u","password":""}"#, ConfigError::UsernameAlone("")),
-            (r#"{"path":"/a","cluster":[{"host":"a"}]}"#, ConfigError::SeveralAddresses),
-            (r#"{"cluster":[{"host":"a"},{"host":"redis://:secret@h"}]}"#, ConfigError::Node("cluster")),
-            (r#"{"cluster":[{"host":"a"}],"db":1}"#, ConfigError::ClusterDb),
-            (r#"{"sentinels":[{"host":"a","port":0}],"master_name":"m"}"#, ConfigError::Node("sentinels")),
-            (r#"{"sentinels":[{"host":"a"}]}"#, ConfigError::MasterName),
-            (r#"{"master_name":"m"}"#, ConfigError::NoSentinels("master_name")),
-            (r#"{"sentinel_password":"p"}"#, ConfigError::NoSentinels("sentinel_password")),
-            (
-                r#"{"sentinels":[{"host":"a"}],"master_name":"m","sentinel_username":"u"}"#,
-                ConfigError::UsernameAlone("sentinel_"),
-            ),
-            (r#"{"path":"/a","tls":{}}"#, ConfigError::TlsOnSocket),
-            (r#"{"tls":{"ca":""}}"#, ConfigError::Empty("tls.ca")),
-            (r#"{"tls":{"key":"/a"}}"#, ConfigError::HalfIdentity),
-            (r#"{"tls":{"key":"-----BEGIN PRIVATE KEY-----\nx"}}"#, ConfigError::Pem("tls.key")),
-        ] {
-            assert_eq!(read(json).expect("a configuration").check(), Err(error), "{json}");
-        }
-        assert_eq!(read(r#"{"path":"/run/redis.sock","host":"","port":0}"#).expect("a configuration").check(), Ok(()));
     }
 }

@@ -1,10 +1,10 @@
-//! A connection to Redis that is opened when it is needed and given up after anything that went wrong on it.
+//! A connection to Redis that is opened on demand and closed after any failure.
 //!
-//! fred can reconnect by itself. It is not asked to: a connection that hangs, because Redis is frozen or the network
-//! gone, is noticed by it late or never; commands wait in its buffers and are sent later; and it does not tell a caller
-//! why there is no connection. Here every failure ends the connection and is told, and the next push begins a new one.
-//! So it is after a failover, too: the new connection goes to whom the Sentinels or the cluster name then. The Sentinels are
-//! asked again after a second.
+//! fred's own reconnection is not used. It notices a hanging connection (a frozen Redis, a network that drops
+//! packets) late or never. It keeps commands in its buffers and sends them later. It does not tell the caller
+//! why there is no connection. Here every failure ends the connection and is returned to the caller, and the
+//! next push opens a new one. This also handles a failover: the new connection goes to the server that the
+//! Sentinels or the cluster name then.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ use crate::config::{Credentials, RedisConfig};
 use crate::tls::Tls;
 use crate::topology::Topology;
 
-/// How long a master that Sentinels named is taken for the master. Nobody tells a master that a failover is about to replace
-/// it: for ten seconds it goes on to take what will be lost.
+/// The maximum age of a connection that Sentinel resolved. During a failover, the old primary accepts writes for
+/// up to 10 s, and they are lost.
 const SENTINEL_MAX_AGE: Duration = Duration::from_secs(1);
-/// How long Redis may take to say goodbye.
-const QUIT_WITHIN: Duration = Duration::from_millis(500);
+/// The timeout of QUIT.
+const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The way to Redis: at most one connection, for one user at a time.
+/// A slot for one connection, which one caller at a time leases.
 pub(crate) struct Link {
     topology: Topology,
     dialer: Dialer,
@@ -37,7 +37,7 @@ pub(crate) struct Link {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     opened: Instant,
-    /// Drives the connection; it ends when the connection does.
+    /// The task that drives the connection, and ends with it.
     task: ConnectHandle,
 }
 
@@ -47,7 +47,7 @@ impl Drop for Connection {
     }
 }
 
-/// A connection in use. It is closed when this is dropped, also half-way through a command, unless it is kept.
+/// A connection in use. Dropping the lease closes the connection, even during a command; [`Lease::keep`] returns it.
 pub(crate) struct Lease<'a> {
     connection: Connection,
     idle: MutexGuard<'a, Option<Connection>>,
@@ -58,7 +58,7 @@ impl Lease<'_> {
         &self.connection.client
     }
 
-    /// Leaves the connection to the next user.
+    /// Returns the connection to its slot, for the next lease.
     pub(crate) fn keep(mut self) {
         *self.idle = Some(self.connection);
     }
@@ -74,33 +74,33 @@ impl Link {
         }
     }
 
-    /// The connection, a new one if need be, as soon as nobody else uses it.
+    /// Waits until no other caller has the connection, then leases it, or a new one if it is closed or too old.
     pub(crate) async fn lease(&self) -> Result<Lease<'_>, Error> {
         let mut idle = self.idle.lock().await;
-        let connection = match idle.take().filter(|connection| self.is_good(connection)) {
+        let connection = match idle.take().filter(|connection| self.is_usable(connection)) {
             Some(connection) => connection,
             None => match tokio::time::timeout(self.connect_timeout, self.open()).await {
                 Ok(connection) => connection?,
-                Err(late) => return Err(Error::new(ErrorKind::Timeout, late.to_string())),
+                Err(elapsed) => return Err(Error::new(ErrorKind::Timeout, elapsed.to_string())),
             },
         };
         Ok(Lease { connection, idle })
     }
 
-    fn is_good(&self, connection: &Connection) -> bool {
-        let is_out_of_date = self.topology.is_sentinel() && connection.opened.elapsed() > SENTINEL_MAX_AGE;
-        !is_out_of_date && !connection.task.is_finished()
+    fn is_usable(&self, connection: &Connection) -> bool {
+        let is_expired = self.topology.is_sentinel() && connection.opened.elapsed() > SENTINEL_MAX_AGE;
+        !is_expired && !connection.task.is_finished()
     }
 
     async fn open(&self) -> Result<Connection, Error> {
-        self.topology.connect_to_primary(&self.dialer.ready().await?).await
+        self.topology.connect_to_primary(&self.dialer.with_connector().await?).await
     }
 
-    /// Closes the connection when nobody uses it any more.
+    /// Closes the connection, after the current lease ends.
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.idle.lock().await.take() {
-            // A Redis that does not answer is left alone.
-            let _ = tokio::time::timeout(QUIT_WITHIN, connection.client.quit()).await;
+            // If Redis does not answer, dropping the connection closes it.
+            let _ = tokio::time::timeout(QUIT_TIMEOUT, connection.client.quit()).await;
         }
     }
 }
@@ -111,12 +111,13 @@ impl fmt::Debug for Link {
     }
 }
 
-/// How every connection is made, to whichever server.
+/// Opens connections, with the same options for every server.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     performance: PerformanceConfig,
     connection: ConnectionConfig,
     tls: Option<Tls>,
+    /// `tls` with the contents of its files; set by [`Dialer::with_connector`].
     connector: Option<TlsConfig>,
 }
 
@@ -131,7 +132,7 @@ impl Dialer {
             max_command_buffer_len: 8,
             tcp: TcpConfig {
                 nodelay: Some(true),
-                // Closing discards what is not sent yet: a push that was given up must not arrive after its repeat.
+                // Closing discards unsent data: an abandoned push must not arrive after its retry.
                 linger: Some(Duration::ZERO),
                 ..TcpConfig::default()
             },
@@ -140,17 +141,19 @@ impl Dialer {
         Self { performance, connection, tls: config.tls.clone(), connector: None }
     }
 
-    /// With the files of TLS as they are now.
-    async fn ready(&self) -> Result<Self, Error> {
+    /// Reads the TLS files, which may have changed since the last connection.
+    async fn with_connector(&self) -> Result<Self, Error> {
         let mut ready = self.clone();
         if let Some(tls) = self.tls.clone() {
             let connector = tokio::task::spawn_blocking(move || tls.connector()).await;
             let connector = connector.map_err(|error| Error::new(ErrorKind::Canceled, error.to_string()))?;
-            ready.connector = Some(connector?.into());
+            let connector = connector.map_err(|error| Error::new(ErrorKind::Tls, error.to_string()))?;
+            ready.connector = Some(connector.into());
         }
         Ok(ready)
     }
 
+    /// Connects and authenticates, without a timeout.
     pub(crate) async fn connect(
         &self,
         server: ServerConfig,

@@ -1,5 +1,6 @@
-//! `ecs`: events in the names and types of the Elastic Common Schema. What it has no name for becomes a label; why and
-//! how, `docs/decisions/0006-labels-take-what-ecs-has-no-name-for.md` tells.
+//! The format `ecs`: the names and types of the Elastic Common Schema.
+//!
+//! Fields that the schema has no name for become labels: `docs/decisions/0006-ecs-labels-for-unmapped-fields.md`.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +14,16 @@ use crate::config::RedisConfig;
 use crate::encode::{Elements, Encoder, Phase, message_text};
 
 /// The version of the schema: <https://www.elastic.co/docs/reference/ecs>.
-const VERSION: &str = "9.3.0";
-/// The labels that no member of a log message can have.
-const OURS: [&str; 2] = ["deployment_id", "index"];
-/// The label of the members that cannot have one of their own.
+const ECS_VERSION: &str = "9.3.0";
+/// The labels that a member of a log message cannot set.
+const RESERVED: [&str; 2] = ["deployment_id", "index"];
+/// The label that holds the members that cannot have a label of their own.
 const OTHERS: &str = "_others";
-/// The longest name of a label, in bytes. Elasticsearch indexes the name of a field whose value it leaves out as a
-/// term, and refuses terms of more than 32,766 bytes.
-const MAX_NAME: usize = 512;
+/// The maximum length of a label's name, in bytes. For a value that it does not index, Elasticsearch indexes the
+/// name of the field as a term instead, and it refuses terms of more than 32,766 bytes.
+const MAX_LABEL: usize = 512;
 
-/// Writes `ecs`.
+/// Encodes events as `ecs`.
 #[derive(Debug)]
 pub(crate) struct Ecs {
     index: String,
@@ -34,15 +35,15 @@ impl Ecs {
         Self { index: config.index.clone(), additional_fields: config.additional_fields.clone() }
     }
 
-    /// Appends `element` with what every element has. Its `null`s stand for what is absent.
+    /// Completes `element` with the members that every element has and appends it. A `null` in it means absent.
     fn push(&self, mut element: Value, elements: &mut Elements) {
-        element["ecs"]["version"] = VERSION.into();
+        element["ecs"]["version"] = ECS_VERSION.into();
         element["event"]["kind"] = "event".into();
         element["labels"]["index"] = self.index.as_str().into();
         prune(&mut element);
         for (name, field) in &self.additional_fields {
             match (&mut element[name], field) {
-                (Value::Object(members), Value::Object(further)) => members.extend(further.clone()),
+                (Value::Object(members), Value::Object(added)) => members.extend(added.clone()),
                 (member, field) => *member = field.clone(),
             }
         }
@@ -124,37 +125,37 @@ impl Encoder for Ecs {
     }
 }
 
-/// Labels that hold all of `members`, but for those that [`OURS`] override.
+/// Converts `members` to labels, except those with a [`RESERVED`] name.
 fn labels(mut members: Vec<(&str, &RawValue)>) -> Map<String, Value> {
-    members.retain(|(name, _)| !OURS.contains(name));
-    // A name that is a label as it stands comes before one that would become the same.
+    members.retain(|(name, _)| !RESERVED.contains(name));
+    // Names without a dot go first: they keep their label, and a name that maps to the same label goes to OTHERS.
     members.sort_by_key(|(name, _)| name.contains('.'));
     let mut labels = Map::new();
     let mut others = BTreeMap::new();
     for (name, value) in members {
-        // In Elasticsearch a dot parts an object's name from its member's.
+        // In Elasticsearch, a dot separates the name of an object from the name of its member.
         let label = name.replace('.', "_");
-        if is_free(&label) && !labels.contains_key(&label) {
+        if is_allowed(&label) && !labels.contains_key(&label) {
             labels.insert(label, text(value).into());
         } else {
             others.insert(name, value);
         }
     }
     if !others.is_empty() {
-        let others = serde_json::to_string(&others).expect("raw JSON under string keys is JSON");
+        let others = serde_json::to_string(&others).expect("raw JSON values with string keys serialize");
         labels.insert(OTHERS.into(), others.into());
     }
     labels
 }
 
-/// Whether a member may have the label `name`. Elasticsearch refuses blank names, and what Java takes for white space
-/// includes control characters that Unicode's notion does not.
-fn is_free(name: &str) -> bool {
+/// Whether a member may have the label `name`. Elasticsearch refuses blank names, and Java's white space
+/// includes control characters that Unicode's white space does not.
+fn is_allowed(name: &str) -> bool {
     let is_blank = name.chars().all(|c| c.is_whitespace() || c.is_control());
-    !is_blank && name.len() <= MAX_NAME && name != OTHERS && !OURS.contains(&name)
+    !is_blank && name.len() <= MAX_LABEL && name != OTHERS && !RESERVED.contains(&name)
 }
 
-/// A string as it is, any other value as JSON.
+/// The text of a string, or the JSON of any other value.
 fn text(value: &RawValue) -> String {
     string(value).unwrap_or_else(|| value.get().to_owned())
 }
@@ -168,15 +169,16 @@ fn scalar(value: &RawValue) -> Option<String> {
     (!value.get().starts_with(['{', '[', 'n'])).then(|| text(value))
 }
 
-/// A time as Elasticsearch reads it, of one that may be written more freely. It knows no leap seconds.
+/// A time in the form that Elasticsearch parses. `None` if `value` is not a time, or one with a leap second, which
+/// Elasticsearch does not support.
 fn timestamp(value: &RawValue) -> Option<String> {
     let time: DateTime<FixedOffset> = serde_json::from_str(value.get()).ok()?;
     let time = time.to_utc();
-    let is_known = (0..=9_999).contains(&time.year()) && time.nanosecond() < 1_000_000_000;
-    is_known.then(|| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    let is_supported = (0..=9_999).contains(&time.year()) && time.nanosecond() < 1_000_000_000;
+    is_supported.then(|| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-/// Takes out what is `null` and what has no members; whether anything is left.
+/// Removes `null`s and empty objects. Returns whether anything is left.
 fn prune(value: &mut Value) -> bool {
     if let Value::Object(members) = value {
         members.retain(|_, member| prune(member));

@@ -1,4 +1,4 @@
-//! Events as elements of the list: one JSON object each.
+//! Encodes events as elements of the list, each a JSON object.
 
 use std::fmt;
 
@@ -8,24 +8,23 @@ use crate::config::{Format, RedisConfig};
 use crate::ecs::Ecs;
 use crate::logstash::Logstash;
 
-/// Elements, one behind the other.
+/// Elements in one buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Elements {
-    /// The bytes of all of them.
     pub(crate) bytes: Vec<u8>,
-    /// Where each ends.
+    /// The end of each element in `bytes`.
     pub(crate) ends: Vec<usize>,
 }
 
-/// Writes events in a format.
+/// Encodes events in one format.
 pub(crate) trait Encoder: fmt::Debug + Send + Sync {
-    /// Appends the element of a deployment's start or end.
+    /// Appends the element of the start or end of a deployment.
     fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements);
 
     /// Appends the element of a log message.
     fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements);
 
-    /// Appends the elements of `event`.
+    /// Appends the elements of `event`, in order.
     fn encode(&self, event: &Event, elements: &mut Elements) {
         match &event.kind {
             EventKind::DeploymentStarted(deployment) => self.deployment(event, deployment, Phase::Start, elements),
@@ -38,7 +37,7 @@ pub(crate) trait Encoder: fmt::Debug + Send + Sync {
     }
 }
 
-/// The encoder that the configuration asks for.
+/// Creates the encoder for the configured format.
 pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
     match config.format {
         Format::Logstash | Format::Original => Box::new(Logstash::new(config)),
@@ -46,7 +45,7 @@ pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
     }
 }
 
-/// Whether an element is written for such an event.
+/// Whether `event` has elements.
 pub(crate) fn has_elements(event: &Event) -> bool {
     match event.kind {
         EventKind::DeploymentStarted(_) | EventKind::DeploymentFinished(_) | EventKind::Logged(_) => true,
@@ -54,7 +53,7 @@ pub(crate) fn has_elements(event: &Event) -> bool {
     }
 }
 
-/// What an element tells of a deployment.
+/// The part of a deployment that an element reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Start,
@@ -70,7 +69,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The `message` of a deployment's element.
+/// The member `message` in the element of a deployment.
 pub(crate) fn message_text(phase: Phase, id: DeploymentId) -> impl fmt::Display {
     fmt::from_fn(move |formatter| {
         write!(formatter, "Deployment Tracker recording deployment {phase} for deployment {id}")
@@ -93,13 +92,13 @@ pub(crate) mod tests {
         "environment":"dev","package":"test","package_url":"http://mypackage.mydomain.com","version":"4.5.6",
         "arguments":"a 'b' \"c\" \\ \n\t</script>","result":"success","elapsed_seconds":234}"#;
 
-    /// The elements of `event`, as text.
+    /// Encodes `event`.
     pub(crate) fn texts(config: &RedisConfig, event: &Event) -> Vec<String> {
         let mut elements = Elements::default();
         encoder(config).encode(event, &mut elements);
         let mut start = 0;
         let texts = elements.ends.iter().map(|&end| {
-            let text = String::from_utf8(elements.bytes[start..end].to_vec()).expect("UTF-8");
+            let text = String::from_utf8(elements.bytes[start..end].to_vec()).expect("elements are UTF-8");
             start = end;
             text
         });
@@ -111,8 +110,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn deployment(body: &str) -> Deployment {
-        let id = DeploymentId::parse(ID).expect("an id");
-        let created_at = Utc.with_ymd_and_hms(2015, 7, 7, 17, 34, 12).single().expect("a time");
+        let id = DeploymentId::parse(ID).expect("valid id");
+        let created_at = Utc.with_ymd_and_hms(2015, 7, 7, 17, 34, 12).single().expect("valid time");
         let updated_at = created_at + chrono::TimeDelta::milliseconds(75);
         Deployment { id, fields: deployment_report(id, body).fields, created_at, updated_at }
     }
@@ -123,12 +122,12 @@ pub(crate) mod tests {
 
     pub(crate) fn with(mut element: Value, members: Value) -> Value {
         let Value::Object(members) = members else { unreachable!() };
-        element.as_object_mut().expect("an object").extend(members);
+        element.as_object_mut().expect("JSON object").extend(members);
         element
     }
 
     #[test]
-    fn servers_have_no_element() {
+    fn server_events_have_no_elements() {
         let report = server_report(new_id(), r#"{"hostname":"h"}"#);
         let now = time::now();
         let server = Server {
@@ -148,15 +147,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_reported_stands_in_all_but_the_original_format() {
+    fn every_format_but_original_has_the_reporter() {
         let message = r#"{"message":"m","reporter":"an impostor"}"#;
         for event in [started(DeploymentFields::default()), logged(message)] {
-            let own = matches!(event.kind, EventKind::Logged(_)).then_some(json!("an impostor"));
-            let known = Event { reporter: Some("ci".into()), ..Event::clone(&event) };
+            let from_message = matches!(event.kind, EventKind::Logged(_)).then_some(json!("an impostor"));
+            let with_token = Event { reporter: Some("ci".into()), ..Event::clone(&event) };
             for (event, in_logstash, in_original) in
-                [(&*event, own.clone(), own.clone()), (&known, Some(json!("ci")), own)]
+                [(&*event, from_message.clone(), from_message.clone()), (&with_token, Some(json!("ci")), from_message)]
             {
-                let element = |format| serde_json::from_str::<Value>(&texts(&config(format), event)[0]).expect("JSON");
+                let element = |format| {
+                    serde_json::from_str::<Value>(&texts(&config(format), event)[0]).expect("elements are JSON")
+                };
                 assert_eq!(element(Format::Original).get("reporter"), in_original.as_ref());
                 assert_eq!(element(Format::Logstash).get("reporter"), in_logstash.as_ref());
                 assert_eq!(element(Format::Ecs)["labels"].get("reporter"), in_logstash.as_ref());

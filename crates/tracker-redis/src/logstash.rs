@@ -1,4 +1,6 @@
-//! `logstash` and `original`: an event's members side by side, as they are stored or came.
+//! The formats `logstash` and `original`: one flat object with the members of the event.
+//!
+//! Members of log messages keep their JSON text exactly.
 
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
@@ -11,14 +13,14 @@ use uuid::Uuid;
 use crate::config::{Format, RedisConfig};
 use crate::encode::{Elements, Encoder, Phase, message_text};
 
-/// Writes `logstash` or `original`.
+/// Encodes events as `logstash` or `original`.
 #[derive(Debug)]
 pub(crate) struct Logstash {
     format: Format,
-    /// The members that are the same in every element. Nothing else may write them.
+    /// The members that are the same in every element. They replace members of the same name.
     constants: Map<String, Value>,
-    /// The end of every element: the constants, with a comma before each.
-    end: Vec<u8>,
+    /// The constants as JSON, with a comma before each: the end of every element.
+    encoded_constants: Vec<u8>,
 }
 
 impl Logstash {
@@ -29,47 +31,42 @@ impl Logstash {
             constants.insert("@version".into(), "1".into());
         }
         constants.extend(config.additional_fields.clone());
-        let mut end = Vec::new();
-        write(&mut end, &constants);
-        end[0] = b',';
-        end.pop();
-        Self { format: config.format, constants, end }
+        let mut encoded_constants = Vec::new();
+        write(&mut encoded_constants, &constants);
+        // `{"a":1,"b":2}` becomes `,"a":1,"b":2`.
+        encoded_constants[0] = b',';
+        encoded_constants.pop();
+        Self { format: config.format, constants, encoded_constants }
     }
 }
 
+/// The text columns of the Node.js service. Its element of a finish has them all, absent ones as `null`, and no others.
+const ORIGINAL_TEXTS: [&str; 9] =
+    ["engine", "engine_version", "host", "user", "environment", "package", "package_url", "version", "arguments"];
+
 impl Encoder for Logstash {
     fn deployment(&self, event: &Event, deployment: &Deployment, phase: Phase, elements: &mut Elements) {
-        let nulls = self.format == Format::Original && phase == Phase::End;
-        let (id, fields) = (deployment.id, &deployment.fields);
-        let texts = [
-            ("engine", &fields.engine),
-            ("engine_version", &fields.engine_version),
-            ("host", &fields.host),
-            ("user", &fields.user),
-            ("environment", &fields.environment),
-            ("package", &fields.package),
-            ("package_url", &fields.package_url),
-            ("version", &fields.version),
-            ("arguments", &fields.arguments),
-        ];
+        let is_original_end = self.format == Format::Original && phase == Phase::End;
+        let Deployment { id, fields, created_at, updated_at } = deployment;
         let mut element = Element::begin(self, elements);
         element.id("deployment_id", id.0);
-        for (name, text) in texts {
+        for (name, text) in fields.texts() {
             match text {
+                _ if is_original_end && !ORIGINAL_TEXTS.contains(&name) => {}
                 Some(text) => element.text(name, text),
-                None if nulls => element.value(name, &()),
+                None if is_original_end => element.value(name, &()),
                 None => {}
             }
         }
-        if fields.result.is_some() || nulls {
+        if fields.result.is_some() || is_original_end {
             element.value("result", &fields.result);
         }
-        if fields.elapsed_seconds.is_some() || nulls {
+        if fields.elapsed_seconds.is_some() || is_original_end {
             element.value("elapsed_seconds", &fields.elapsed_seconds);
         }
-        element.time("createdAt", &deployment.created_at);
-        element.time("updatedAt", &deployment.updated_at);
-        element.text("message", &message_text(phase, id).to_string());
+        element.time("createdAt", created_at);
+        element.time("updatedAt", updated_at);
+        element.text("message", &message_text(phase, *id).to_string());
         if self.format == Format::Logstash {
             element.time("@timestamp", &event.at);
             element.id("event_id", event.id);
@@ -94,7 +91,7 @@ impl Encoder for Logstash {
                 _ => false,
             };
             if !is_overridden {
-                element.foreign(name, value);
+                element.raw(name, value);
             }
         }
         element.text("deployment_id", logs.deployment_id.as_str());
@@ -109,12 +106,12 @@ impl Encoder for Logstash {
     }
 }
 
-/// Whether `value` is a time that Logstash can read.
+/// Whether Logstash can parse `value` as a time.
 fn is_time(value: &RawValue) -> bool {
     serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
 }
 
-/// An element that is being written: an object without the members that the constants have.
+/// An element that is being written. It leaves out members whose names the constants have.
 struct Element<'a> {
     encoder: &'a Logstash,
     object: ObjectWriter<'a>,
@@ -126,37 +123,37 @@ impl<'a> Element<'a> {
         Self { encoder, object: ObjectWriter::begin(bytes), ends }
     }
 
-    fn has_place(&self, name: &str) -> bool {
+    fn is_free(&self, name: &str) -> bool {
         !self.encoder.constants.contains_key(name)
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
-        if self.has_place(name) {
+        if self.is_free(name) {
             self.object.text(name, text);
         }
     }
 
     fn id(&mut self, name: &'static str, id: Uuid) {
-        if self.has_place(name) {
+        if self.is_free(name) {
             self.object.id(name, id);
         }
     }
 
     fn time(&mut self, name: &'static str, time: &time::Timestamp) {
-        if self.has_place(name) {
+        if self.is_free(name) {
             self.object.time(name, time);
         }
     }
 
     fn value(&mut self, name: &'static str, value: &impl Serialize) {
-        if self.has_place(name) {
+        if self.is_free(name) {
             write(self.object.member(name), value);
         }
     }
 
-    /// A member as it came.
-    fn foreign(&mut self, name: &str, value: &RawValue) {
-        if self.has_place(name) {
+    /// Appends a member of a log message, with its JSON text unchanged.
+    fn raw(&mut self, name: &str, value: &RawValue) {
+        if self.is_free(name) {
             self.object.escaped_member(name).extend_from_slice(value.get().as_bytes());
         }
     }
@@ -168,7 +165,7 @@ impl<'a> Element<'a> {
     }
 
     fn end(mut self) {
-        self.object.raw_members(&self.encoder.end);
+        self.object.raw_members(&self.encoder.encoded_constants);
         self.ends.push(self.object.end());
     }
 }
@@ -184,10 +181,10 @@ mod tests {
 
     fn encode(config: RedisConfig, event: &Event) -> Vec<Value> {
         let parsed = texts(&config, event).into_iter().map(|text| {
-            let value: Value = serde_json::from_str(&text).expect("JSON");
-            for name in value.as_object().expect("an object").keys() {
-                let written = serde_json::to_string(name).expect("JSON") + ":";
-                assert_eq!(text.matches(&written).count(), 1, "`{name}` stands once in {text}");
+            let value: Value = serde_json::from_str(&text).expect("elements are JSON");
+            for name in value.as_object().expect("JSON object").keys() {
+                let written = serde_json::to_string(name).expect("elements are JSON") + ":";
+                assert_eq!(text.matches(&written).count(), 1, "`{name}` must occur once in {text}");
             }
             value
         });
@@ -195,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_is_its_stored_members_and_a_message() {
+    fn the_element_of_a_deployment_has_its_fields_and_a_message() {
         let full = json!({"deployment_id": ID, "engine": "vagrant_orchestrate", "engine_version": "0.6.3",
             "host": "localhost", "user": "Zoë \u{2028} 😀", "environment": "dev", "package": "test",
             "package_url": "http://mypackage.mydomain.com", "version": "4.5.6",
@@ -228,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn no_member_of_a_deployment_is_forgotten() {
+    fn every_field_of_a_deployment_is_encoded() {
         let deployment = deployment(FULL);
         let Value::Object(stored) = json!(deployment) else { unreachable!() };
-        assert_eq!(stored.len(), 14, "a new member must stand in FULL");
+        assert_eq!(stored.len(), 14, "add the new field to FULL");
         let element = encode(config(Format::Original), &event(EventKind::DeploymentFinished(deployment))).remove(0);
         for (name, value) in stored {
             assert_eq!(element[&name], value, "{name}");
@@ -239,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_message_is_its_members_as_they_came() {
+    fn the_element_of_a_log_message_has_its_members() {
         let table = [
             (r#"{"message":"one"}"#, json!({"message": "one"}), json!({})),
             (
@@ -273,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_their_digits_and_messages_their_order() {
+    fn numbers_keep_their_digits_and_messages_keep_their_order() {
         let event = logged(r#"[{"message":"1","i":123456789012345678901,"f":1.0},{"message":"2"}]"#);
         let texts = texts(&config(Format::Original), &event);
         assert!(texts[0].starts_with(r#"{"message":"1","i":123456789012345678901,"f":1.0,"#), "{texts:?}");
@@ -281,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn additional_fields_replace_whatever_has_their_name() {
+    fn additional_fields_replace_members_of_the_same_name() {
         let everything = json!({"deployment_id": 1, "engine": 2, "message": 3, "index": 4, "@timestamp": 5, "@version": 6,
             "event_id": 7, "createdAt": 8, "updatedAt": 9, "new": {"a": [true]}});
         let Value::Object(additional_fields) = everything.clone() else { unreachable!() };

@@ -1,4 +1,4 @@
--- Marks batches that were pushed just before, in the same transaction, if that was not refused.
+-- Sets the markers of batches that RPUSH pushed just before, in the same transaction, unless RPUSH failed.
 -- KEYS: the list, the marker of each batch. ARGV: the last element that was pushed.
 local week = 604800
 if redis.call('LINDEX', KEYS[1], -1) == ARGV[1] then

@@ -1,4 +1,4 @@
-//! Pushing events.
+//! The output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,72 +14,77 @@ use uuid::Uuid;
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::Link;
 use crate::encode::{self, Elements, Encoder};
+use crate::forgotten::Forgotten;
 use crate::push::{Keys, Push};
 
-/// How long the health test may take.
-const CHECK_WITHIN: Duration = Duration::from_millis(1_800);
+/// The timeout of a health check.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
-/// Pushes deployments' starts, ends and log messages to a list, each exactly once as long as Redis keeps its data.
+/// Pushes the starts and ends of deployments and their log messages to a list, each exactly once while Redis
+/// keeps its data.
 ///
-/// A batch is pushed whole or not at all, together with a marker, `{key}:delivered:<batch id>`. A batch whose marker is
-/// there is not pushed again. A marker goes when it is said that its batch will not come again, at the latest after a
-/// week.
+/// A batch is pushed whole or not at all, together with a marker: the key `{key}:delivered:<batch id>`. A batch whose
+/// marker exists is a duplicate and is not pushed. The marker is deleted after the batch is acknowledged, and expires
+/// after a week.
 #[derive(Debug)]
 pub struct RedisOutput {
     name: String,
     address: String,
-    whereabouts: String,
+    /// The fields to check when Redis does not answer.
+    address_fields: &'static str,
+    is_cluster: bool,
     key: String,
     keys: Keys,
     max_list_length: Option<u64>,
     wait_replicas: u8,
     timeout: Duration,
     encoder: Box<dyn Encoder>,
+    forgotten: Forgotten,
     pushes: Link,
-    forgotten: std::sync::Mutex<Vec<Uuid>>,
-    /// Of their own, so that a test does not wait behind a push, nor end one.
+    /// Separate from `pushes`, so that a health check neither waits for a push nor ends one.
     checks: Link,
 }
 
 impl RedisOutput {
-    /// An output as `config` says. It connects when there is something to push; Redis need not be there yet.
+    /// Creates an output. It connects at the first push, so Redis need not be running yet.
     ///
     /// # Errors
-    /// [`ConfigError`] for a configuration that cannot work.
+    /// [`ConfigError`] for a configuration that cannot work, or a TLS file that cannot be used.
     pub fn new(config: RedisConfig) -> Result<Self, ConfigError> {
         config.check()?;
         if let Some(tls) = &config.tls {
-            tls.connector().map_err(|error| ConfigError::TlsFile(error.details().to_owned()))?;
+            tls.connector()?;
         }
         Ok(Self {
             name: "redis".to_owned(),
             address: config.address(),
-            whereabouts: config.whereabouts(),
+            address_fields: config.address_fields(),
+            is_cluster: !config.cluster.is_empty(),
             keys: Keys::new(&config.key),
             max_list_length: config.max_list_length,
             wait_replicas: config.wait_replicas,
             timeout: config.timeout(),
             encoder: encode::encoder(&config),
+            forgotten: Forgotten::default(),
             pushes: Link::new(&config),
             checks: Link::new(&config),
-            forgotten: std::sync::Mutex::default(),
             key: config.key,
         })
     }
 
-    /// Gives it another [name](Output::name) than `redis`, where one tracker has several.
+    /// Replaces the [name](Output::name) `redis`, for a tracker with several Redis outputs.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Where it pushes to, for people: `127.0.0.1:6379 key logstash`.
+    /// The address and the key, for log messages: `127.0.0.1:6379 key logstash`.
     pub fn location(&self) -> String {
         format!("{} key {}", self.address, self.key)
     }
 
-    /// The elements that a batch makes, as they are pushed.
+    /// The elements of a batch, as they are pushed.
     pub fn elements(&self, batch: &Batch) -> Vec<Vec<u8>> {
         let mut elements = Elements::default();
         for event in &batch.events {
@@ -95,7 +100,7 @@ impl RedisOutput {
         let sending = push.encode().send(lease.client(), &self.keys, self.max_list_length);
         let sent = match tokio::time::timeout(self.timeout, sending).await {
             Ok(sent) => sent,
-            Err(late) => Err(Error::new(ErrorKind::Timeout, late.to_string())),
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout, elapsed.to_string())),
         };
         sent.map_err(|error| self.failed("push to", error))?;
         if self.wait_replicas > 0 {
@@ -105,77 +110,77 @@ impl RedisOutput {
         Ok(())
     }
 
-    /// Waits until enough replicas have what was pushed over this connection. When they have not, it is not kept: its
-    /// server may be a master no longer, and not know it.
+    /// Waits until enough replicas have the writes of this connection. If too few have them, the caller closes the
+    /// connection: its server may no longer be the primary and not know it.
     async fn wait(&self, client: &Client) -> Result<(), OutputError> {
         let wait = CustomCommand::new_static("WAIT", ClusterHash::FirstKey, false);
-        // Redis takes 0 for ever.
+        // To Redis, 0 means no timeout.
         let millis = i64::try_from((self.timeout / 2).as_millis()).unwrap_or(i64::MAX).max(1);
-        let have: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
-        let have = have.map_err(|error| self.failed("wait for the replicas of", error))?;
-        if have < u64::from(self.wait_replicas) {
+        let confirmed: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
+        let confirmed = confirmed.map_err(|error| self.failed("wait for the replicas of", error))?;
+        if confirmed < u64::from(self.wait_replicas) {
             return Err(OutputError::message(format!(
-                "of the {} replicas that `redis.wait_replicas` asks for, {have} have what was pushed to Redis at {}",
+                "{confirmed} of the {} replicas that `wait_replicas` requires confirmed a push to Redis at {}",
                 self.wait_replicas, self.address
             )));
         }
         Ok(())
     }
 
-    /// The type of what the list's key holds.
-    async fn kind(&self) -> Result<String, OutputError> {
+    /// Asks for the type of the value at the list's key.
+    async fn key_type(&self) -> Result<String, OutputError> {
         let lease = self.checks.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let kind: Result<String, Error> = lease.client().r#type(self.keys.list().clone()).await;
-        let kind = kind.map_err(|error| self.failed("ask", error))?;
+        let key_type: Result<String, Error> = lease.client().r#type(self.keys.list().clone()).await;
+        let key_type = key_type.map_err(|error| self.failed("query", error))?;
         lease.keep();
-        Ok(kind)
+        Ok(key_type)
     }
 
-    fn failed(&self, doing: &str, error: Error) -> OutputError {
+    fn failed(&self, operation: &str, error: Error) -> OutputError {
         let details = error.details();
         if details.contains("WRONGTYPE") {
-            return OutputError::new(not_a_list(&self.key), error.details());
+            return OutputError::new(not_a_list(&self.key), details);
         }
         if details.contains("CONGESTED") {
             return OutputError::message(format!(
-                "the list `{}` in Redis is as long as `redis.max_list_length` lets it be; is Logstash behind?",
+                "the list `{}` in Redis has reached `max_list_length`; check whether Logstash is behind",
                 self.key
             ));
         }
-        let place = format!("; check that it runs, and {}", self.whereabouts);
+        let address = format!("; check that Redis is running, and check {}", self.address_fields);
         let remedy = match error.kind() {
-            ErrorKind::Auth => "; check `redis.username` and `redis.password`",
-            ErrorKind::Sentinel => {
-                "; check `redis.master_name`, `redis.sentinel_username` and `redis.sentinel_password`"
+            ErrorKind::Auth => "; check `username` and `password`",
+            ErrorKind::Sentinel => "; check `master_name`, `sentinel_username` and `sentinel_password`",
+            _ if details.contains("UnknownIssuer") => "; set `tls.ca` to the authority that signed its certificate",
+            _ if details.contains("NotValidForName") => "; set `tls.server_name` to the name in its certificate",
+            _ if details.contains("CertificateRequired") => "; set `tls.certificate` and `tls.key`",
+            ErrorKind::IO | ErrorKind::Timeout => &address,
+            _ if details.contains("DB index") => "; check `db`",
+            _ if details.starts_with("MOVED") && self.is_cluster => {
+                "; the slot has moved, and the next attempt connects to its new node"
             }
-            _ if details.contains("UnknownIssuer") => "; give who signed its certificate in `redis.tls.ca`",
-            _ if details.contains("NotValidForName") => {
-                "; give the name that its certificate is for in `redis.tls.server_name`"
+            _ if details.starts_with("MOVED") => "; list nodes of the cluster in `cluster`",
+            _ if details.starts_with("READONLY") => "; the server is a replica: configure its primary, or `sentinels`",
+            _ if details.starts_with("OOM") => {
+                "; Redis is out of memory: check whether Logstash is behind, or raise `maxmemory`"
             }
-            _ if details.contains("CertificateRequired") => "; give `redis.tls.certificate` and `redis.tls.key`",
-            ErrorKind::IO | ErrorKind::Timeout => &place,
-            _ if details.contains("DB index") => "; check `redis.db`",
-            _ if details.starts_with("MOVED") && self.whereabouts.starts_with("`redis.cluster`") => {
-                "; its slot has moved, and the next attempt goes where it is"
+            _ if details.starts_with("LOADING") => {
+                "; Redis is loading its data and accepts pushes when it has finished"
             }
-            _ if details.starts_with("READONLY") => "; it is a replica: name its master, or `redis.sentinels`",
-            _ if details.starts_with("OOM") => "; it has no memory left: is Logstash behind, or its `maxmemory` small?",
-            _ if details.starts_with("LOADING") => "; it reads its data, and is there when it has",
-            _ if details.starts_with("MOVED") => "; name nodes of the cluster in `redis.cluster`",
-            _ if is_forbidden(details) => "; give the user what is said of `redis.username`",
+            _ if is_forbidden(details) => "; grant the user the permissions that are listed for `username`",
             _ => "",
         };
-        OutputError::new(format!("cannot {doing} Redis at {}{remedy}", self.address), error.details())
+        OutputError::new(format!("cannot {operation} Redis at {}{remedy}", self.address), details)
     }
 }
 
-/// Whether a user lacks a permission, in the words of Redis 6 and 7 for commands and for scripts.
+/// Whether the user lacks a permission, in the words of Redis 6 and 7 for commands and scripts.
 fn is_forbidden(details: &str) -> bool {
     ["NOPERM", "ACL failure", "executing the script can't"].iter().any(|words| details.contains(words))
 }
 
 fn not_a_list(key: &str) -> String {
-    format!("the key `{key}` in Redis does not hold a list; delete it, or choose another `redis.key`")
+    format!("the key `{key}` in Redis does not hold a list; delete it, or set `key` to another one")
 }
 
 #[async_trait]
@@ -192,11 +197,12 @@ impl Output for RedisOutput {
         encode::has_elements(event)
     }
 
-    /// Takes up to `connect_timeout_millis`, and for every 1,000 elements or 1 MiB up to `timeout_millis`. While Redis takes
-    /// one push, the next is encoded; it is sent when the one before it has arrived, or there would be no order.
+    /// Takes up to `connect_timeout_millis`, and up to `timeout_millis` for every 1,000 elements or 1 MiB. It
+    /// encodes the next push while Redis handles the current one, and sends it after the answer, to keep the
+    /// order.
     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let mut rest = batches.iter();
-        let mut next = |mut push: Push| {
+        let mut fill = |mut push: Push| {
             while !push.is_full()
                 && let Some(batch) = rest.next()
             {
@@ -204,29 +210,34 @@ impl Output for RedisOutput {
             }
             push
         };
-        let mut push = Push::default();
-        push.forget(&self.keys, &std::mem::take(&mut *self.forgotten.lock().expect("no holder panics")));
-        push = next(push);
+        let forgotten = self.forgotten.take();
+        let mut push = fill(Push::forgetting(&self.keys, &forgotten));
         while !push.is_empty() {
-            let (pushed, following) = tokio::join!(self.push(push), async { next(Push::default()) });
-            pushed?;
-            push = following;
+            let (pushed, next) = tokio::join!(self.push(push), async { fill(Push::default()) });
+            if let Err(error) = pushed {
+                // Deleting a marker twice is harmless.
+                self.forgotten.add(&forgotten);
+                return Err(error);
+            }
+            push = next;
         }
         Ok(())
     }
 
+    /// Keeps the ids until the next push, which deletes their markers.
     fn forget(&self, batches: &[Uuid]) {
-        self.forgotten.lock().expect("no holder panics").extend(batches);
+        self.forgotten.add(batches);
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        let kind = match tokio::time::timeout(CHECK_WITHIN, self.kind()).await {
-            Ok(kind) => kind?,
-            Err(late) => return Err(OutputError::new(format!("Redis at {} does not answer", self.address), late)),
-        };
-        match kind.as_str() {
+        let key_type = tokio::time::timeout(CHECK_TIMEOUT, self.key_type()).await;
+        let key_type = key_type.map_err(|elapsed| {
+            let problem = format!("Redis at {} does not answer; check that it is running", self.address);
+            OutputError::new(problem, elapsed)
+        })??;
+        match key_type.as_str() {
             "list" | "none" => Ok(()),
-            other => Err(OutputError::message(format!("{} (it is a {other})", not_a_list(&self.key)))),
+            other => Err(OutputError::message(format!("{} (it holds a {other})", not_a_list(&self.key)))),
         }
     }
 

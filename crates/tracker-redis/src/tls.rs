@@ -1,9 +1,8 @@
-//! TLS: whom we trust, and who we are.
+//! TLS: which servers are trusted, and which certificate is presented.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fred::error::{Error, ErrorKind};
 use fred::rustls::crypto::ring;
 use fred::rustls::pki_types::PrivateKeyDer;
 use fred::rustls::pki_types::pem::PemObject;
@@ -12,27 +11,29 @@ use fred::rustls_native_certs::load_native_certs;
 use fred::types::config::TlsConnector;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, ensure};
 
-/// How TLS is spoken: the section `redis.tls`. The certificate and the name of a server are always verified. The files
-/// are PEM, and read for each connection, so that a new certificate needs no restart.
+/// TLS settings. The certificate and the name of a server are always verified. The files are PEM. They are read
+/// again for each connection, so a new certificate needs no restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Tls {
-    /// The file with the certificates of the authorities that may have signed the server's. Without it they are those that
-    /// the system trusts.
+    /// The file with the certificates of the trusted authorities. If unset, the service trusts those that the
+    /// system trusts.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/ca.pem"))]
     pub ca: Option<PathBuf>,
-    /// The file with the certificate that the service shows, and those that lead from it to a root. Without it none is
-    /// shown.
+    /// The file with the certificate that the service presents, followed by its intermediate certificates. It
+    /// needs `key`. If unset, the service presents no certificate.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/client.pem"))]
     pub certificate: Option<PathBuf>,
-    /// The file with the private key of the certificate.
+    /// The file with the private key of `certificate`.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/client.key"))]
     pub key: Option<PathBuf>,
-    /// The name or address that every server's certificate must be for. Without it that is what is connected to, which
-    /// with `sentinels` or `cluster` is what these say, often an address.
+    /// The name or address that the certificate of every server must be valid for. If unset, that is the name or
+    /// address that the service connects to, which `sentinels` or `cluster` report if they are used. They often
+    /// report an address.
     #[cfg_attr(feature = "schema", schemars(example = &"redis.example.com"))]
     pub server_name: Option<String>,
 }
@@ -40,63 +41,61 @@ pub struct Tls {
 impl Tls {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let files = [("tls.ca", &self.ca), ("tls.certificate", &self.certificate), ("tls.key", &self.key)];
-        for (name, path) in files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-            if path.as_os_str().is_empty() {
-                return Err(ConfigError::Empty(name));
-            }
-            if path.to_string_lossy().contains("-----BEGIN") {
-                return Err(ConfigError::Pem(name));
-            }
+        let empty = "must not be empty; leave it out to use the default";
+        for (field, path) in files.into_iter().filter_map(|(field, path)| Some((field, path.as_ref()?))) {
+            ensure(!path.as_os_str().is_empty(), field, empty)?;
+            let is_pem = path.to_string_lossy().contains("-----BEGIN");
+            ensure(!is_pem, field, "must be the path of a file, not its contents")?;
         }
-        if self.server_name.as_deref() == Some("") {
-            return Err(ConfigError::Empty("tls.server_name"));
+        ensure(self.server_name.as_deref() != Some(""), "tls.server_name", empty)?;
+        match (&self.certificate, &self.key) {
+            (Some(_), None) => Err(ConfigError::new("tls.key", "must be set with `tls.certificate`")),
+            (None, Some(_)) => Err(ConfigError::new("tls.certificate", "must be set with `tls.key`")),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
         }
-        if self.certificate.is_some() != self.key.is_some() {
-            return Err(ConfigError::HalfIdentity);
-        }
-        Ok(())
     }
 
-    /// Reads the files. It blocks.
-    pub(crate) fn connector(&self) -> Result<TlsConnector, Error> {
+    /// Reads the files. This blocks the thread.
+    pub(crate) fn connector(&self) -> Result<TlsConnector, ConfigError> {
         let mut roots = RootCertStore::empty();
         match &self.ca {
             Some(path) => {
-                for certificate in read("ca", path, "certificate")? {
-                    let added = roots.add(certificate);
-                    added.map_err(|error| wrong(format!("`redis.tls.ca` ({}): {error}", path.display())))?;
+                for certificate in read("tls.ca", path, "certificate")? {
+                    roots.add(certificate).map_err(|error| {
+                        ConfigError::new(
+                            "tls.ca",
+                            format!("has an unusable certificate in {}: {error}", path.display()),
+                        )
+                    })?;
                 }
             }
             None => {
                 roots.add_parsable_certificates(load_native_certs().certs);
-                if roots.is_empty() {
-                    return Err(wrong("the system trusts no authority; give one in `redis.tls.ca`"));
-                }
+                ensure(!roots.is_empty(), "tls.ca", "must be set: the system trusts no authority")?;
             }
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default protocol versions")
             .with_root_certificates(roots);
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
             return Ok(builder.with_no_client_auth().into());
         };
-        let chain = read("certificate", certificate, "certificate")?;
-        let key = read::<PrivateKeyDer>("key", key, "private key")?.remove(0);
-        let config = builder.with_client_auth_cert(chain, key);
-        Ok(config.map_err(|error| wrong(format!("`redis.tls.certificate` with `redis.tls.key`: {error}")))?.into())
+        let chain = read("tls.certificate", certificate, "certificate")?;
+        let key = read::<PrivateKeyDer>("tls.key", key, "private key")?.remove(0);
+        let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
+            ConfigError::new("tls.certificate", format!("cannot be used with the key in `tls.key`: {error}"))
+        })?;
+        Ok(config.into())
     }
 }
 
-/// What is in a PEM file, at least one. Neither what a parser says is told, which may quote the file, nor the path, which may be
-/// a secret that was put in its place.
-fn read<T: PemObject>(name: &str, path: &Path, what: &str) -> Result<Vec<T>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `redis.tls.{name}`: {error}")))?;
+/// Reads the items of a PEM file, at least one. Errors omit the parser's message, which may quote the file, and
+/// the path, which may be a misplaced secret.
+fn read<T: PemObject>(field: &'static str, path: &Path, item: &str) -> Result<Vec<T>, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::new(field, format!("cannot be read: {error}")))?;
     match T::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(items) if !items.is_empty() => Ok(items),
-        _ => Err(wrong(format!("`redis.tls.{name}` must hold a {what} in PEM"))),
+        _ => Err(ConfigError::new(field, format!("must be a PEM file with a {item}"))),
     }
-}
-
-fn wrong(problem: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Tls, problem.into())
 }

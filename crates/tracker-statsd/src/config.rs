@@ -1,26 +1,34 @@
-//! What the output is told.
+//! Configuration.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The longest prefix and suffix, in bytes. With them, the longest line still fits a packet.
+/// The maximum length of the prefix and of the suffix, in bytes. With both, the longest line still fits a packet.
 const MAX_AFFIX: usize = 255;
 
-/// Where StatsD is and what the metrics are called: the section `statsd`. What is left out is as in
+/// Where StatsD is, and how the metrics are named. Fields that are missing from the input have the values of
 /// [`StatsdConfig::default`].
+///
+/// ```
+/// let mut config = tracker_statsd::StatsdConfig::default();
+/// config.host = "statsd.example.com".into();
+/// config.prefix = "deployment-tracker".into();
+/// assert_eq!(config.check(), Ok(()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct StatsdConfig {
-    /// The name or address of the StatsD server. Looked up again every minute; of several addresses an IPv4 one is
-    /// taken, as StatsD listens there.
+    /// The name or address of the StatsD server. The service looks a name up again every minute. If it has several
+    /// addresses, the service uses the first IPv4 address, because StatsD listens there.
     pub host: String,
     /// The UDP port of the StatsD server.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub port: u16,
-    /// What every metric's name begins with, with or without its last dot; at most 255 bytes.
+    /// The prefix of every metric name, with or without a dot at its end; at most 255 bytes.
     pub prefix: String,
-    /// What every metric's name ends with, its first dot included; at most 255 bytes.
+    /// The suffix of every metric name, including any dot at its start; at most 255 bytes.
     pub suffix: String,
     /// How metrics are named.
     pub names: Names,
@@ -42,42 +50,43 @@ impl Default for StatsdConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Names {
-    /// One dot between parts; every dot within a part is escaped, and a part is cut after 250 bytes.
+    /// One dot between the parts of a name. Every dot within a part becomes `_`, and a part is cut after 250 bytes.
     #[default]
     Clean,
-    /// As deployment-tracker 0.1 named them: two dots after a package, and only the first dot within a part escaped.
+    /// As deployment-tracker 0.1 named them: two dots between a package and `started` or `elapsed`, and only the
+    /// first dot within a part becomes `_`.
     Original,
 }
 
-/// A configuration that cannot work.
+/// A field of [`StatsdConfig`] whose value cannot work. The message never contains the value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum ConfigError {
-    #[error("`statsd.host` must be a name or an address, not empty nor a URL; leave it out for 127.0.0.1")]
-    Host,
-    #[error("`statsd.port` must not be 0; leave it out for 8125")]
-    Port,
-    #[error("`statsd.{0}` must have at most {MAX_AFFIX} bytes")]
-    Affix(&'static str),
+#[error("`{field}` {problem}")]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The field, such as `host`.
+    pub field: &'static str,
+    /// The problem and how to fix it, as the rest of a sentence that begins with the field: `must not be 0`.
+    pub problem: String,
+}
+
+/// Fails with `problem` unless `holds`.
+fn ensure(holds: bool, field: &'static str, problem: impl Into<String>) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError { field, problem: problem.into() }) }
 }
 
 impl StatsdConfig {
-    /// Holds each value against its range.
+    /// Validates every field.
     ///
     /// # Errors
-    /// [`ConfigError`] that names the key and says what would be right.
+    /// [`ConfigError`] for the first field that cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.host.trim().is_empty() || self.host.contains(['/', '@']) {
-            return Err(ConfigError::Host);
-        }
-        if self.port == 0 {
-            return Err(ConfigError::Port);
-        }
-        for (name, affix) in [("prefix", &self.prefix), ("suffix", &self.suffix)] {
-            if affix.len() > MAX_AFFIX {
-                return Err(ConfigError::Affix(name));
-            }
+        let is_host = !self.host.trim().is_empty() && !self.host.contains(['/', '@']);
+        ensure(is_host, "host", "must be a name or an address, not empty or a URL; leave it out to use 127.0.0.1")?;
+        ensure(self.port != 0, "port", "must not be 0; leave it out to use 8125")?;
+        for (field, affix) in [("prefix", &self.prefix), ("suffix", &self.suffix)] {
+            ensure(affix.len() <= MAX_AFFIX, field, format!("must have at most {MAX_AFFIX} bytes"))?;
         }
         Ok(())
     }
@@ -89,29 +98,36 @@ mod tests {
 
     #[test]
     fn an_empty_section_gives_the_defaults() {
-        let config: StatsdConfig = serde_json::from_str("{}").expect("a configuration");
+        let config: StatsdConfig = serde_json::from_str("{}").expect("an empty section is valid");
         assert_eq!(config, StatsdConfig::default());
         assert_eq!(config.check(), Ok(()));
     }
 
     #[test]
-    fn an_unknown_member_is_refused() {
+    fn an_unknown_field_is_refused() {
         let error = serde_json::from_str::<StatsdConfig>(r#"{"hots":"x"}"#).unwrap_err().to_string();
         assert!(error.contains("hots") && error.contains("`host`"), "{error}");
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
-        let with = |change: fn(&mut StatsdConfig)| {
-            let mut config = StatsdConfig::default();
-            change(&mut config);
-            config.check()
-        };
-        assert_eq!(with(|config| config.host = " ".into()), Err(ConfigError::Host));
-        assert_eq!(with(|config| config.host = "udp://u:p@h".into()), Err(ConfigError::Host));
-        assert_eq!(with(|config| config.port = 0), Err(ConfigError::Port));
-        assert_eq!(with(|config| config.prefix = "p".repeat(256)), Err(ConfigError::Affix("prefix")));
-        assert_eq!(with(|config| config.suffix = "s".repeat(256)), Err(ConfigError::Affix("suffix")));
-        assert_eq!(with(|config| config.prefix = "p".repeat(255)), Ok(()));
+    fn a_configuration_that_cannot_work_is_refused() {
+        let host = "`host` must be a name or an address, not empty or a URL; leave it out to use 127.0.0.1";
+        for (config, message) in [
+            (StatsdConfig { host: " ".into(), ..StatsdConfig::default() }, host),
+            (StatsdConfig { host: "udp://u:p@h".into(), ..StatsdConfig::default() }, host),
+            (StatsdConfig { port: 0, ..StatsdConfig::default() }, "`port` must not be 0; leave it out to use 8125"),
+            (
+                StatsdConfig { prefix: "p".repeat(256), ..StatsdConfig::default() },
+                "`prefix` must have at most 255 bytes",
+            ),
+            (
+                StatsdConfig { suffix: "s".repeat(256), ..StatsdConfig::default() },
+                "`suffix` must have at most 255 bytes",
+            ),
+        ] {
+            assert_eq!(config.check().map_err(|error| error.to_string()), Err(message.to_owned()));
+        }
+        let longest = StatsdConfig { prefix: "p".repeat(255), ..StatsdConfig::default() };
+        assert_eq!(longest.check(), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! Where the packets go: the server's address, looked up again and again, and a client that sends there.
+//! The address of the server, which is looked up periodically, and a client that sends to it.
 
 use std::fmt;
 use std::io;
@@ -11,14 +11,14 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tracker_core::OutputError;
 
-/// How long one waits for a lookup.
-const LOOKUP_WITHIN: Duration = Duration::from_millis(1_500);
-/// How long an address is taken to be right.
-const LOOK_UP_EVERY: Duration = Duration::from_mins(1);
-/// How long a failed lookup is not tried again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The timeout of a lookup.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The time after which an address is looked up again.
+const ADDRESS_MAX_AGE: Duration = Duration::from_mins(1);
+/// The backoff after a failed lookup. Until it ends, callers get the same error.
+const LOOKUP_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A server that answers to a name.
+/// A StatsD server, by its name or address.
 pub(crate) struct Destination {
     host: String,
     port: u16,
@@ -26,19 +26,20 @@ pub(crate) struct Destination {
     state: Mutex<State>,
 }
 
-/// Where that server is, for the time being.
-pub(crate) struct Place {
+/// The current address of the server.
+pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
 }
 
-type Found = Result<Arc<Place>, Arc<io::Error>>;
+type Lookup = Result<Arc<Endpoint>, Arc<io::Error>>;
 
 #[derive(Default)]
 struct State {
-    found: Option<(Instant, Found)>,
-    /// A lookup under way. It cannot be ended, so it outlasts those who wait for it, and there is never a second one.
-    lookup: Option<JoinHandle<io::Result<Place>>>,
+    last: Option<(Instant, Lookup)>,
+    /// The running lookup. It is single-flight: it cannot be cancelled, so later callers wait for it instead of
+    /// starting another one.
+    running: Option<JoinHandle<io::Result<Endpoint>>>,
 }
 
 impl Destination {
@@ -46,44 +47,44 @@ impl Destination {
         Self { host, port, prefix, state: Mutex::default() }
     }
 
-    /// Where the server is. Safe to cancel.
-    pub(crate) async fn place(&self) -> Result<Arc<Place>, OutputError> {
-        match tokio::time::timeout(LOOKUP_WITHIN, self.look_up()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(error)) => Err(OutputError::new(self.failure_log(), error)),
-            Err(late) => Err(OutputError::new(self.failure_log(), late)),
+    /// Looks the server up, unless the last lookup is recent. Safe to cancel.
+    pub(crate) async fn endpoint(&self) -> Result<Arc<Endpoint>, OutputError> {
+        match tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up()).await {
+            Ok(Ok(endpoint)) => Ok(endpoint),
+            Ok(Err(error)) => Err(OutputError::new(self.failed_lookup(), error)),
+            Err(elapsed) => Err(OutputError::new(self.failed_lookup(), elapsed)),
         }
     }
 
-    fn failure_log(&self) -> String {
-        format!("cannot look up `{}`; check `statsd.host`", self.host)
+    fn failed_lookup(&self) -> String {
+        format!("cannot look up `{}`; check `host`", self.host)
     }
 
-    async fn look_up(&self) -> Found {
+    async fn look_up(&self) -> Lookup {
         let mut state = self.state.lock().await;
-        if let Some((at, found)) = &state.found {
-            let lasts = if found.is_ok() { LOOK_UP_EVERY } else { TRY_AGAIN_AFTER };
-            if at.elapsed() < lasts {
-                return found.clone();
+        if let Some((at, lookup)) = &state.last {
+            let max_age = if lookup.is_ok() { ADDRESS_MAX_AGE } else { LOOKUP_BACKOFF };
+            if at.elapsed() < max_age {
+                return lookup.clone();
             }
         }
-        let lookup = state.lookup.get_or_insert_with(|| {
+        let running = state.running.get_or_insert_with(|| {
             let (host, port, prefix) = (self.host.clone(), self.port, self.prefix.clone());
             tokio::task::spawn_blocking(move || find(&host, port, &prefix))
         });
-        let found = lookup.await.map_err(io::Error::other).flatten().map(Arc::new).map_err(Arc::new);
-        state.lookup = None;
-        state.found = Some((Instant::now(), found.clone()));
-        found
+        let lookup = running.await.map_err(io::Error::other).flatten().map(Arc::new).map_err(Arc::new);
+        state.running = None;
+        state.last = Some((Instant::now(), lookup.clone()));
+        lookup
     }
 }
 
-fn find(host: &str, port: u16, prefix: &str) -> io::Result<Place> {
+fn find(host: &str, port: u16, prefix: &str) -> io::Result<Endpoint> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    let address = *address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))?;
+    let address = *address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
     let client = Client::new(address, prefix).map_err(io::Error::other)?;
-    Ok(Place { address, client })
+    Ok(Endpoint { address, client })
 }
 
 impl fmt::Display for Destination {

@@ -1,4 +1,4 @@
-//! Events as metrics.
+//! Converts events to metrics.
 
 use std::borrow::Cow;
 
@@ -6,30 +6,31 @@ use tracker_core::{DeploymentFields, Event, EventKind, Server};
 
 use crate::config::Names;
 
-/// The longest part of a clean name, in bytes; what is longer is cut. Graphite makes a part a file name, which may have 255.
+/// The maximum length of a part of a clean name, in bytes; the rest is cut off. Graphite makes each part a file
+/// name, which may have 255 bytes.
 const MAX_PART: usize = 250;
 
-/// A metric, its name without the prefix.
+/// A metric, with its name without prefix and suffix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// Counts once.
+    /// A counter that increases by one.
     Count(Cow<'static, str>),
-    /// Takes a time: the seconds as they were reported, which StatsD calls milliseconds.
+    /// A timer. The value is the reported number of seconds, although the unit of StatsD is milliseconds.
     Time(Cow<'static, str>, i32),
 }
 
-/// The prefix as it stands before a name, without its last dot: no part of it is empty, nothing in it ends a name.
+/// The escaped prefix, without a dot at its end. No part of it is empty, and no character in it ends a name.
 pub(crate) fn prefix(configured: &str) -> String {
     let parts: Vec<_> = configured.split('.').filter(|part| !part.is_empty()).map(escape).collect();
     parts.join(".")
 }
 
-/// The suffix as it stands behind a name: nothing in it ends a name.
+/// The escaped suffix. No character in it ends a name.
 pub(crate) fn suffix(configured: &str) -> String {
     escape(configured)
 }
 
-/// The metrics of `event`; none of log messages, which are counted together.
+/// The metrics of `event`. Log messages have none here; the output counts them for the whole delivery.
 pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
     match &event.kind {
         EventKind::DeploymentStarted(deployment) => started(names, &deployment.fields),
@@ -90,7 +91,7 @@ fn package(names: Names, fields: &DeploymentFields) -> Option<String> {
 }
 
 impl Names {
-    /// What stood between a package and `started` or `elapsed`, but not its result.
+    /// The separator between a package and `started` or `elapsed`. Results always follow a single dot.
     fn after_package(self) -> &'static str {
         match self {
             Self::Clean => ".",
@@ -99,7 +100,7 @@ impl Names {
     }
 }
 
-/// `text` as one part of a name; `None` when there is nothing to name.
+/// `text` as one part of a name; `None` if it is absent or empty.
 fn part(names: Names, text: Option<&str>) -> Option<String> {
     let part = escape(text.filter(|text| !text.is_empty())?);
     Some(match names {
@@ -108,10 +109,13 @@ fn part(names: Names, text: Option<&str>) -> Option<String> {
     })
 }
 
-/// Escapes what would end a name, or be a folder to Graphite.
+/// Replaces characters that would end a name, or make a folder in Graphite.
 fn escape(text: &str) -> String {
     text.replace(|c: char| matches!(c, ':' | '|' | '@' | '/') || c.is_whitespace() || c.is_control(), "_")
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
@@ -154,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn every_event_has_its_metrics() {
+    fn events_have_the_documented_metrics() {
         const SUCCESS: Option<DeploymentResult> = Some(DeploymentResult::Success);
         let dotted = r#"{"hostname":"web01.example.com","result":"success","elapsed_seconds":7}"#;
-        // The event, its metrics clean, and as the old service sent them: `original/wire.json`.
+        // An event, its clean metrics, and its metrics as version 0.1 sent them: `original/wire.json`.
         let table: Vec<(Event, &[&str], &[&str])> = vec![
             (
                 start(named("dev", "test")),
@@ -246,11 +250,11 @@ mod tests {
         let long = part(Names::Clean, Some(&"ö.".repeat(1_000)));
         assert_eq!(long, Some("ö_".repeat(83)), "at most {MAX_PART} bytes");
         let original = part(Names::Original, Some(&"ö".repeat(2_048)));
-        assert_eq!(original, Some("ö".repeat(2_048)), "as it was");
+        assert_eq!(original, Some("ö".repeat(2_048)), "original names are not cut");
     }
 
     #[test]
-    fn a_prefix_has_one_dot_between_parts_and_none_at_its_ends() {
+    fn a_prefix_has_single_dots_between_parts_and_none_at_its_ends() {
         for (configured, expected) in [
             ("deployment-tracker.", "deployment-tracker"),
             ("deployment-tracker", "deployment-tracker"),
@@ -260,53 +264,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(prefix(configured), expected, "{configured:?}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text() -> impl Strategy<Value = String> {
-        prop_oneof![
-            proptest::collection::vec(
-                proptest::sample::select(vec!['.', ':', '|', '@', '/', '\n', '\u{85}', 'x', 'ö']),
-                0..8
-            )
-            .prop_map(String::from_iter),
-            ".{0,300}",
-        ]
-    }
-
-    fn ends_a_name(c: char) -> bool {
-        matches!(c, ':' | '|' | '@' | '/') || c.is_whitespace() || c.is_control()
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_in_a_part_ends_a_name(text in text()) {
-            for names in [Names::Clean, Names::Original] {
-                let part = part(names, Some(&text));
-                prop_assert_eq!(part.is_some(), !text.is_empty());
-                let part = part.unwrap_or_default();
-                prop_assert!(!part.contains(ends_a_name), "{:?}", part);
-                let is_clean = part.len() <= MAX_PART && !part.contains('.');
-                prop_assert!(names == Names::Original || is_clean, "{:?}", part);
-                // Each character that was harmless is still there, in its place, as far as there is room.
-                let stands = part.chars().zip(text.chars()).all(|(ours, given)| ours == given || ours == '_');
-                let may_be_cut = names == Names::Clean && text.len() > MAX_PART;
-                prop_assert!(stands && (part.chars().count() == text.chars().count() || may_be_cut));
-            }
-        }
-
-        #[test]
-        fn nothing_in_a_prefix_or_suffix_ends_a_name(text in text()) {
-            let prefix = prefix(&text);
-            prop_assert!(!prefix.contains(ends_a_name) && !suffix(&text).contains(ends_a_name));
-            prop_assert!(prefix.is_empty() || prefix.split('.').all(|part| !part.is_empty()), "{:?}", prefix);
         }
     }
 }

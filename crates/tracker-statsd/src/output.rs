@@ -1,4 +1,4 @@
-//! Sending metrics.
+//! The output.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,16 +16,17 @@ use crate::config::{ConfigError, Names, StatsdConfig};
 use crate::destination::Destination;
 use crate::encode::{self, Metric};
 
-/// The largest packet, in bytes: what an Ethernet frame of 1,500 bytes holds beside the headers of tunnels, IP and UDP.
-const PACKET: usize = 1_432;
-/// How many metrics are sent at a stretch.
-const STRETCH: usize = 512;
-/// How long the health test waits for word that nobody listens.
-const REFUSAL_WITHIN: Duration = Duration::from_millis(50);
+/// The maximum size of a packet, in bytes. It fits an Ethernet frame of 1,500 bytes with the headers of tunnels,
+/// IP and UDP.
+const MAX_PACKET: usize = 1_432;
+/// The number of metrics that are sent before yielding to other tasks.
+const METRICS_PER_YIELD: usize = 512;
+/// How long a health check waits for an ICMP answer that the port is closed.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Counts events in StatsD, best effort.
+/// Sends events to StatsD as counters and timers, best effort.
 ///
-/// Metrics are packed into packets of at most 1,432 bytes. A name that is longer has one of its own.
+/// It packs metrics into packets of at most 1,432 bytes. A longer metric gets its own packet.
 pub struct StatsdOutput {
     name: String,
     destination: Destination,
@@ -35,7 +36,8 @@ pub struct StatsdOutput {
 }
 
 impl StatsdOutput {
-    /// An output as `config` says. The server need not be there, nor its name known.
+    /// Creates an output. It looks the server up at the first delivery, so neither the server nor its name need
+    /// exist yet.
     ///
     /// # Errors
     /// [`ConfigError`] for a configuration that cannot work.
@@ -46,19 +48,19 @@ impl StatsdOutput {
         Ok(Self { name: "statsd".to_owned(), destination, prefix, suffix, names: config.names })
     }
 
-    /// Gives it another [name](Output::name) than `statsd`, where one tracker has several.
+    /// Replaces the [name](Output::name) `statsd`, for a tracker with several StatsD outputs.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Where it sends to, for people: `127.0.0.1:8125 prefix deployment-tracker`.
+    /// The address and the prefix, for log messages: `127.0.0.1:8125 prefix deployment-tracker`.
     pub fn location(&self) -> String {
         self.destination.to_string()
     }
 
-    /// A metric's name with the suffix.
+    /// Appends the suffix to a name.
     fn suffixed<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
         if self.suffix.is_empty() { name } else { Cow::Owned(name.into_owned() + &self.suffix) }
     }
@@ -85,10 +87,10 @@ impl Output for StatsdOutput {
     }
 
     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
-        let place = self.destination.place().await?;
+        let endpoint = self.destination.endpoint().await?;
         let mut pipeline = Pipeline::new();
-        pipeline.set_max_udp_size(PACKET);
-        let (mut waiting, mut messages) = (0, 0);
+        pipeline.set_max_udp_size(MAX_PACKET);
+        let (mut queued, mut messages) = (0, 0);
         for event in batches.iter().flat_map(|batch| &batch.events) {
             if let EventKind::Logged(logs) = &event.kind {
                 messages += logs.messages.len();
@@ -98,11 +100,11 @@ impl Output for StatsdOutput {
                     Metric::Count(name) => pipeline.incr(&self.suffixed(name)),
                     Metric::Time(name, value) => pipeline.timer(&self.suffixed(name), value.into()),
                 }
-                waiting += 1;
+                queued += 1;
             }
-            if waiting >= STRETCH {
-                pipeline.send(&place.client);
-                waiting = 0;
+            if queued >= METRICS_PER_YIELD {
+                pipeline.send(&endpoint.client);
+                queued = 0;
                 tokio::task::yield_now().await;
             }
         }
@@ -110,29 +112,29 @@ impl Output for StatsdOutput {
             #[expect(clippy::cast_precision_loss, reason = "2^53 messages do not fit into memory")]
             pipeline.count(&self.suffixed("logs.message".into()), messages as f64);
         }
-        pipeline.send(&place.client);
+        pipeline.send(&endpoint.client);
         Ok(())
     }
 
     async fn check(&self) -> Result<(), OutputError> {
-        let place = self.destination.place().await?;
+        let endpoint = self.destination.endpoint().await?;
         let dot = if self.prefix.is_empty() { "" } else { "." };
         let metric = format!("{}{dot}healthcheck{}:1|c", self.prefix, self.suffix);
-        send_and_listen(place.address, metric.as_bytes()).await.map_err(|error| {
-            let address = place.address;
-            OutputError::new(format!("cannot reach StatsD at {address}; check `statsd.host` and `statsd.port`"), error)
+        send_and_listen(endpoint.address, metric.as_bytes()).await.map_err(|error| {
+            let address = endpoint.address;
+            OutputError::new(format!("cannot reach StatsD at {address}; check `host` and `port`"), error)
         })
     }
 }
 
-/// Sends one packet and waits a moment for word that it cannot arrive, which only a connected socket gets.
+/// Sends one packet and waits briefly for an error that it was refused, which only a connected socket receives.
 async fn send_and_listen(address: SocketAddr, packet: &[u8]) -> io::Result<()> {
     let any: SocketAddr =
         if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
     socket.send(packet).await?;
-    match tokio::time::timeout(REFUSAL_WITHIN, socket.recv(&mut [0; 1])).await {
+    match tokio::time::timeout(REFUSAL_TIMEOUT, socket.recv(&mut [0; 1])).await {
         Ok(Err(refused)) => Err(refused),
         Ok(Ok(_)) | Err(_) => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! The output as a StatsD server sees it.
+//! The output as a StatsD server sees it, over a real socket.
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use proptest::prelude::*;
 use tracker_core::testing::{OutputHarness, logged, new_id, output_suite, started};
 use tracker_core::{Batch, DeploymentFields, Event, EventKind, Hostname, Output, Server, ServerFields, chain, time};
-use tracker_statsd::{ConfigError, Names, StatsdConfig, StatsdOutput};
+use tracker_statsd::{Names, StatsdConfig, StatsdOutput};
 
 /// A StatsD server that keeps every packet.
 struct Statsd {
@@ -26,18 +26,20 @@ impl Statsd {
     }
 
     fn listen(&mut self) {
-        let socket = UdpSocket::bind(("127.0.0.1", self.port)).expect("a socket");
-        socket.set_nonblocking(true).expect("a socket that does not block");
-        self.port = socket.local_addr().expect("an address").port();
+        let socket = UdpSocket::bind(("127.0.0.1", self.port)).expect("the port is free");
+        socket.set_nonblocking(true).expect("the socket can be non-blocking");
+        self.port = socket.local_addr().expect("the socket is bound").port();
         self.socket = Some(socket);
     }
 
-    /// Every packet that has arrived. On the loopback interface that is every packet that was sent.
+    /// Every packet that has arrived. On the loopback interface, a packet arrives when it is sent.
     fn packets(&mut self) -> &[String] {
         let mut packet = vec![0; 65_536];
         while let Some(socket) = &self.socket {
             match socket.recv(&mut packet) {
-                Ok(length) => self.packets.push(String::from_utf8(packet[..length].to_vec()).expect("UTF-8")),
+                Ok(length) => {
+                    self.packets.push(String::from_utf8(packet[..length].to_vec()).expect("packets are UTF-8"))
+                }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
                     break;
@@ -52,9 +54,19 @@ impl Statsd {
     }
 
     fn output(&self, prefix: &str, names: Names) -> StatsdOutput {
-        let config = StatsdConfig { port: self.port, prefix: prefix.into(), names, ..StatsdConfig::default() };
-        StatsdOutput::new(config).expect("a configuration that works")
+        output(|config| {
+            config.port = self.port;
+            config.prefix = prefix.into();
+            config.names = names;
+        })
     }
+}
+
+/// An output with a changed default configuration.
+fn output(change: impl FnOnce(&mut StatsdConfig)) -> StatsdOutput {
+    let mut config = StatsdConfig::default();
+    change(&mut config);
+    StatsdOutput::new(config).expect("valid configuration")
 }
 
 fn batch(events: Vec<Arc<Event>>) -> Arc<Batch> {
@@ -88,37 +100,39 @@ impl OutputHarness for Harness {
 #[tokio::test]
 async fn a_suffix_ends_every_name() {
     let mut statsd = Statsd::start();
-    let config =
-        StatsdConfig { port: statsd.port, prefix: "p".into(), suffix: ".eu:1|c\n".into(), ..StatsdConfig::default() };
-    let output = StatsdOutput::new(config).expect("a configuration that works");
+    let output = output(|config| {
+        config.port = statsd.port;
+        config.prefix = "p".into();
+        config.suffix = ".eu:1|c\n".into();
+    });
     let events = vec![started(DeploymentFields::default()), logged(r#"{"message":"m"}"#)];
-    output.deliver(&[batch(events)]).await.expect("sent");
-    output.check().await.expect("sent");
+    output.deliver(&[batch(events)]).await.expect("UDP sends without a receiver");
+    output.check().await.expect("UDP sends without a receiver");
     let names = ["deployments.started", "logs.message", "healthcheck"].map(|name| format!("p.{name}.eu_1_c_:1|c"));
     assert_eq!(statsd.lines(), names);
 }
 
 #[tokio::test]
-async fn it_keeps_to_what_an_output_promises() {
+async fn it_passes_the_output_suite() {
     let statsd = Statsd::start();
     let output = Arc::new(statsd.output("deployment-tracker.", Names::Clean));
     output_suite(&mut Harness { statsd, output }).await;
 }
 
 #[tokio::test]
-async fn one_packet_has_all_that_fits_under_the_prefix() {
+async fn metrics_share_a_packet_and_have_the_prefix() {
     let mut statsd = Statsd::start();
     let output = statsd.output("deployment-tracker.", Names::Original);
-    let members = DeploymentFields {
+    let fields = DeploymentFields {
         engine: Some("e".into()),
         environment: Some("dev".into()),
         package: Some("test".into()),
         ..Default::default()
     };
     let two = logged(r#"[{"message":"one"},{"message":"two"}]"#);
-    let batches = [batch(vec![started(members), two.clone()]), batch(vec![two])];
-    output.deliver(&batches).await.expect("sent");
-    output.check().await.expect("there");
+    let batches = [batch(vec![started(fields), two.clone()]), batch(vec![two])];
+    output.deliver(&batches).await.expect("UDP sends without a receiver");
+    output.check().await.expect("the server listens");
     let expected = [
         "deployment-tracker.deployments.started:1|c\n\
          deployment-tracker.deployments.engine.e:1|c\n\
@@ -131,37 +145,36 @@ async fn one_packet_has_all_that_fits_under_the_prefix() {
 }
 
 #[tokio::test]
-async fn without_a_prefix_names_stand_alone() {
+async fn without_a_prefix_names_begin_with_no_dot() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
-    output.deliver(&[batch(vec![started(DeploymentFields::default())])]).await.expect("sent");
-    output.check().await.expect("there");
+    output.deliver(&[batch(vec![started(DeploymentFields::default())])]).await.expect("UDP sends without a receiver");
+    output.check().await.expect("the server listens");
     assert_eq!(statsd.lines(), ["deployments.started:1|c", "healthcheck:1|c"]);
 }
 
 #[tokio::test]
-async fn thousands_of_metrics_arrive_each_once() {
+async fn two_thousand_metrics_arrive_once_each_in_shared_packets() {
     let mut statsd = Statsd::start();
     let output = statsd.output("p", Names::Clean);
     let event = started(DeploymentFields { engine: Some("e".into()), ..Default::default() });
     let batches: Vec<_> = (0..10).map(|_| batch(vec![event.clone(); 100])).collect();
-    output.deliver(&batches).await.expect("sent");
+    output.deliver(&batches).await.expect("UDP sends without a receiver");
     let lines = statsd.lines();
     assert_eq!(lines.len(), 2_000);
     assert_eq!(lines.iter().filter(|line| *line == "p.deployments.started:1|c").count(), 1_000);
-    assert!(statsd.packets().len() < 100, "they are packed: {}", statsd.packets().len());
+    assert!(statsd.packets().len() < 100, "metrics must share packets: {}", statsd.packets().len());
 }
 
 #[tokio::test]
-async fn a_host_that_nobody_knows_harms_nothing_and_is_named() {
-    let config = StatsdConfig { host: "statsd.invalid".into(), ..StatsdConfig::default() };
-    let output = StatsdOutput::new(config).expect("nothing is looked up yet");
+async fn an_unknown_host_is_named_and_delays_nothing_beyond_the_timeout() {
+    let output = output(|config| config.host = "statsd.invalid".into());
     let begun = Instant::now();
-    let error = output.check().await.expect_err("nobody there");
-    assert!(chain(&error).contains("`statsd.invalid`; check `statsd.host`"), "{}", chain(&error));
+    let error = output.check().await.expect_err("the name does not exist");
+    assert!(chain(&error).contains("cannot look up `statsd.invalid`; check `host`"), "{}", chain(&error));
     assert!(begun.elapsed() < Duration::from_secs(2));
     let begun = Instant::now();
-    output.deliver(&[batch(vec![logged(r#"{"message":"m"}"#)])]).await.expect_err("nowhere to send");
+    output.deliver(&[batch(vec![logged(r#"{"message":"m"}"#)])]).await.expect_err("the name does not exist");
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
@@ -170,17 +183,18 @@ async fn a_closed_port_fails_the_check_and_is_named() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
     statsd.socket = None;
-    let error = chain(&output.check().await.expect_err("nobody listens"));
-    assert!(error.contains(&format!("127.0.0.1:{}; check `statsd.host` and `statsd.port`", statsd.port)), "{error}");
+    let error = chain(&output.check().await.expect_err("the port is closed"));
+    assert!(error.contains(&format!("127.0.0.1:{}; check `host` and `port`", statsd.port)), "{error}");
 }
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
-    let config = StatsdConfig { host: String::new(), ..StatsdConfig::default() };
-    assert_eq!(StatsdOutput::new(config).map(drop), Err(ConfigError::Host));
+    let mut config = StatsdConfig::default();
+    config.host.clear();
+    assert_eq!(StatsdOutput::new(config).expect_err("an empty host is refused").field, "host");
 }
 
-/// A text, often one that means something to StatsD, sometimes a long one.
+/// A text, often with characters that StatsD interprets, sometimes long.
 fn text() -> impl Strategy<Value = String> {
     let marks = prop::sample::select(vec![':', '|', '@', '/', '\n', ' ', '\u{85}']);
     let char = prop_oneof![Just('.'), marks, any::<char>()];
@@ -201,22 +215,22 @@ fn is_well_formed(line: &str) -> bool {
 
 proptest! {
     #[test]
-    fn whatever_is_reported_every_line_is_well_formed(
+    fn every_line_is_well_formed_for_any_report(
         engine in text(), environment in text(), package in text(), hostname in text(),
-        prefix in text().prop_filter("a prefix that is not refused", |prefix| prefix.len() <= 255),
+        prefix in text().prop_filter("a longer prefix is refused", |prefix| prefix.len() <= 255),
         elapsed in 0..=i32::MAX, is_clean: bool,
     ) {
         let names = if is_clean { Names::Clean } else { Names::Original };
         let mut statsd = Statsd::start();
         let output = statsd.output(&prefix, names);
-        let members = DeploymentFields {
+        let fields = DeploymentFields {
             engine: Some(engine.as_str().into()),
             environment: Some(environment.as_str().into()),
             package: Some(package.as_str().into()),
             elapsed_seconds: Some(elapsed),
             ..Default::default()
         };
-        let start = started(members);
+        let start = started(fields);
         let EventKind::DeploymentStarted(deployment) = &start.kind else { unreachable!() };
         let finish = Event { kind: EventKind::DeploymentFinished(deployment.clone()), ..Event::clone(&start) };
         let now = time::now();
@@ -231,17 +245,17 @@ proptest! {
         let server_finish = Event { kind: EventKind::ServerFinished(server), ..Event::clone(&start) };
         let events = [start, finish.into(), server_start.into(), server_finish.into()];
 
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(output.deliver(&[batch(events.to_vec())])).expect("sent");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
+        runtime.block_on(output.deliver(&[batch(events.to_vec())])).expect("UDP sends without a receiver");
         for packet in statsd.packets() {
-            // An original name has any length, and then a packet of its own.
+            // An original name has no maximum length. A long one gets its own packet.
             let is_alone = !is_clean && !packet.contains('\n');
             prop_assert!(packet.len() <= 1_432 || is_alone, "{} bytes", packet.len());
         }
         let lines = statsd.lines();
         let both = |a: &str, b: &str| usize::from(!a.is_empty() && !b.is_empty());
         let expected = 2 + both(&engine, "x") + 2 * both(&environment, &package) + 2 * both(&hostname, "x");
-        prop_assert_eq!(lines.len(), expected, "nothing is injected, nothing lost: {:?}", lines);
+        prop_assert_eq!(lines.len(), expected, "no metric is injected or lost: {:?}", lines);
         for line in lines {
             prop_assert!(is_well_formed(&line), "{line:?}");
             prop_assert!(!is_clean || line.split([':', '.']).all(|part| !part.is_empty()), "{line:?}");

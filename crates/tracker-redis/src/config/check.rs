@@ -1,4 +1,4 @@
-//! What a configuration must be to work.
+//! Validation of the configuration.
 
 use thiserror::Error;
 
@@ -8,119 +8,167 @@ use crate::tls::Tls;
 /// The longest list key, in bytes.
 const MAX_KEY: usize = 1_024;
 
-/// A configuration that cannot work.
+/// A field of [`RedisConfig`] whose value cannot work. The message never contains the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum ConfigError {
-    #[error("`redis.{0}` must not be empty; leave it out for its default")]
-    Empty(&'static str),
-    #[error("`redis.host` must be a name or an address, not a URL; user, password and port have keys of their own")]
-    Host,
-    #[error("`redis.port` must not be 0; leave it out for 6379")]
-    Port,
-    #[error("`redis.key` must have at most {MAX_KEY} bytes")]
-    Key,
-    #[error("`redis.{0}` must be from 1 to {MAX_MILLIS} milliseconds")]
-    Millis(&'static str),
-    #[error("`redis.max_list_length` must be at least 1; leave it out for no limit")]
-    MaxListLength,
-    #[error("`redis.{0}username` needs a `redis.{0}password`")]
-    UsernameAlone(&'static str),
-    #[error("each of `redis.{0}` needs a `host`, a name or an address and no URL, and a `port` other than 0")]
-    Node(&'static str),
-    #[error("of `redis.path`, `redis.sentinels` and `redis.cluster` only one can be; leave the others out")]
-    SeveralAddresses,
-    #[error("`redis.sentinels` needs a `redis.master_name`: what the Sentinels call the master")]
-    MasterName,
-    #[error("`redis.{0}` is for `redis.sentinels`, which are not given; leave it out")]
-    NoSentinels(&'static str),
-    #[error("`redis.db` must be left out with `redis.cluster`: a cluster has only database 0")]
-    ClusterDb,
-    #[error("`redis.tls` must be left out with `redis.path`: a Unix socket has no TLS")]
-    TlsOnSocket,
-    #[error("`redis.tls.certificate` and `redis.tls.key` need each other; give both, or none")]
-    HalfIdentity,
-    #[error("`redis.{0}` must be the path of a file, not what is in the file")]
-    Pem(&'static str),
-    #[error("{0}")]
-    TlsFile(String),
+#[error("`{field}` {problem}")]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The field, such as `host` or `tls.ca`.
+    pub field: &'static str,
+    /// The problem and how to fix it, as the rest of a sentence that begins with the field: `must not be empty`.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// Fails with `problem` unless `holds`.
+pub(crate) fn ensure(holds: bool, field: &'static str, problem: impl Into<String>) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::new(field, problem)) }
 }
 
 impl RedisConfig {
-    /// Holds each value against its range.
+    /// Validates every field. It reads no file.
     ///
     /// # Errors
-    /// [`ConfigError`] that names the key and says what would be right.
+    /// [`ConfigError`] for the first field that cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.path.is_none() && self.host.trim().is_empty() {
-            return Err(ConfigError::Empty("host"));
+        if self.path.is_none() {
+            ensure(!self.host.trim().is_empty(), "host", "must not be empty; leave it out to use 127.0.0.1")?;
+            ensure(self.port != 0, "port", "must not be 0; leave it out to use 6379")?;
         }
-        if is_url(&self.host) {
-            return Err(ConfigError::Host);
-        }
-        if self.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            return Err(ConfigError::Empty("path"));
-        }
-        if self.path.is_none() && self.port == 0 {
-            return Err(ConfigError::Port);
-        }
-        if self.key.is_empty() {
-            return Err(ConfigError::Empty("key"));
-        }
-        if self.key.len() > MAX_KEY {
-            return Err(ConfigError::Key);
-        }
-        for (name, millis) in
+        let problem = "must be a name or an address, not a URL; use `port`, `username` and `password` for the rest";
+        ensure(!is_url(&self.host), "host", problem)?;
+        let is_empty_path = self.path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+        ensure(!is_empty_path, "path", "must not be empty; leave it out to use `host` and `port`")?;
+        ensure(!self.key.is_empty(), "key", "must not be empty; leave it out to use `logstash`")?;
+        ensure(self.key.len() <= MAX_KEY, "key", format!("must have at most {MAX_KEY} bytes"))?;
+        for (field, millis) in
             [("timeout_millis", self.timeout_millis), ("connect_timeout_millis", self.connect_timeout_millis)]
         {
-            if !(1..=MAX_MILLIS).contains(&millis) {
-                return Err(ConfigError::Millis(name));
-            }
+            let problem = format!("must be from 1 to {MAX_MILLIS} milliseconds");
+            ensure((1..=MAX_MILLIS).contains(&millis), field, problem)?;
         }
-        if self.max_list_length == Some(0) {
-            return Err(ConfigError::MaxListLength);
-        }
-        for (prefix, Credentials { username, password }) in
-            [("", self.credentials()), ("sentinel_", self.sentinel_credentials())]
-        {
-            if username.is_some() && password.is_none() {
-                return Err(ConfigError::UsernameAlone(prefix));
-            }
-        }
-        self.check_ways()?;
+        let problem = "must be at least 1; leave it out for no limit";
+        ensure(self.max_list_length != Some(0), "max_list_length", problem)?;
+        let Credentials { username, password } = self.credentials();
+        ensure(username.is_none() || password.is_some(), "username", "needs `password`")?;
+        self.check_topology()?;
         self.tls.as_ref().map_or(Ok(()), Tls::check)
     }
 
-    fn check_ways(&self) -> Result<(), ConfigError> {
-        let attempts = [self.path.is_some(), !self.sentinels.is_empty(), !self.cluster.is_empty()];
-        if attempts.into_iter().filter(|is_given| *is_given).count() > 1 {
-            return Err(ConfigError::SeveralAddresses);
-        }
-        let is_wrong = |(host, port): (&str, u16)| host.trim().is_empty() || is_url(host) || port == 0;
-        if self.sentinels().any(is_wrong) {
-            return Err(ConfigError::Node("sentinels"));
-        }
-        if self.cluster().any(is_wrong) {
-            return Err(ConfigError::Node("cluster"));
-        }
+    fn check_topology(&self) -> Result<(), ConfigError> {
+        let [path, sentinels, cluster] = [self.path.is_some(), !self.sentinels.is_empty(), !self.cluster.is_empty()];
+        ensure(!(sentinels && path), "sentinels", "must be left out with `path`")?;
+        ensure(!(cluster && path), "cluster", "must be left out with `path`")?;
+        ensure(!(cluster && sentinels), "cluster", "must be left out with `sentinels`")?;
+
+        let is_valid = |(host, port): (&str, u16)| !host.trim().is_empty() && !is_url(host) && port != 0;
+        let problem = "must have a name or an address, not a URL, as each `host`, and a `port` other than 0";
+        ensure(self.sentinels().all(is_valid), "sentinels", problem)?;
+        ensure(self.cluster().all(is_valid), "cluster", problem)?;
+
         let Credentials { username, password } = self.sentinel_credentials();
-        match (self.sentinels.is_empty(), self.master_name.as_deref()) {
-            (false, None | Some("")) => return Err(ConfigError::MasterName),
-            (true, Some(_)) => return Err(ConfigError::NoSentinels("master_name")),
-            (true, None) if username.is_some() => return Err(ConfigError::NoSentinels("sentinel_username")),
-            (true, None) if password.is_some() => return Err(ConfigError::NoSentinels("sentinel_password")),
-            _ => {}
+        if sentinels {
+            let has_name = self.master_name.as_ref().is_some_and(|name| !name.is_empty());
+            ensure(has_name, "master_name", "must be the name by which `sentinels` know the primary")?;
+            ensure(username.is_none() || password.is_some(), "sentinel_username", "needs `sentinel_password`")?;
+        } else {
+            let problem = "needs `sentinels`; set both or leave both out";
+            ensure(self.master_name.is_none(), "master_name", problem)?;
+            ensure(username.is_none(), "sentinel_username", problem)?;
+            ensure(password.is_none(), "sentinel_password", problem)?;
         }
-        if !self.cluster.is_empty() && self.db.is_some_and(|db| db > 0) {
-            return Err(ConfigError::ClusterDb);
-        }
-        if self.path.is_some() && self.tls.is_some() {
-            return Err(ConfigError::TlsOnSocket);
-        }
-        Ok(())
+        let has_database = self.db.is_some_and(|db| db > 0);
+        ensure(!(cluster && has_database), "db", "must be left out with `cluster`: a cluster has only database 0")?;
+        ensure(!(path && self.tls.is_some()), "tls", "must be left out with `path`: a Unix socket has no TLS")
     }
 }
 
 fn is_url(host: &str) -> bool {
     host.contains(['/', '@'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_work_is_refused() {
+        let long_key = format!(r#"{{"key":"{}"}}"#, "k".repeat(1_025));
+        let node = "must have a name or an address, not a URL, as each `host`, and a `port` other than 0";
+        for (json, field, problem) in [
+            (r#"{"host":""}"#, "host", "must not be empty; leave it out to use 127.0.0.1"),
+            (
+                r#"{"host":"redis://:secret@h"}"#,
+                "host",
+                "must be a name or an address, not a URL; use `port`, `username` and `password` for the rest",
+            ),
+            (r#"{"path":""}"#, "path", "must not be empty; leave it out to use `host` and `port`"),
+            (r#"{"port":0}"#, "port", "must not be 0; leave it out to use 6379"),
+            (r#"{"key":""}"#, "key", "must not be empty; leave it out to use `logstash`"),
+            (&long_key, "key", "must have at most 1024 bytes"),
+            (r#"{"timeout_millis":0}"#, "timeout_millis", "must be from 1 to 600000 milliseconds"),
+            (r#"{"connect_timeout_millis":600001}"#, "connect_timeout_millis", "must be from 1 to 600000 milliseconds"),
+            (r#"{"max_list_length":0}"#, "max_list_length", "must be at least 1; leave it out for no limit"),
+            (r#"{"username":"u","password":""}"#, "username", "needs `password`"),
+            (r#"{"path":"/a","cluster":[{"host":"a"}]}"#, "cluster", "must be left out with `path`"),
+            (r#"{"path":"/a","sentinels":[{"host":"a"}]}"#, "sentinels", "must be left out with `path`"),
+            (
+                r#"{"sentinels":[{"host":"a"}],"cluster":[{"host":"a"}]}"#,
+                "cluster",
+                "must be left out with `sentinels`",
+            ),
+            (r#"{"cluster":[{"host":"a"},{"host":"redis://:secret@h"}]}"#, "cluster", node),
+            (
+                r#"{"cluster":[{"host":"a"}],"db":1}"#,
+                "db",
+                "must be left out with `cluster`: a cluster has only database 0",
+            ),
+            (r#"{"sentinels":[{"host":"a","port":0}],"master_name":"m"}"#, "sentinels", node),
+            (
+                r#"{"sentinels":[{"host":"a"}]}"#,
+                "master_name",
+                "must be the name by which `sentinels` know the primary",
+            ),
+            (r#"{"master_name":"m"}"#, "master_name", "needs `sentinels`; set both or leave both out"),
+            (r#"{"sentinel_username":"u"}"#, "sentinel_username", "needs `sentinels`; set both or leave both out"),
+            (r#"{"sentinel_password":"p"}"#, "sentinel_password", "needs `sentinels`; set both or leave both out"),
+            (
+                r#"{"sentinels":[{"host":"a"}],"master_name":"m","sentinel_username":"u"}"#,
+                "sentinel_username",
+                "needs `sentinel_password`",
+            ),
+            (r#"{"path":"/a","tls":{}}"#, "tls", "must be left out with `path`: a Unix socket has no TLS"),
+            (r#"{"tls":{"ca":""}}"#, "tls.ca", "must not be empty; leave it out to use the default"),
+            (r#"{"tls":{"server_name":""}}"#, "tls.server_name", "must not be empty; leave it out to use the default"),
+            (r#"{"tls":{"key":"/a"}}"#, "tls.certificate", "must be set with `tls.key`"),
+            (r#"{"tls":{"certificate":"/a"}}"#, "tls.key", "must be set with `tls.certificate`"),
+            (
+                r#"{"tls":{"key":"-----BEGIN PRIVATE KEY-----\nx"}}"#,
+                "tls.key",
+                "must be the path of a file, not its contents",
+            ),
+        ] {
+            let config: RedisConfig = serde_json::from_str(json).expect("valid JSON");
+            assert_eq!(config.check(), Err(ConfigError::new(field, problem)), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_socket_needs_neither_host_nor_port() {
+        let config =
+            RedisConfig { path: Some("/run/redis.sock".into()), host: String::new(), port: 0, ..Default::default() };
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_message_begins_with_the_field() {
+        let config = RedisConfig { port: 0, ..RedisConfig::default() };
+        let error = config.check().expect_err("port 0 is refused");
+        assert_eq!(error.to_string(), "`port` must not be 0; leave it out to use 6379");
+    }
 }

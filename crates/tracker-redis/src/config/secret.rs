@@ -1,23 +1,23 @@
-//! Names and passwords.
+//! User names and passwords.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
-/// A text that is not shown by `Debug`. It is serialized as it is.
+/// A text that `Debug` does not show. It serializes as the plain text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!from))]
 #[serde(from = "Scalar")]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` secret.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// The plain text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -35,9 +35,9 @@ impl From<Scalar> for Secret {
     }
 }
 
-/// A text that may come as something else: whoever reads environment variables takes `123456` for a number.
+/// A text that may arrive as another scalar: readers of environment variables take `123456` for a number.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a text is wanted here")]
+#[serde(untagged, expecting = "must be a string")]
 enum Scalar {
     Text(String),
     Number(Number),
@@ -58,7 +58,7 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(Option::<Scalar>::deserialize(deserializer)?.map(String::from))
 }
 
-/// Who the service is. An empty environment variable is none.
+/// A user name and a password. An empty text, as from an empty environment variable, counts as absent.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) username: Option<String>,

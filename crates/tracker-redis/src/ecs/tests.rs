@@ -12,16 +12,16 @@ mod template;
 use template::misfits;
 
 fn encode(config: &RedisConfig, event: &Event) -> Vec<Value> {
-    texts(config, event).iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+    texts(config, event).iter().map(|text| serde_json::from_str(text).expect("elements are JSON")).collect()
 }
 
-fn of(event: &Event) -> Value {
+fn element(event: &Event) -> Value {
     encode(&config(Format::Ecs), event).remove(0)
 }
 
 #[test]
-fn a_deployment_has_the_names_of_the_schema() {
-    let what_it_is = |phase, more| {
+fn deployments_use_the_names_of_the_schema() {
+    let bare = |phase, more| {
         let event =
             json!({ "kind": "event", "action": format!("deployment-{phase}"), "start": "2015-07-07T17:34:12.000Z" });
         json!({
@@ -44,28 +44,28 @@ fn a_deployment_has_the_names_of_the_schema() {
     let end = json!({ "end": "2015-07-07T17:34:12.075Z", "outcome": "unknown" });
     let success = json!({ "outcome": "success", "duration": 234_000_000_000_u64 });
     for (kind, expected) in [
-        (EventKind::DeploymentStarted(deployment("{}")), what_it_is("start", json!({}))),
-        (EventKind::DeploymentFinished(deployment("{}")), what_it_is("end", end.clone())),
-        (EventKind::DeploymentStarted(deployment(FULL)), full(what_it_is("start", success.clone()))),
-        (EventKind::DeploymentFinished(deployment(FULL)), full(what_it_is("end", with(end, success)))),
+        (EventKind::DeploymentStarted(deployment("{}")), bare("start", json!({}))),
+        (EventKind::DeploymentFinished(deployment("{}")), bare("end", end.clone())),
+        (EventKind::DeploymentStarted(deployment(FULL)), full(bare("start", success.clone()))),
+        (EventKind::DeploymentFinished(deployment(FULL)), full(bare("end", with(end, success)))),
     ] {
         let event = event(kind);
         let mut expected = with(expected, json!({ "@timestamp": time::rfc3339(&event.at) }));
         expected["event"]["id"] = json!(event.id);
-        assert_eq!(of(&event), expected);
+        assert_eq!(element(&event), expected);
     }
 }
 
 #[test]
-fn the_longest_duration_is_nanoseconds() {
+fn the_longest_duration_fits_in_nanoseconds() {
     let finish = EventKind::DeploymentFinished(deployment(r#"{"elapsed_seconds":2147483647,"result":"failure"}"#));
-    let element = of(&event(finish));
+    let element = element(&event(finish));
     assert_eq!(element["event"]["duration"], 2_147_483_647_000_000_000_i64);
     assert_eq!(element["event"]["outcome"], "failure");
 }
 
 #[test]
-fn a_log_message_keeps_what_it_says_where_the_types_are_right() {
+fn members_of_log_messages_map_to_the_schema_if_their_types_match() {
     let table = [
         (r#"{"message":""}"#, json!({ "message": "" }), json!({})),
         (
@@ -111,13 +111,13 @@ fn a_log_message_keeps_what_it_says_where_the_types_are_right() {
             "event": { "id": message.event_id, "kind": "event", "action": "deployment-log" },
             "labels": with(labels, ours),
         });
-        assert_eq!(of(&event), with(expected, own), "{body}");
+        assert_eq!(element(&event), with(expected, own), "{body}");
     }
 }
 
 #[test]
-fn a_member_that_cannot_have_a_label_of_its_own_is_kept_with_its_name() {
-    let long = "n".repeat(MAX_NAME + 1);
+fn members_without_a_label_of_their_own_keep_their_names() {
+    let long = "n".repeat(MAX_LABEL + 1);
     let table = [
         (r#""a.b":1,"c..d.":2"#, json!({ "a_b": "1", "c__d_": "2" })),
         (r#""a.b":1,"a_b":2,"a_c":3"#, json!({ "a_b": "2", "a_c": "3", "_others": r#"{"a.b":1}"# })),
@@ -129,28 +129,28 @@ fn a_member_that_cannot_have_a_label_of_its_own_is_kept_with_its_name() {
         (&format!("\"{long}\":1"), json!({ "_others": format!("{{\"{long}\":1}}") })),
     ];
     for (members, expected) in table {
-        let mut labels = of(&logged(&format!("{{\"message\":\"m\",{members}}}")))["labels"].take();
-        labels.as_object_mut().expect("an object").retain(|name, _| !OURS.contains(&name.as_str()));
+        let mut labels = element(&logged(&format!("{{\"message\":\"m\",{members}}}")))["labels"].take();
+        labels.as_object_mut().expect("JSON object").retain(|name, _| !RESERVED.contains(&name.as_str()));
         assert_eq!(labels, expected, "{members}");
     }
 }
 
 #[test]
-fn additional_fields_go_into_objects_and_replace_the_rest() {
+fn additional_fields_merge_objects_and_replace_other_members() {
     let fields = json!({ "labels": { "team": "blue", "index": "other" }, "host": { "os": { "type": "linux" } },
         "message": "over all", "service": 5, "tags": ["a"], "log": null, "url": {} });
     let Value::Object(additional_fields) = fields.clone() else { unreachable!() };
     let config = RedisConfig { additional_fields, ..config(Format::Ecs) };
     let log = logged(r#"{"message":"m","host":"h","level":"info"}"#);
-    let element = encode(&config, &log).remove(0);
+    let merged_element = encode(&config, &log).remove(0);
     let EventKind::Logged(logs) = &log.kind else { unreachable!() };
     let merged = json!({ "labels": with(fields["labels"].clone(), json!({ "deployment_id": logs.deployment_id })),
         "host": { "name": "h", "os": { "type": "linux" } } });
-    let expected = with(with(of(&log), fields), merged);
-    assert_eq!(element, expected);
+    let expected = with(with(element(&log), fields), merged);
+    assert_eq!(merged_element, expected);
 }
 
-/// Members as they may come, often with names that mean something, and with times.
+/// Members of a log message, often with meaningful names and with times.
 fn any_members() -> impl Strategy<Value = Map<String, Value>> {
     let names = "(deployment_id|event_id|index|@version|severity|level|host|user|event|service|log|labels|ecs|message|\
         _others|[a._]{0,3}|[ \t\u{1c}\u{a0}]{0,2}|\\PC{0,8})";
@@ -173,7 +173,7 @@ fn any_members() -> impl Strategy<Value = Map<String, Value>> {
         .prop_map(|(members, time)| members.into_iter().chain(time.map(|time| ("@timestamp".into(), time))).collect())
 }
 
-/// Whether `element` has the member `name` of a log message, under whatever name.
+/// Whether `element` has the member `name` of a log message, under any name.
 fn keeps(element: &Value, name: &str, value: &Value) -> bool {
     let json = value.to_string();
     let text = value.as_str().unwrap_or(&json);
@@ -181,7 +181,7 @@ fn keeps(element: &Value, name: &str, value: &Value) -> bool {
     let own = match name {
         "deployment_id" | "index" => return label.is_some(),
         "@timestamp" if label.is_none() => {
-            let time = |text: &str| text.parse::<DateTime<FixedOffset>>().expect("a time");
+            let time = |text: &str| text.parse::<DateTime<FixedOffset>>().expect("valid time");
             return element[name].as_str().map(time) == Some(time(text));
         }
         "message" => element.get(name),
@@ -190,25 +190,25 @@ fn keeps(element: &Value, name: &str, value: &Value) -> bool {
         _ => None,
     };
     let others = element["labels"][OTHERS].as_str().unwrap_or("{}");
-    let others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(others).expect("an object");
+    let others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(others).expect("JSON object");
     [own, label].into_iter().flatten().any(|kept| kept == text)
         || others.get(name).is_some_and(|kept| kept.get() == json)
 }
 
 proptest! {
     #[test]
-    fn whatever_is_logged_fits_the_index_template_and_is_kept(members in any_members(), text in "\\PC{0,40}") {
+    fn every_log_message_fits_the_index_template_and_keeps_its_members(members in any_members(), text in "\\PC{0,40}") {
         let message = with(Value::Object(members), json!({ "message": text }));
-        let element = of(&logged(&message.to_string()));
+        let element = element(&logged(&message.to_string()));
         prop_assert_eq!(misfits(&element), [""; 0], "{}", element);
-        for (name, value) in message.as_object().expect("an object") {
-            prop_assert!(keeps(&element, name, value), "{} of {} is lost in {}", name, message, element);
+        for (name, value) in message.as_object().expect("JSON object") {
+            prop_assert!(keeps(&element, name, value), "{} of {} is missing in {}", name, message, element);
         }
     }
 
     #[test]
     fn every_deployment_fits_the_index_template(
-        texts in proptest::array::uniform9(prop::option::of("\\PC{0,40}")), is_end: bool,
+        texts in proptest::collection::vec(prop::option::of("\\PC{0,40}"), DeploymentFields::TEXT_NAMES.len()), is_end: bool,
         result in prop::option::of(prop_oneof![Just("success"), Just("failure")]), elapsed in prop::option::of(0..=i32::MAX),
     ) {
         let names = DeploymentFields::NAMES.iter().copied();
@@ -216,7 +216,7 @@ proptest! {
         let body: Map<_, _> = names.map(str::to_owned).zip(values).filter(|(_, value)| !value.is_null()).collect();
         let deployment = deployment(&Value::Object(body).to_string());
         let kind = if is_end { EventKind::DeploymentFinished } else { EventKind::DeploymentStarted };
-        let element = of(&event(kind(deployment)));
+        let element = element(&event(kind(deployment)));
         prop_assert_eq!(misfits(&element), [""; 0], "{}", element);
     }
 }

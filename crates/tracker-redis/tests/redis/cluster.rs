@@ -1,4 +1,4 @@
-//! A Redis Cluster: the node that has the list is found, and found again.
+//! Redis Cluster: the output finds the node that has the list, and follows it to another node.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,17 +10,17 @@ use tracker_core::testing::{OutputHarness, eventually, output_suite};
 use tracker_core::{Output, chain};
 use tracker_redis::{Node, RedisConfig, RedisOutput};
 
-use crate::{Reports, config, many, numbers, output};
+use crate::support::{Reports, config, numbered, numbers, output, with};
 
 fn node(redis: &Redis) -> Node {
-    Node { host: "127.0.0.1".into(), port: redis.port }
+    Node::new("127.0.0.1", redis.port)
 }
 
-fn way_in(cluster: &RedisCluster) -> RedisConfig {
-    RedisConfig { cluster: cluster.nodes.iter().map(node).collect(), ..config(&cluster.nodes[0]) }
+fn cluster_config(cluster: &RedisCluster) -> RedisConfig {
+    with(&config(&cluster.nodes[0]), |config| config.cluster = cluster.nodes.iter().map(node).collect())
 }
 
-/// Waits until the list has `count` elements, without stopping what it waits for.
+/// Waits until the list has `count` elements, without blocking the tasks that push them.
 fn wait_for(redis: &Redis, count: usize) {
     tokio::task::block_in_place(|| redis.wait_for(count));
 }
@@ -50,92 +50,99 @@ impl OutputHarness for Harness {
 }
 
 #[tokio::test]
-async fn it_keeps_to_what_an_output_promises_on_a_cluster() {
+async fn it_passes_the_output_suite_on_a_cluster() {
     let cluster = RedisCluster::start();
-    let output = Arc::new(output(way_in(&cluster)));
+    let output = Arc::new(output(cluster_config(&cluster)));
     output_suite(&mut Harness { cluster, output }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_master_is_killed_its_replica_has_each_element_once() {
+async fn after_a_primary_is_killed_its_replica_has_each_element_once() {
     let mut cluster = RedisCluster::start();
     let first = cluster.first;
-    let output = Arc::new(output(RedisConfig { wait_replicas: 1, ..way_in(&cluster) }));
+    let output = Arc::new(output(with(&cluster_config(&cluster), |config| config.wait_replicas = 1)));
     let reports = Reports::start(output.clone());
     wait_for(&cluster.nodes[first], 100);
     cluster.nodes[first].kill();
 
     let begun = Instant::now();
-    output.check().await.expect_err("nobody has the list");
+    output.check().await.expect_err("no node has the list");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    test_servers::eventually("a failover", || cluster.nodes[3].try_command(&["LLEN", "logstash"]).ok()?.as_u64());
-    // Now there is a master without a replica.
-    let aside = crate::output(RedisConfig { wait_replicas: 1, key: "{logstash}:aside".into(), ..way_in(&cluster) });
-    let lonely = chain(&aside.deliver(&[many(0..1)]).await.expect_err("no replica"));
-    assert!(lonely.contains("`redis.wait_replicas`"), "{lonely}");
+    test_servers::eventually("the replica takes over", || {
+        cluster.nodes[3].try_command(&["LLEN", "logstash"]).ok()?.as_u64()
+    });
+    // The new primary has no replica yet.
+    let aside = crate::support::output(with(&cluster_config(&cluster), |config| {
+        config.wait_replicas = 1;
+        config.key = "{logstash}:aside".into();
+    }));
+    let error = chain(&aside.deliver(&[numbered(0..1)]).await.expect_err("there is no replica"));
+    assert!(error.contains("0 of the 1 replicas that `wait_replicas` requires confirmed"), "{error}");
     cluster.nodes[first].restart();
-    test_servers::eventually("the old master follows the new", || (cluster.nodes[3].replicas() == 1).then_some(()));
+    test_servers::eventually("the old primary follows the new one", || {
+        (cluster.nodes[3].replicas() == 1).then_some(())
+    });
     wait_for(&cluster.nodes[3], cluster.nodes[3].elements().len() + 100);
-    let acknowledged = reports.end().await;
-    let there = numbers(cluster.nodes[3].elements());
-    assert!(there.into_iter().eq(0..acknowledged));
+    let delivered = reports.end().await;
+    let pushed = numbers(cluster.nodes[3].elements());
+    assert!(pushed.into_iter().eq(0..delivered));
 }
 
 #[tokio::test]
-async fn a_node_that_has_not_the_list_may_be_away() {
+async fn nodes_that_do_not_have_the_list_may_be_down() {
     let mut cluster = RedisCluster::start();
-    let config = RedisConfig { cluster: cluster.nodes[..3].iter().map(node).collect(), ..way_in(&cluster) };
+    let config = with(&cluster_config(&cluster), |config| config.cluster.truncate(3));
     let first = cluster.first;
     let (killed, frozen) = ((first + 1) % 3, (first + 2) % 3);
     let before = output(config.clone());
-    before.deliver(&[many(0..1)]).await.expect("pushed");
+    before.deliver(&[numbered(0..1)]).await.expect("the cluster is running");
     cluster.nodes[killed].kill();
     cluster.nodes[frozen].freeze();
     let after = output(config);
     for (n, output) in [&before, &after].into_iter().enumerate() {
-        output.deliver(&[many(n + 1..n + 2)]).await.expect("pushed");
-        output.check().await.expect("there");
+        output.deliver(&[numbered(n + 1..n + 2)]).await.expect("the cluster is running");
+        output.check().await.expect("the cluster is running");
     }
     assert_eq!(numbers(cluster.nodes[first].elements()), [0, 1, 2]);
 }
 
 #[tokio::test]
-async fn a_list_that_moves_to_another_node_is_followed() {
+async fn it_follows_a_list_that_moves_to_another_node() {
     let cluster = RedisCluster::start();
     let (from, to) = (&cluster.nodes[cluster.first], &cluster.nodes[(cluster.first + 1) % 3]);
-    let output = output(RedisConfig { cluster: vec![node(to)], ..way_in(&cluster) });
-    let batches = [many(0..1), many(1..2), many(2..3)];
-    output.deliver(&batches[..1]).await.expect("pushed");
+    let output = output(with(&cluster_config(&cluster), |config| config.cluster = vec![node(to)]));
+    let batches = [numbered(0..1), numbered(1..2), numbered(2..3)];
+    output.deliver(&batches[..1]).await.expect("the cluster is running");
 
     let slot = from.command(&["CLUSTER", "KEYSLOT", "logstash"]).to_string();
-    let id = |node: &Redis| node.command(&["CLUSTER", "MYID"]).as_str().expect("an id").to_owned();
+    let id = |node: &Redis| node.command(&["CLUSTER", "MYID"]).as_str().expect("MYID returns a text").to_owned();
     to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
     from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
-    let half = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on both nodes"));
-    assert!(half.contains("TRYAGAIN"), "{half}");
+    let error = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on both nodes"));
+    assert!(error.contains("TRYAGAIN"), "{error}");
     let marker = format!("{{logstash}}:delivered:{}", batches[0].id);
     for key in ["logstash", &marker] {
         from.command(&["MIGRATE", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]);
     }
-    let gone = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on the other node"));
-    assert!(gone.contains("ASK"), "{gone}");
+    let error = chain(&output.deliver(&batches[..2]).await.expect_err("the keys are on the other node"));
+    assert!(error.contains("ASK"), "{error}");
     for node in [to, from] {
         node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
     }
-    eventually("the other node is found", async || output.deliver(&batches).await.is_ok()).await;
-    output.check().await.expect("there");
+    eventually("the output finds the other node", async || output.deliver(&batches).await.is_ok()).await;
+    output.check().await.expect("the cluster is running");
     assert_eq!(numbers(to.elements()), [0, 1, 2]);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_cluster_is_said() {
+async fn errors_point_to_the_field_cluster() {
     let cluster = RedisCluster::start();
     let other = &cluster.nodes[(cluster.first + 1) % 3];
     let single = output(config(other));
-    let error = chain(&single.deliver(&[many(0..1)]).await.expect_err("the list is elsewhere"));
-    assert!(error.contains("MOVED") && error.contains("name nodes of the cluster in `redis.cluster`"), "{error}");
-    let nobody = Node { host: "127.0.0.1".into(), port: 1 };
-    let absent = output(RedisConfig { cluster: vec![nobody], ..config(other) });
-    let error = chain(&absent.check().await.expect_err("nobody is there"));
-    assert!(error.contains("at the cluster of 127.0.0.1:1; check that it runs, and `redis.cluster`"), "{error}");
+    let error = chain(&single.deliver(&[numbered(0..1)]).await.expect_err("another node has the list"));
+    assert!(error.contains("MOVED") && error.contains("list nodes of the cluster in `cluster`"), "{error}");
+    let unreachable = output(with(&config(other), |config| config.cluster = vec![Node::new("127.0.0.1", 1)]));
+    let error = chain(&unreachable.check().await.expect_err("the port is closed"));
+    let expected = "at the cluster of 127.0.0.1:1; check that Redis is running, and check `cluster`";
+    assert!(error.contains(expected), "{error}");
 }

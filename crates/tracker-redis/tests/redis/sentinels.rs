@@ -1,89 +1,91 @@
-//! Sentinels: the master that they name is found, and the next one after a failover.
+//! Sentinel: the output finds the primary, and the next one after a failover.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use test_servers::{Certificates, Sentinels};
 use tracker_core::{Output, chain};
-use tracker_redis::{RedisConfig, Secret, Sentinel, Tls};
+use tracker_redis::{RedisConfig, Secret, Sentinel};
 
-use crate::{Reports, config, many, messages, numbers, output};
+use crate::support::{Reports, config, numbered, numbers, output, pushed, with};
 
-fn way_in(sentinels: &Sentinels) -> RedisConfig {
-    let sentinel = |port| Sentinel { host: "127.0.0.1".into(), port };
-    RedisConfig {
-        sentinels: sentinels.sentinels.iter().map(|each| sentinel(each.port)).collect(),
-        master_name: Some("main".into()),
-        sentinel_password: Some(Secret::new(Sentinels::PASSWORD)),
-        ..config(&sentinels.servers[0])
-    }
+fn sentinel_config(sentinels: &Sentinels) -> RedisConfig {
+    with(&config(&sentinels.servers[0]), |config| {
+        config.sentinels = sentinels.sentinels.iter().map(|each| Sentinel::new("127.0.0.1", each.port)).collect();
+        config.master_name = Some("main".into());
+        config.sentinel_password = Some(Secret::new(Sentinels::PASSWORD));
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_master_is_killed_the_new_one_has_each_element_once() {
+async fn after_the_primary_is_killed_the_new_one_has_each_element_once() {
     let certificates = Certificates::new();
     let mut sentinels = Sentinels::start(Some(&certificates));
-    let tls = Tls { server_name: Some("localhost".into()), ..crate::tls::ours(&certificates) };
-    let config = RedisConfig { tls: Some(tls), wait_replicas: 1, ..way_in(&sentinels) };
+    let mut tls = crate::tls::client_tls(&certificates);
+    tls.server_name = Some("localhost".into());
+    let config = with(&sentinel_config(&sentinels), |config| {
+        config.tls = Some(tls);
+        config.wait_replicas = 1;
+    });
     let output = Arc::new(output(config));
     let reports = Reports::start(output.clone());
     tokio::task::block_in_place(|| sentinels.servers[0].wait_for(100));
     sentinels.servers[0].kill();
 
     let begun = Instant::now();
-    output.check().await.expect_err("there is no master");
+    output.check().await.expect_err("the primary was killed");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    let master = tokio::task::block_in_place(|| {
-        let master = sentinels.new_master();
-        master.wait_for(master.elements().len() + 100);
-        master
+    let primary = tokio::task::block_in_place(|| {
+        let primary = sentinels.new_master();
+        primary.wait_for(primary.elements().len() + 100);
+        primary
     });
-    output.check().await.expect("there is a master");
-    let acknowledged = reports.end().await;
-    assert!(numbers(master.elements()).into_iter().eq(0..acknowledged));
+    output.check().await.expect("there is a new primary");
+    let delivered = reports.end().await;
+    assert!(numbers(primary.elements()).into_iter().eq(0..delivered));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_that_is_to_be_replaced_is_left_before_it_knows() {
+async fn the_output_leaves_an_old_primary_before_the_failover_ends() {
     let sentinels = Sentinels::start(None);
-    let reports = Reports::start(Arc::new(output(way_in(&sentinels))));
+    let reports = Reports::start(Arc::new(output(sentinel_config(&sentinels))));
     let old = &sentinels.servers[0];
     tokio::task::block_in_place(|| {
         old.wait_for(100);
-        sentinels.sentinels[0].command(&["SENTINEL", "FAILOVER", "main"]).expect("a failover");
+        sentinels.sentinels[0].command(&["SENTINEL", "FAILOVER", "main"]).expect("Sentinel starts a failover");
         let new = sentinels.new_master();
         new.wait_for(new.elements().len() + 100);
     });
-    assert_eq!(old.command(&["ROLE"])[0], "master", "it was not told yet");
+    assert_eq!(old.command(&["ROLE"])[0], "master", "the old primary does not know of the failover yet");
     reports.end().await;
 }
 
 #[tokio::test]
-async fn sentinels_that_are_away_or_frozen_hold_nothing_up_and_what_is_wrong_is_said() {
+async fn sentinels_that_are_down_or_frozen_cause_no_delay_and_errors_name_the_field_to_check() {
     let sentinels = Sentinels::start(None);
-    let mut right = way_in(&sentinels);
+    let mut right = sentinel_config(&sentinels);
     right.sentinels[2].port = 1;
     sentinels.sentinels[0].freeze();
     let working = output(right.clone());
     let begun = Instant::now();
-    working.deliver(&[many(0..1)]).await.expect("pushed");
-    working.check().await.expect("there");
+    working.deliver(&[numbered(0..1)]).await.expect("one Sentinel answers");
+    working.check().await.expect("one Sentinel answers");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(messages(&sentinels.servers[0]), [0]);
+    assert_eq!(pushed(&sentinels.servers[0]), [0]);
 
     right.sentinels.remove(0);
     right.sentinels.truncate(1);
     for (config, reason) in [
-        (RedisConfig { master_name: Some("other".into()), ..right.clone() }, "there is no master `other`"),
-        (RedisConfig { sentinel_password: Some(Secret::new("wrong")), ..right.clone() }, "WRONGPASS"),
-        (RedisConfig { sentinel_password: None, ..right.clone() }, "NOAUTH"),
+        (with(&right, |config| config.master_name = Some("other".into())), "it knows no primary named `other`"),
+        (with(&right, |config| config.sentinel_password = Some(Secret::new("wrong"))), "WRONGPASS"),
+        (with(&right, |config| config.sentinel_password = None), "NOAUTH"),
     ] {
-        let error = chain(&output(config).check().await.expect_err("no way in"));
-        let remedy = "check `redis.master_name`, `redis.sentinel_username` and `redis.sentinel_password`";
+        let error = chain(&output(config).check().await.expect_err("Sentinel refuses"));
+        let remedy = "check `master_name`, `sentinel_username` and `sentinel_password`";
         assert!(error.contains(reason) && error.contains(remedy), "{error}");
         assert!(!error.contains("wrong") && !error.contains(Sentinels::PASSWORD), "{error}");
     }
-    let lonely = output(RedisConfig { wait_replicas: 3, ..right });
-    let error = chain(&lonely.deliver(&[many(1..2)]).await.expect_err("there are two"));
-    assert!(error.contains("of the 3 replicas that `redis.wait_replicas` asks for, 2 have"), "{error}");
+    let output = output(with(&right, |config| config.wait_replicas = 3));
+    let error = chain(&output.deliver(&[numbered(1..2)]).await.expect_err("there are two replicas"));
+    assert!(error.contains("2 of the 3 replicas that `wait_replicas` requires confirmed"), "{error}");
 }

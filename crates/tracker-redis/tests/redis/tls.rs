@@ -1,4 +1,4 @@
-//! TLS, verified both ways.
+//! TLS with verification of the server and of the client.
 
 use std::fs;
 use std::sync::Arc;
@@ -6,95 +6,125 @@ use std::sync::Arc;
 use test_servers::{Certificates, Redis, free_port};
 use tracker_core::testing::output_suite;
 use tracker_core::{Output, chain};
-use tracker_redis::{ConfigError, RedisConfig, RedisOutput, Secret, Tls};
+use tracker_redis::{RedisConfig, RedisOutput, Secret, Tls};
 
-use crate::{Away, Harness, PERMISSIONS, config, many, messages, output};
+use crate::support::{Harness, Outage, PERMISSIONS, config, numbered, output, pushed, with};
 
 fn start(certificates: &Certificates) -> (Redis, RedisConfig) {
     let port = free_port();
     let options = certificates.options(port);
     let redis = Redis::start_with(&options.iter().map(String::as_str).collect::<Vec<_>>());
-    let config = RedisConfig { host: "localhost".into(), port, tls: Some(ours(certificates)), ..config(&redis) };
+    let config = with(&config(&redis), |config| {
+        config.host = "localhost".into();
+        config.port = port;
+        config.tls = Some(client_tls(certificates));
+    });
     (redis, config)
 }
 
-pub fn ours(certificates: &Certificates) -> Tls {
-    let path = |name| Some(certificates.path(name));
-    Tls { ca: path("ca.pem"), certificate: path("client.pem"), key: path("client.key"), server_name: None }
+pub fn client_tls(certificates: &Certificates) -> Tls {
+    let mut tls = Tls::default();
+    tls.ca = Some(certificates.path("ca.pem"));
+    tls.certificate = Some(certificates.path("client.pem"));
+    tls.key = Some(certificates.path("client.key"));
+    tls
+}
+
+/// A copy of `config` with changed TLS settings.
+fn with_tls(config: &RedisConfig, change: impl FnOnce(&mut Tls)) -> RedisConfig {
+    with(config, |config| change(config.tls.as_mut().expect("the configuration uses TLS")))
 }
 
 #[tokio::test]
-async fn it_keeps_to_what_an_output_promises_over_tls_with_a_certificate_and_a_user() {
+async fn it_passes_the_output_suite_over_tls_with_a_client_certificate_and_a_user() {
     let certificates = Certificates::new();
     let (redis, config) = start(&certificates);
     let user = ["ACL", "SETUSER", "few", "on", ">pass", "~logstash", "~{logstash}:delivered:*"];
     redis.command(&[&user[..], &PERMISSIONS].concat());
-    let way_in = RedisConfig { username: Some("few".into()), password: Some(Secret::new("pass")), ..config };
-    let output = Arc::new(output(way_in));
-    output_suite(&mut Harness { redis, output, away: Away::Frozen }).await;
+    let output = Arc::new(output(with(&config, |config| {
+        config.username = Some("few".into());
+        config.password = Some(Secret::new("pass"));
+    })));
+    output_suite(&mut Harness { redis, output, outage: Outage::Frozen }).await;
 }
 
 #[tokio::test]
-async fn who_cannot_be_verified_gets_nothing_and_it_is_said_why() {
+async fn a_server_or_client_that_fails_verification_is_refused_with_a_remedy() {
     let certificates = Certificates::new();
     let (redis, right) = start(&certificates);
-    let tls = |tls: Tls| RedisConfig { tls: Some(tls), ..right.clone() };
-    let ours = || ours(&certificates);
     let others = Certificates::new();
     for (config, remedy) in [
-        (tls(Tls { ca: Some(others.path("ca.pem")), ..ours() }), "give who signed its certificate in `redis.tls.ca`"),
-        (tls(Tls { ca: None, ..ours() }), "give who signed its certificate in `redis.tls.ca`"),
         (
-            RedisConfig { host: "127.0.0.1".into(), ..right.clone() },
-            "its certificate is for in `redis.tls.server_name`",
+            with_tls(&right, |tls| tls.ca = Some(others.path("ca.pem"))),
+            "set `tls.ca` to the authority that signed its certificate",
+        ),
+        (with_tls(&right, |tls| tls.ca = None), "set `tls.ca` to the authority that signed its certificate"),
+        (
+            with(&right, |config| config.host = "127.0.0.1".into()),
+            "set `tls.server_name` to the name in its certificate",
         ),
         (
-            tls(Tls { server_name: Some("elsewhere.example.com".into()), ..ours() }),
-            "its certificate is for in `redis.tls.server_name`",
+            with_tls(&right, |tls| tls.server_name = Some("elsewhere.example.com".into())),
+            "set `tls.server_name` to the name in its certificate",
         ),
-        (tls(Tls { certificate: None, key: None, ..ours() }), "give `redis.tls.certificate` and `redis.tls.key`"),
+        (with_tls(&right, |tls| (tls.certificate, tls.key) = (None, None)), "set `tls.certificate` and `tls.key`"),
         (
-            RedisConfig { port: redis.port, ..right.clone() },
-            "check that it runs, and `redis.host` and `redis.port`, and `redis.tls`",
+            with(&right, |config| config.port = redis.port),
+            "check that Redis is running, and check `host`, `port` and `tls`",
         ),
     ] {
         let output = output(config);
-        let check = chain(&output.check().await.expect_err("no way in"));
-        let push = chain(&output.deliver(&[many(0..1)]).await.expect_err("no way in"));
+        let check = chain(&output.check().await.expect_err("verification fails"));
+        let push = chain(&output.deliver(&[numbered(0..1)]).await.expect_err("verification fails"));
         for error in [check, push] {
             assert!(error.contains(remedy), "{remedy}: {error}");
         }
     }
-    assert!(messages(&redis).is_empty());
-    let by_name = Tls { server_name: Some("localhost".into()), ..ours() };
-    output(RedisConfig { host: "127.0.0.1".into(), ..tls(by_name) }).check().await.expect("it is who it should be");
+    assert!(pushed(&redis).is_empty());
+    let by_name = with_tls(&right, |tls| tls.server_name = Some("localhost".into()));
+    let by_address = with(&by_name, |config| config.host = "127.0.0.1".into());
+    output(by_address).check().await.expect("the certificate is for `server_name`");
 }
 
 #[tokio::test]
-async fn files_that_will_not_do_are_named_at_start_and_later_and_read_again() {
+async fn unusable_files_are_named_at_start_and_later_and_read_again() {
     let certificates = Certificates::new();
     let (redis, right) = start(&certificates);
-    let ca = right.tls.as_ref().and_then(|tls| tls.ca.clone()).expect("a file");
+    let ca = certificates.path("ca.pem");
     let other = Certificates::new();
-    for (tls, problem) in [
-        (Tls { ca: Some("/nowhere".into()), ..ours(&certificates) }, "cannot read `redis.tls.ca`: No such file"),
-        (Tls { ca: Some(certificates.path("ca.key")), ..ours(&certificates) }, "`redis.tls.ca`"),
-        (Tls { ca: Some(certificates.path("server.key")), ..ours(&certificates) }, "must hold a certificate in PEM"),
-        (Tls { key: Some(certificates.path("ca.pem")), ..ours(&certificates) }, "must hold a private key in PEM"),
-        (Tls { key: Some(other.path("client.key")), ..ours(&certificates) }, "`redis.tls.certificate` with"),
+    let corrupt = certificates.path("corrupt.pem");
+    fs::write(&corrupt, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .expect("the folder is writable");
+    for (config, field, problem) in [
+        (with_tls(&right, |tls| tls.ca = Some("/nowhere".into())), "tls.ca", "cannot be read: No such file"),
+        (with_tls(&right, |tls| tls.ca = Some(corrupt.clone())), "tls.ca", "has an unusable certificate in"),
+        (
+            with_tls(&right, |tls| tls.ca = Some(certificates.path("server.key"))),
+            "tls.ca",
+            "must be a PEM file with a certificate",
+        ),
+        (
+            with_tls(&right, |tls| tls.key = Some(certificates.path("ca.pem"))),
+            "tls.key",
+            "must be a PEM file with a private key",
+        ),
+        (
+            with_tls(&right, |tls| tls.key = Some(other.path("client.key"))),
+            "tls.certificate",
+            "cannot be used with the key in `tls.key`",
+        ),
     ] {
-        match RedisOutput::new(RedisConfig { tls: Some(tls), ..right.clone() }).map(drop) {
-            Err(ConfigError::TlsFile(error)) => assert!(error.contains(problem), "{error}"),
-            other => panic!("{other:?}"),
-        }
+        let error = RedisOutput::new(config).expect_err("a file is unusable");
+        assert_eq!(error.field, field, "{error}");
+        assert!(error.problem.starts_with(problem), "{error}");
     }
 
-    let text = fs::read(&ca).expect("a file");
+    let text = fs::read(&ca).expect("the file exists");
     let output = output(right);
-    fs::write(&ca, "no longer").expect("a file");
-    let error = chain(&output.deliver(&[many(0..1)]).await.expect_err("no authority"));
-    assert!(error.contains("`redis.tls.ca`") && error.contains("must hold a certificate in PEM"), "{error}");
-    fs::write(&ca, text).expect("a file");
-    output.deliver(&[many(0..1)]).await.expect("there it is again");
-    assert_eq!(messages(&redis), [0]);
+    fs::write(&ca, "not PEM").expect("the file is writable");
+    let error = chain(&output.deliver(&[numbered(0..1)]).await.expect_err("there is no authority"));
+    assert!(error.contains("`tls.ca` must be a PEM file with a certificate"), "{error}");
+    fs::write(&ca, text).expect("the file is writable");
+    output.deliver(&[numbered(0..1)]).await.expect("the authority is back");
+    assert_eq!(pushed(&redis), [0]);
 }

@@ -1,16 +1,19 @@
-//! Pushes that are so large that they are transactions.
+//! Large pushes, which are transactions, under races.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::{slice, thread};
 
-use super::*;
+use test_servers::Redis;
+use tracker_core::testing::eventually;
+use tracker_core::{Output, chain};
+use tracker_redis::RedisOutput;
 
-/// As many elements as make a push a transaction.
-pub const MANY: usize = 300;
+use crate::support::{LARGE, config, connections, markers, numbered, output, pushed, with};
 
-/// A way to Redis on which the first transaction stops before its end, until it is let go.
+/// A proxy to Redis that holds the first transaction back before its EXEC until it is released.
 struct Gate {
     port: u16,
     reached: Receiver<()>,
@@ -18,20 +21,20 @@ struct Gate {
 }
 
 impl Gate {
-    fn before(redis: &Redis) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let (redis, (at_gate, reached), (release, released)) = (redis.port, channel(), channel());
+    fn in_front_of(redis: &Redis) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("the socket is bound").port();
+        let (redis, (reach, reached), (release, released)) = (redis.port, channel(), channel());
         thread::spawn(move || {
-            let (client, _) = listener.accept().expect("a client");
-            let server = TcpStream::connect(("127.0.0.1", redis)).expect("Redis");
-            let handle = |stream: &TcpStream| stream.try_clone().expect("a handle");
+            let (client, _) = listener.accept().expect("the output connects");
+            let server = TcpStream::connect(("127.0.0.1", redis)).expect("Redis is running");
+            let handle = |stream: &TcpStream| stream.try_clone().expect("sockets can be cloned");
             let (from_server, to_client) = (handle(&server), handle(&client));
             thread::spawn(move || pass(from_server, to_client, |_| {}));
             pass(client, server, |piece| {
                 if piece.windows(4).any(|word| word == b"EXEC") {
-                    at_gate.send(()).expect("a test that waits");
-                    released.recv().expect("a test that lets go");
+                    reach.send(()).expect("the test keeps the gate");
+                    released.recv().expect("the test releases the gate");
                 }
             });
         });
@@ -39,7 +42,10 @@ impl Gate {
     }
 
     fn output(&self, redis: &Redis, timeout_millis: u64) -> RedisOutput {
-        output(RedisConfig { port: self.port, timeout_millis, ..config(redis) })
+        output(with(&config(redis), |config| {
+            config.port = self.port;
+            config.timeout_millis = timeout_millis;
+        }))
     }
 }
 
@@ -51,71 +57,71 @@ fn pass(mut from: TcpStream, mut to: TcpStream, before: impl Fn(&[u8])) {
             break;
         }
     }
-    // What the other side has not read yet, it still reads.
+    // Unlike closing the socket, this keeps data that the receiver has not read yet.
     let _ = to.shutdown(Shutdown::Write);
 }
 
 #[tokio::test]
-async fn what_hangs_is_not_done_after_its_repeat() {
+async fn a_hanging_transaction_fails_after_its_retry() {
     let redis = Redis::start();
-    let gate = Gate::before(&redis);
+    let gate = Gate::in_front_of(&redis);
     let (hanging, other) = (gate.output(&redis, 300), output(config(&redis)));
-    let batch = many(0..MANY);
-    hanging.deliver(std::slice::from_ref(&batch)).await.expect_err("no answer");
-    other.deliver(std::slice::from_ref(&batch)).await.expect("pushed");
-    gate.release.send(()).expect("a gate");
-    eventually("what hangs has arrived", async || connections(&redis) == 1).await;
-    assert!(messages(&redis).into_iter().eq(0..MANY));
+    let batch = numbered(0..LARGE);
+    hanging.deliver(slice::from_ref(&batch)).await.expect_err("the gate holds EXEC back");
+    other.deliver(slice::from_ref(&batch)).await.expect("Redis is running");
+    gate.release.send(()).expect("the proxy is running");
+    eventually("the hanging transaction reaches Redis", async || connections(&redis) == 1).await;
+    assert!(pushed(&redis).into_iter().eq(0..LARGE));
 }
 
 #[tokio::test]
-async fn what_was_done_without_an_answer_is_not_repeated() {
+async fn a_transaction_whose_answer_was_lost_is_not_pushed_twice() {
     let redis = Redis::start();
-    let gate = Gate::before(&redis);
+    let gate = Gate::in_front_of(&redis);
     let (hanging, other) = (gate.output(&redis, 300), output(config(&redis)));
-    let batch = many(0..MANY);
-    hanging.deliver(std::slice::from_ref(&batch)).await.expect_err("no answer");
-    gate.release.send(()).expect("a gate");
-    eventually("what hangs has arrived", async || redis.command(&["LLEN", "logstash"]) == MANY).await;
-    other.deliver(&[batch, many(MANY..2 * MANY)]).await.expect("pushed");
-    assert!(messages(&redis).into_iter().eq(0..2 * MANY));
+    let batch = numbered(0..LARGE);
+    hanging.deliver(slice::from_ref(&batch)).await.expect_err("the gate holds EXEC back");
+    gate.release.send(()).expect("the proxy is running");
+    eventually("the hanging transaction reaches Redis", async || redis.command(&["LLEN", "logstash"]) == LARGE).await;
+    other.deliver(&[batch, numbered(LARGE..2 * LARGE)]).await.expect("Redis is running");
+    assert!(pushed(&redis).into_iter().eq(0..2 * LARGE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_has_pushed_in_between_is_not_pushed_again() {
+async fn a_batch_that_another_connection_pushes_in_between_is_not_pushed_twice() {
     let redis = Redis::start();
-    let gate = Gate::before(&redis);
+    let gate = Gate::in_front_of(&redis);
     let (slow, other) = (Arc::new(gate.output(&redis, 10_000)), output(config(&redis)));
-    let batches = [many(0..MANY), many(MANY..2 * MANY)];
+    let batches = [numbered(0..LARGE), numbered(LARGE..2 * LARGE)];
     let pushing = tokio::spawn({
         let (slow, batches) = (slow.clone(), batches.clone());
         async move { slow.deliver(&batches).await }
     });
-    tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction");
-    other.deliver(&batches[..1]).await.expect("pushed");
-    gate.release.send(()).expect("a gate");
-    pushing.await.expect("no panic").expect("pushed, or pushed before");
-    assert!(messages(&redis).into_iter().eq(0..2 * MANY));
+    tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction reaches the gate");
+    other.deliver(&batches[..1]).await.expect("Redis is running");
+    gate.release.send(()).expect("the proxy is running");
+    pushing.await.expect("no panic").expect("the other connection pushed the first batch");
+    assert!(pushed(&redis).into_iter().eq(0..2 * LARGE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_key_refuses_in_between_is_not_marked() {
+async fn a_batch_that_rpush_refuses_in_a_transaction_gets_no_marker() {
     let redis = Redis::start();
-    let gate = Gate::before(&redis);
+    let gate = Gate::in_front_of(&redis);
     let slow = Arc::new(gate.output(&redis, 10_000));
-    let batch = many(0..MANY);
+    let batch = numbered(0..LARGE);
     let pushing = tokio::spawn({
         let (slow, batch) = (slow.clone(), batch.clone());
         async move { slow.deliver(&[batch]).await }
     });
-    tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction");
+    tokio::task::block_in_place(|| gate.reached.recv()).expect("a transaction reaches the gate");
     redis.command(&["SET", "logstash", "a string"]);
-    gate.release.send(()).expect("a gate");
-    let error = chain(&pushing.await.expect("no panic").expect_err("not a list"));
+    gate.release.send(()).expect("the proxy is running");
+    let error = chain(&pushing.await.expect("no panic").expect_err("the key holds a string"));
     assert!(error.contains("does not hold a list"), "{error}");
     assert!(markers(&redis).is_empty());
 
     redis.command(&["DEL", "logstash"]);
     output(config(&redis)).deliver(&[batch]).await.expect("the key is free");
-    assert!(messages(&redis).into_iter().eq(0..MANY));
+    assert!(pushed(&redis).into_iter().eq(0..LARGE));
 }

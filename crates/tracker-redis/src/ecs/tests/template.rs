@@ -1,4 +1,4 @@
-//! What Elasticsearch makes of an element in an index that the template in `docs/logstash` is for.
+//! Checks elements against the index template in `docs/logstash`, as Elasticsearch does.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 static MAPPINGS: LazyLock<Value> = LazyLock::new(|| {
     let template = include_str!("../../../../../docs/logstash/index-template-ecs.json");
-    let mut template: Value = serde_json::from_str(template).expect("JSON");
+    let mut template: Value = serde_json::from_str(template).expect("the template is JSON");
     template["template"]["mappings"].take()
 });
 
-/// What keeps `element` out of the index, or away from those who look for it: for each, the path and what is wrong.
+/// The parts of `element` that Elasticsearch refuses or does not index, each with its path and the problem.
 pub(super) fn misfits(element: &Value) -> Vec<String> {
     let mut misfits = Vec::new();
     walk("", element, &MAPPINGS, &mut misfits);
@@ -37,24 +37,24 @@ fn walk(path: &str, value: &Value, mapping: &Value, misfits: &mut Vec<String>) {
     misfits.extend(wrong.map(|wrong| format!("{path}: {wrong} where the mapping is {mapping}")));
 }
 
-/// The mapping that a field gets when it first comes.
+/// The mapping that Elasticsearch gives to a field at its first use.
 fn dynamic(path: &str, value: &Value) -> Option<&'static Value> {
-    // A string that looks like a date would not count as one.
+    // With date detection, a string that looks like a date would be mapped as one.
     assert_eq!(MAPPINGS["date_detection"], false);
     let templates = MAPPINGS["dynamic_templates"].as_array()?.iter().flat_map(|named| named.as_object()).flatten();
-    let mut fitting = templates.map(|(_, template)| template).filter(|template| {
-        // Elasticsearch's `*` takes dots as well, but the schema's labels are flat.
+    let mut matching = templates.map(|(_, template)| template).filter(|template| {
+        // In Elasticsearch, `*` matches dots as well, but the labels of the schema are flat.
         let folder = template["path_match"].as_str().and_then(|pattern| pattern.strip_suffix('*'));
         let name = folder.and_then(|folder| path.strip_prefix(folder));
         name.is_some_and(|name| !name.contains('.')) && template["match_mapping_type"] == "string"
     });
-    fitting.next().filter(|_| value.is_string()).map(|template| &template["mapping"])
+    matching.next().filter(|_| value.is_string()).map(|template| &template["mapping"])
 }
 
 fn fits(leaf: &Value, mapping: &Value) -> bool {
     match mapping["type"].as_str() {
-        // Longer ones are not indexed; without the bound they are refused.
-        Some("keyword") => leaf.is_string() && mapping["ignore_above"].as_u64().is_some_and(|most| most <= 32_766 / 4),
+        // Elasticsearch does not index longer keywords; without `ignore_above` it refuses them.
+        Some("keyword") => leaf.is_string() && mapping["ignore_above"].as_u64().is_some_and(|max| max <= 32_766 / 4),
         Some("match_only_text") => leaf.is_string(),
         Some("long") => leaf.is_i64(),
         Some("date") => leaf.as_str().is_some_and(is_date),
@@ -62,7 +62,7 @@ fn fits(leaf: &Value, mapping: &Value) -> bool {
     }
 }
 
-/// Whether it is a `strict_date_optional_time`, in UTC.
+/// Whether `text` is a `strict_date_optional_time` in UTC.
 fn is_date(text: &str) -> bool {
     let is_padded = text.len() >= 20 && text.is_char_boundary(19);
     is_padded
@@ -72,7 +72,7 @@ fn is_date(text: &str) -> bool {
 }
 
 #[test]
-fn what_does_not_fit_is_seen() {
+fn misfits_are_found() {
     for misfit in [
         json!({ "host": "h" }),
         json!({ "host": { "name": 5 } }),
