@@ -88,5 +88,5 @@ pub use uuid::Uuid;
 
 /// Keeps the example in the README compiling.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/embedding.md")]
 struct Readme;
