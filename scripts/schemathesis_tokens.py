@@ -1,4 +1,4 @@
-"""For the run without a token against a server that wants one: nothing answers but /livez and /readyz."""
+"""A check for the run without a token: only /livez and /readyz answer anything but 401."""
 
 import schemathesis
 
@@ -7,5 +7,5 @@ import schemathesis
 def nothing_answers_without_a_token(ctx, response, case):
     if case.operation.path in ("/livez", "/readyz"):
         return
-    # What is no HTTP at all is refused before anybody asks who sends it.
+    # The server rejects malformed HTTP before it authenticates the client.
     assert response.status_code == 401 or (response.status_code == 400 and not response.content), response.status_code
