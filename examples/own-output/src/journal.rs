@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,8 +76,11 @@ impl Output for JournalOutput {
         let Ok(mut arrived) = Arc::clone(&self.arrived).try_lock_owned() else {
             return Err(OutputError::message("the previous write is still running"));
         };
-        for batch in self.forgotten.lock().expect("no holder panics").drain(..) {
-            arrived.as_mut().map(|ids| ids.remove(&batch));
+        let forgotten = mem::take(&mut *self.forgotten.lock().expect("no holder panics"));
+        if let Some(ids) = arrived.as_mut() {
+            for batch in &forgotten {
+                ids.remove(batch);
+            }
         }
         let (path, batches) = (self.path.clone(), batches.to_vec());
         let write = move || append(&path, &mut arrived, &batches);
