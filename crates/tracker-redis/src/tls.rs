@@ -61,12 +61,9 @@ impl Tls {
         match &self.ca {
             Some(path) => {
                 for certificate in read("tls.ca", path, "certificate")? {
-                    roots.add(certificate).map_err(|error| {
-                        ConfigError::new(
-                            "tls.ca",
-                            format!("has an unusable certificate in {}: {error}", path.display()),
-                        )
-                    })?;
+                    let added = roots.add(certificate);
+                    added
+                        .map_err(|error| ConfigError::new("tls.ca", format!("has an unusable certificate: {error}")))?;
                 }
             }
             None => {

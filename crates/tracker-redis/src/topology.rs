@@ -63,11 +63,11 @@ impl Topology {
             Kind::Sentinel { sentinels, credentials, primary } => {
                 let attempts = sentinels
                     .iter()
-                    .map(|sentinel| Box::pin(self.connect_by_sentinel(dialer, sentinel, credentials, primary)));
+                    .map(|sentinel| Box::pin(self.connect_through_sentinel(dialer, sentinel, credentials, primary)));
                 Ok(select_ok(attempts).await?.0)
             }
             Kind::Cluster { nodes, key } => {
-                let attempts = nodes.iter().map(|node| Box::pin(self.connect_by_node(dialer, node, key)));
+                let attempts = nodes.iter().map(|node| Box::pin(self.connect_through_node(dialer, node, key)));
                 Ok(select_ok(attempts).await?.0)
             }
         }
@@ -79,7 +79,7 @@ impl Topology {
 
     /// Asks one Sentinel for the primary and connects to it, as Redis'
     /// [guidelines for clients](https://redis.io/docs/latest/develop/reference/sentinel-clients/) describe.
-    async fn connect_by_sentinel(
+    async fn connect_through_sentinel(
         &self,
         dialer: &Dialer,
         sentinel: &Server,
@@ -110,7 +110,7 @@ impl Topology {
     }
 
     /// Asks one node for the key and connects to the node that has it.
-    async fn connect_by_node(&self, dialer: &Dialer, node: &Server, key: &Key) -> Result<Connection, Error> {
+    async fn connect_through_node(&self, dialer: &Dialer, node: &Server, key: &Key) -> Result<Connection, Error> {
         let connection = self.connect(dialer, node.clone()).await?;
         let kind: Result<String, Error> = connection.client.r#type(key.clone()).await;
         match kind {

@@ -97,7 +97,7 @@ async fn unusable_files_are_named_at_start_and_later_and_read_again() {
         .expect("the folder is writable");
     for (config, field, problem) in [
         (with_tls(&right, |tls| tls.ca = Some("/nowhere".into())), "tls.ca", "cannot be read: No such file"),
-        (with_tls(&right, |tls| tls.ca = Some(corrupt.clone())), "tls.ca", "has an unusable certificate in"),
+        (with_tls(&right, |tls| tls.ca = Some(corrupt.clone())), "tls.ca", "has an unusable certificate: "),
         (
             with_tls(&right, |tls| tls.ca = Some(certificates.path("server.key"))),
             "tls.ca",
