@@ -47,8 +47,7 @@ pub trait Database: Send {
     fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, DbError>;
 
     /// Deployments with log messages, each with the id of its oldest message. May return fewer than `limit`,
-    /// since
-    /// `limit` bounds the rows that are read.
+    /// because `limit` bounds the rows that are read.
     fn logged(&mut self, after: Option<&LogDeploymentId>, limit: u32) -> Result<Vec<(LogDeploymentId, Uuid)>, DbError>;
 
     /// Deletes at most `limit` rows of those deployments of `names` that have nothing from `before` or later.

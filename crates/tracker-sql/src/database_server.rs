@@ -25,15 +25,15 @@ pub trait DatabaseServer: Dialect {
     /// Deletes instances without a heartbeat for an hour.
     const FORGET_DEAD: &'static str;
 
-    /// Records a heartbeat, unless the last one is less than two seconds old. Ends any adoption from this
-    /// instance. Parameter: instance.
+    /// Records a heartbeat and ends the claim of another instance, unless the last heartbeat is less than two
+    /// seconds old. Parameter: own instance.
     const HEARTBEAT: &'static str;
 
     /// Gives each unknown owner of pending batches a heartbeat now. Parameters: output, own instance.
     const REGISTER_OWNERS: &'static str;
 
-    /// Locks and returns as `instance` one that has pending batches, has sent no heartbeat for 15 s, and is
-    /// not claimed by another live instance. Parameters: own instance twice, output.
+    /// Locks an instance that has pending batches, has sent no heartbeat for 15 s, and is not claimed by another
+    /// live instance. Returns it as `replica`. Parameters: own instance, own instance, output.
     const DEAD_INSTANCE: &'static str;
 
     /// Records which instance adopts the batches of a dead one. Parameters: own instance, dead instance.

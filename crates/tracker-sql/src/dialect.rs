@@ -1,10 +1,8 @@
 //! What a database has to provide.
 //!
-//! [`Dialect`] and [`RecordAccess`] are the complete list: a module with a type `Connection` that implements
-//! both includes
-//! `queries.rs`, which implements [`Database`](crate::database::Database) for it. Database servers implement
-//! [`DatabaseServer`](crate::database_server::DatabaseServer) instead of [`RecordAccess`], and include
-//! `database_server/records.rs` as well.
+//! The module of a database has a type `Connection` that implements [`Dialect`] and [`RecordAccess`]. It includes
+//! `queries.rs`, which implements [`Database`](crate::database::Database) for that type. The module of a database
+//! server implements `DatabaseServer` and includes `database_server/records.rs`, which implements [`RecordAccess`].
 
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
@@ -116,7 +114,7 @@ pub trait RecordAccess: Sized {
     /// The rows of a deployment's servers.
     fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>>;
 
-    /// Whether `column` has one of `ids`.
+    /// The condition that `column` has one of `ids`.
     fn has_id<C: Expression<SqlType = SqlUuid> + ExpressionMethods>(column: C, ids: &[Uuid]) -> Self::HasId<C>;
 
     /// The id of a cursor in the list of deployments.

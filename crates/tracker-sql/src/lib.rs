@@ -1,6 +1,7 @@
-//! The store of deployment-tracker in SQL, through diesel: SQLite (feature `sqlite`), PostgreSQL (feature
-//! `postgres`), and MariaDB or MySQL (feature `mysql`, off by default, with the client library of the
-//! system).
+//! The SQL store of deployment-tracker, built on diesel.
+//!
+//! Databases are cargo features: SQLite (`sqlite`) and PostgreSQL (`postgres`) are on by default. MariaDB and
+//! MySQL (`mysql`) are off by default, since they need the client library of the system.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]

@@ -11,9 +11,10 @@
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SqlStoreOptions {
-    /// Names this instance among those that share a database server. Every instance needs a name of its own,
-    /// which must stay the same after a restart: an instance delivers the pending batches of its name before
-    /// newer ones. SQLite ignores it, since one process owns the file. Default: empty.
+    /// Names this instance among those that share a database server. Two instances with one name would deliver
+    /// the same batches, twice and out of order. The name must survive a restart, because an instance delivers
+    /// the pending batches of its name before newer ones. SQLite ignores it, since one process owns the file.
+    /// Default: empty.
     pub instance: String,
     /// Maximum queries that wait for a connection, from 1 to 1,000,000. Further ones fail with
     /// [`StoreError::Unavailable`](tracker_core::StoreError::Unavailable). Default: 1,024.

@@ -36,11 +36,13 @@ impl Dialect for Connection {
         SELECT hostname FROM h WHERE hostname IS NOT NULL LIMIT ? OFFSET ?"#;
 
     const BACKLOG: &'static str = r#"
-        SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-               min("createdAt") AS oldest
+        SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages,
+               CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes, min("createdAt") AS oldest
         FROM "Outbox" WHERE output = ? AND owner = ?"#;
 
-    const LOGGED_DEPLOYMENTS: &'static str = r#"SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ? ORDER BY deployment_id, event_id LIMIT ?"#;
+    const LOGGED_DEPLOYMENTS: &'static str = r#"
+        SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ?
+        ORDER BY deployment_id, event_id LIMIT ?"#;
 
     const RECENT_LOGS: &'static str = r#"
         SELECT value AS name FROM json_each(?)
@@ -48,7 +50,8 @@ impl Dialect for Connection {
 
     const DELETE_LOGS: &'static str = r#"
         DELETE FROM "Logs" WHERE rowid IN (
-            SELECT rowid FROM "Logs" WHERE deployment_id IN (SELECT value FROM json_each(?)) AND event_id < ? LIMIT ?)"#;
+            SELECT rowid FROM "Logs" WHERE deployment_id IN (SELECT value FROM json_each(?))
+            AND event_id < ? LIMIT ?)"#;
 
     const DELETE_SERVERS: &'static str = r#"
         DELETE FROM "Servers" WHERE rowid IN (
@@ -66,7 +69,8 @@ impl Dialect for Connection {
     fn connect(path: &str) -> Result<Self, DbError> {
         let mut connection = Self::establish(path).map_err(DbError::Connect)?;
         connection.batch_execute(
-            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;",
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA cache_size = -16000;",
         )?;
         Ok(connection)
     }

@@ -28,8 +28,8 @@ const MAX_WAITING_WRITES: usize = 1_024;
 ///
 /// Each writing connection commits one group at a time. SQLite has one of them, with a write-ahead log and
 /// `synchronous = FULL`. Queries have connections of their own and see everything that was committed before they were
-/// sent; queries that wait at the same time may share a snapshot. The store replaces a failed connection with the next
-/// call, so it recovers by itself after an outage.
+/// sent; queries that wait at the same time may share a snapshot. The store replaces a failed connection with
+/// the next call, so it recovers by itself after an outage.
 #[derive(Debug)]
 pub struct SqlStore {
     writers: Vec<Workers>,
@@ -41,11 +41,11 @@ pub struct SqlStore {
 }
 
 impl SqlStore {
-    /// Opens the database. An SQLite file is opened and migrated now. A database server may be unreachable: until it can
-    /// be reached and migrated, every call fails with [`StoreError::Unavailable`].
+    /// Opens the database. An SQLite file is opened and migrated now. A database server may be unreachable:
+    /// until it can be reached and migrated, every call fails with [`StoreError::Unavailable`].
     ///
-    /// When an instance that shares the database server has sent no heartbeat for 15 s, one other instance adopts all of
-    /// its pending batches. The adopter must have sent heartbeats for 15 s itself.
+    /// When an instance that shares the database server has sent no heartbeat for 15 s, one other instance
+    /// adopts all of its pending batches. The adopter must have sent heartbeats for 15 s itself.
     ///
     /// # Errors
     /// [`SqlError::Open`] if the file cannot be opened or is not a database.
@@ -143,7 +143,8 @@ impl Store for SqlStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<Deleted, StoreError> {
-        // Take turns with the commits on SQLite, which allows one writer. On a database server, do not delay commits.
+        // Take turns with the commits on SQLite, which allows one writer. On a database server, do not delay
+        // commits.
         let workers = if self.is_file { &self.writers[0] } else { &self.readers };
         let deleted = workers.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
         if deleted.rows() > 0 {

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::error::SqlError;
 
 /// Explains a malformed URL without quoting it: any part may contain a password.
-const MALFORMED: &str = "the URL must have the form postgres://USER:PASSWORD@HOST:5432/NAME or mysql://…; inside its parts, \
-                         write / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
+const MALFORMED: &str = "the URL must have the form postgres://USER:PASSWORD@HOST:5432/NAME or mysql://…; inside its \
+                         parts, write / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
 
 /// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL, `mysql://…` or
 /// `mariadb://…` for MySQL and MariaDB.
@@ -46,8 +46,8 @@ impl DatabaseUrl {
                 return Err(SqlError::Url("the path is empty; give one such as `data.sqlite3`".into()));
             }
             Self::Sqlite(path) if path == ":memory:" || path.starts_with("file:") => {
-                let message = "`:memory:` and `file:` are not supported, since a database in memory would lose its data; \
-                               give a path";
+                let message = "`:memory:` and `file:` are not supported, since a database in memory would lose its \
+                               data; give a path";
                 return Err(SqlError::Url(message.into()));
             }
             Self::Postgres(url) | Self::Mysql(url) if !is_well_formed(url) => {
@@ -61,9 +61,7 @@ impl DatabaseUrl {
             Self::Mysql(_) => "mysql",
             _ => return Ok(parsed),
         };
-        Err(SqlError::Url(format!(
-            "this build does not support {feature}; build it with the cargo feature `{feature}`"
-        )))
+        Err(SqlError::Url(format!("this build does not support {feature}; build with the cargo feature `{feature}`")))
     }
 
     /// The path, or the URL with its credentials.

@@ -56,7 +56,9 @@ impl Dialect for Connection {
 
     const RECENT_LOGS: &'static str = "
         SELECT k.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
-        WHERE (SELECT 1 FROM Logs l WHERE l.deployment_hash = unhex(sha2(k.name, 256)) AND l.event_id >= ? LIMIT 1) IS NOT NULL";
+        WHERE (
+            SELECT 1 FROM Logs l WHERE l.deployment_hash = unhex(sha2(k.name, 256)) AND l.event_id >= ? LIMIT 1
+        ) IS NOT NULL";
 
     const DELETE_LOGS: &'static str = "
         DELETE l FROM (

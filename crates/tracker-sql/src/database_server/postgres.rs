@@ -39,15 +39,18 @@ const USE_INDEXES: &str = "
     SELECT set_config(name, 'off', false) FROM pg_settings
     WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'jit')";
 
-const LOCK_SERVERS: &str = r#"SELECT s.*, s."createdAt" AS created_at, s."updatedAt" AS updated_at FROM "Servers" s JOIN unnest($1, $2) AS k(hostname, deployment_id)
-           ON s.hostname = k.hostname AND s.deployment_id = k.deployment_id
-           ORDER BY s.deployment_id, s.hostname FOR UPDATE OF s"#;
+const LOCK_SERVERS: &str = r#"
+    SELECT s.*, s."createdAt" AS created_at, s."updatedAt" AS updated_at
+    FROM "Servers" s JOIN unnest($1, $2) AS k(hostname, deployment_id)
+        ON s.hostname = k.hostname AND s.deployment_id = k.deployment_id
+    ORDER BY s.deployment_id, s.hostname FOR UPDATE OF s"#;
 
 impl Dialect for Connection {
     /// Seeks to each hostname in the index instead of reading every row.
     const HOSTNAMES: &'static str = r#"
         WITH RECURSIVE h(hostname) AS (
-            (SELECT hostname COLLATE "C" FROM "Servers" WHERE hostname COLLATE "C" < $1 ORDER BY hostname COLLATE "C" DESC LIMIT 1)
+            (SELECT hostname COLLATE "C" FROM "Servers"
+             WHERE hostname COLLATE "C" < $1 ORDER BY hostname COLLATE "C" DESC LIMIT 1)
             UNION ALL
             SELECT (SELECT s.hostname COLLATE "C" FROM "Servers" s
                     WHERE s.hostname COLLATE "C" < h.hostname ORDER BY s.hostname COLLATE "C" DESC LIMIT 1)
@@ -56,12 +59,13 @@ impl Dialect for Connection {
         SELECT hostname::text FROM h WHERE hostname IS NOT NULL LIMIT $2 OFFSET $3"#;
 
     const BACKLOG: &'static str = r#"
-        SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-               min("createdAt") AS oldest
+        SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages,
+               CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes, min("createdAt") AS oldest
         FROM "Outbox" WHERE output = $1 AND owner = $2"#;
 
     const LOGGED_DEPLOYMENTS: &'static str = r#"
-        SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > $1 ORDER BY deployment_id, event_id LIMIT $2"#;
+        SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > $1
+        ORDER BY deployment_id, event_id LIMIT $2"#;
 
     const RECENT_LOGS: &'static str = r#"
         SELECT name FROM json_array_elements_text($1::json) name
@@ -79,7 +83,8 @@ impl Dialect for Connection {
 
     const DELETE_DEPLOYMENTS: &'static str = r#"
         DELETE FROM "Deployments" WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM "Deployments" WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
+            SELECT ctid FROM "Deployments"
+            WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
             AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
     /// Unless the URL says otherwise, a lost connection is detected within 30 s.
@@ -137,7 +142,8 @@ impl DatabaseServer for Connection {
 
     const HEARTBEAT: &'static str = r#"
         INSERT INTO "Replicas" AS r (replica, "seenAt") VALUES ($1, now())
-        ON CONFLICT (replica) DO UPDATE SET "seenAt" = now(), "takenBy" = NULL WHERE r."seenAt" < now() - interval '2 s'"#;
+        ON CONFLICT (replica) DO UPDATE SET "seenAt" = now(), "takenBy" = NULL
+        WHERE r."seenAt" < now() - interval '2 s'"#;
 
     const REGISTER_OWNERS: &'static str = r#"
         INSERT INTO "Replicas" (replica, "seenAt") SELECT DISTINCT owner, now() FROM "Outbox" o
@@ -187,8 +193,8 @@ fn use_english_messages(connection: &mut Connection) -> Result<(), DbError> {
         Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, _)) => WARNING.call_once(|| {
             log::warn!(
                 language = language.as_str();
-                "PostgreSQL reports errors in `{language}`, and not all of them can be recognized: a report that it rejects may \
-                 delay others; as a superuser, run ALTER DATABASE name SET lc_messages = 'C'"
+                "PostgreSQL reports errors in `{language}`, and not all of them can be recognized: a report that it \
+                 rejects may delay others; as a superuser, run ALTER DATABASE name SET lc_messages = 'C'"
             );
         }),
         set => set?,

@@ -25,7 +25,8 @@ fn psql(database: &str, sql: &str) -> String {
 
 /// The names of the service's valid indexes, in all schemas.
 fn indexes(database: &str) -> String {
-    let query = r#"SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    let query = r#"SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indisvalid AND c.relname ~ '^(Deployments|Servers)_' AND c.relname !~ 'pkey'"#;
     psql(database, query)
 }
@@ -56,8 +57,9 @@ async fn the_service_serves_while_index_creation_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn narrow_columns_are_widened_without_blocking_reports() {
     let (url, database) = new_database();
-    let old_table = r#"CREATE TABLE "Servers" (hostname VARCHAR(255) NOT NULL, deployment_id UUID NOT NULL, ip_address VARCHAR(255),
-        result VARCHAR(255), elapsed_seconds INTEGER, "createdAt" TIMESTAMPTZ NOT NULL, "updatedAt" TIMESTAMPTZ NOT NULL,
+    let old_table = r#"CREATE TABLE "Servers" (hostname VARCHAR(255) NOT NULL, deployment_id UUID NOT NULL,
+        ip_address VARCHAR(255), result VARCHAR(255), elapsed_seconds INTEGER,
+        "createdAt" TIMESTAMPTZ NOT NULL, "updatedAt" TIMESTAMPTZ NOT NULL,
         PRIMARY KEY (hostname, deployment_id)); CREATE VIEW failed AS SELECT result FROM "Servers";"#;
     psql(&database, old_table);
     let mut reader = PgConnection::establish(&url).expect("connection");

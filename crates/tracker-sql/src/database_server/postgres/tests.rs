@@ -1,4 +1,4 @@
-//! What only PostgreSQL has: the language of errors, and generic plans.
+//! The language of errors, and the plans of prepared statements.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tracker_core::{Batch, Change, Group, OutboxEntry};
 use super::*;
 use crate::database::Database;
 
-/// Commits all that is reported of a deployment, and what that owes.
-fn live(connection: &mut Connection) {
+/// Commits the start and finish of a deployment and a server, and enqueues and acknowledges a batch.
+fn run_deployment(connection: &mut Connection) {
     let (id, batch) = (new_id(), Arc::new(Batch::new(Vec::new())));
     let start = vec![
         Change::StartDeployment(deployment_report(id, "{}")),
@@ -28,7 +28,7 @@ fn live(connection: &mut Connection) {
     }
 }
 
-/// How many rows the transaction has read.
+/// Counts the rows that the transaction has read.
 fn rows_read(connection: &mut Connection) -> i64 {
     #[derive(QueryableByName)]
     struct Row {
@@ -40,28 +40,28 @@ fn rows_read(connection: &mut Connection) -> i64 {
 }
 
 #[test]
-fn errors_come_in_a_language_that_is_known() {
+fn errors_are_in_english_where_the_user_may_choose_the_language() {
     let mut connection = Connection::connect(&Postgres::shared().new_database()).expect("connection");
-    connection.batch_execute("SET lc_messages = 'POSIX'").expect("a language");
+    connection.batch_execute("SET lc_messages = 'POSIX'").expect("known language");
     Dialect::configure(&mut connection).expect("settings");
     let language = diesel::select(sql::<Text>("current_setting('lc_messages')"));
-    assert_eq!(language.get_result::<String>(&mut connection).expect("a setting"), "C");
-    // Who may not choose it works nevertheless.
-    connection.batch_execute("SET lc_messages = 'POSIX'; CREATE ROLE plain; SET ROLE plain").expect("a role");
+    assert_eq!(language.get_result::<String>(&mut connection).expect("setting"), "C");
+    // A user who may not change the language can use the connection nevertheless.
+    connection.batch_execute("SET lc_messages = 'POSIX'; CREATE ROLE plain; SET ROLE plain").expect("role");
     Dialect::configure(&mut connection).expect("settings");
-    connection.batch_execute("RESET ROLE; DROP ROLE plain").expect("no role");
+    connection.batch_execute("RESET ROLE; DROP ROLE plain").expect("role");
 }
 
 #[test]
-fn what_was_prepared_on_small_tables_does_not_read_all_of_large_ones() {
+fn statements_prepared_on_small_tables_do_not_scan_large_ones() {
     let mut connection = Connection::connect(&Postgres::shared().new_database()).expect("connection");
     Dialect::migrate(&mut connection).expect("migration");
     Dialect::configure(&mut connection).expect("settings");
-    connection.batch_execute(r#"CREATE INDEX ON "Servers" (deployment_id)"#).expect("an index");
-    live(&mut connection);
-    connection.batch_execute("ANALYZE").expect("an analysis");
-    // PostgreSQL thinks of a plan to keep when it has carried out a statement five times.
-    (0..10).for_each(|_| live(&mut connection));
+    connection.batch_execute(r#"CREATE INDEX ON "Servers" (deployment_id)"#).expect("index");
+    run_deployment(&mut connection);
+    connection.batch_execute("ANALYZE").expect("statistics");
+    // PostgreSQL may choose a generic plan after five executions.
+    (0..10).for_each(|_| run_deployment(&mut connection));
     let grow = r#"
         INSERT INTO "Deployments" (deployment_id, "createdAt", "updatedAt")
             SELECT gen_random_uuid(), now(), now() FROM generate_series(1, 20000);
@@ -70,9 +70,9 @@ fn what_was_prepared_on_small_tables_does_not_read_all_of_large_ones() {
         INSERT INTO "Outbox" (output, batch_id, owner, is_taken_over, messages, bytes, "createdAt", events)
             SELECT 'o', gen_random_uuid(), 'r', false, 1, 1, now(), '[]' FROM generate_series(1, 20000)"#;
     connection.batch_execute(grow).expect("rows");
-    connection.begin_test_transaction().expect("a transaction");
+    connection.begin_test_transaction().expect("transaction");
     let before = rows_read(&mut connection);
-    live(&mut connection);
+    run_deployment(&mut connection);
     let read = rows_read(&mut connection) - before;
     assert!((1..200).contains(&read), "{read} rows were read");
 }
