@@ -8,7 +8,7 @@ use tracker_core::{
 };
 
 use crate::body::Body;
-use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, Error, ReportErrors, Unavailable};
+use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
@@ -28,8 +28,8 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
     request_body = DeploymentReportSchema,
     responses(
         (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
-        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
-        (status = 409, description = "The deployment is already recorded with another value; `field` names the field", body = Error),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
+        (status = 409, description = "The deployment is already recorded with another value; `field` names the field", body = ApiError),
         ReportErrors,
     )
 )]
@@ -54,8 +54,8 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     request_body = DeploymentReportSchema,
     responses(
         (status = 204, description = "Recorded durably"),
-        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
-        (status = 404, description = "The start of the deployment is not recorded", body = Error),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
+        (status = 404, description = "The start of the deployment is not recorded", body = ApiError),
         ReportErrors,
     )
 )]
@@ -76,8 +76,8 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
     params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     responses(
         (status = 200, description = "The deployment", body = Deployment),
-        (status = 400, description = "The id is not a UUID", body = Error),
-        (status = 404, description = "The deployment is not recorded", body = Error),
+        (status = 400, description = "The id is not a UUID", body = ApiError),
+        (status = 404, description = "The deployment is not recorded", body = ApiError),
         Unavailable,
     )
 )]
@@ -94,7 +94,7 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     responses(
         (status = 200, description = "The deployments by `createdAt`, then by id, both descending", body = Vec<Deployment>,
             headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         Unavailable,
     )
 )]

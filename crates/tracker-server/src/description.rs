@@ -1,4 +1,4 @@
-//! The API description: the shapes of what goes in and out, for people and programs. The handlers describe themselves.
+//! The API description (OpenAPI). Handlers and the types of their responses describe themselves.
 
 mod admission;
 
@@ -9,20 +9,21 @@ use serde::Serialize;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::description::admission::Admission;
-use crate::{deployments, logs, metrics, servers, service};
+use crate::error::ApiError;
+use crate::{deployments, health, logs, metrics, servers, service};
 
-/// The whole description.
+/// The description.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "deployment-tracker",
-        description = "Deployment engines report here when a deployment starts and ends, on which servers, and what it logged.",
+        description = "Deployment tools (engines) report here when deployments start and finish, on which servers, and what they log.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
-        (name = "deployments", description = "Deployments: start, finish, and what is recorded"),
+        (name = "deployments", description = "Deployments: reports of start and finish, and the records"),
         (name = "logs", description = "Log messages of deployments"),
-        (name = "servers", description = "Deployments on single servers"),
+        (name = "servers", description = "Deployments on individual servers"),
         (name = "service", description = "The service itself"),
     ),
     paths(
@@ -38,9 +39,9 @@ use crate::{deployments, logs, metrics, servers, service};
         servers::one,
         service::root,
         service::config,
-        service::healthcheck,
-        service::livez,
-        service::readyz,
+        health::healthcheck,
+        health::livez,
+        health::readyz,
         metrics::metrics,
         service::openapi,
         service::swagger_json,
@@ -50,45 +51,45 @@ use crate::{deployments, logs, metrics, servers, service};
 )]
 pub struct Description;
 
-/// The description as it is answered.
+/// The description as JSON.
 #[derive(Debug)]
 pub struct Document(pub Bytes);
 
 impl Document {
-    /// The description in JSON.
+    /// Serializes the description.
     pub fn new() -> Self {
-        let json = Description::openapi().to_json().expect("the description is made of strings and numbers");
+        let json = Description::openapi().to_json().expect("the description contains only valid JSON");
         Self(Bytes::from(json))
     }
 }
 
-/// What every report may be answered beside its own errors.
+/// Error responses to any report.
 #[derive(IntoResponses)]
-#[allow(dead_code, reason = "a shape, for the description only")]
+#[allow(dead_code, reason = "only describes the responses")]
 pub enum ReportErrors {
-    #[response(status = 408, description = "The body did not come in time")]
-    TooSlow(Error),
-    #[response(status = 413, description = "The body, inflated, is over the limit")]
-    TooLarge(Error),
+    #[response(status = 408, description = "The body did not arrive in time")]
+    TooSlow(ApiError),
+    #[response(status = 413, description = "The body is over the limit, after decompression")]
+    TooLarge(ApiError),
     #[response(status = 415, description = "The content type is not `application/json` in UTF-8")]
-    MediaType(Error),
+    MediaType(ApiError),
     #[response(
         status = 503,
-        description = "The report cannot be made durable now, or too much is worked on",
-        headers(("Retry-After" = u32, description = "After how many seconds to try again"))
+        description = "The server cannot record the report durably now, or is at a limit",
+        headers(("Retry-After" = u32, description = "Seconds to wait before a retry"))
     )]
-    Unavailable(Error),
+    Unavailable(ApiError),
 }
 
-/// What every query may be answered beside its own errors.
+/// Error response to any query.
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "The database is not available now, or too many requests are worked on",
-    headers(("Retry-After" = u32, description = "After how many seconds to try again"))
+    description = "The database is not available, or too many requests are in progress",
+    headers(("Retry-After" = u32, description = "Seconds to wait before a retry"))
 )]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct Unavailable(Error);
+#[allow(dead_code, reason = "only describes the responses")]
+pub struct Unavailable(ApiError);
 
 /// How it ended.
 #[derive(Serialize, ToSchema)]
@@ -232,20 +233,20 @@ pub struct Server {
     updated_at: String,
 }
 
-/// Log messages: an array of them, or one.
+/// Log messages: an array of messages, or one message.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(example = json!([{"message": "Starting deployment phase 1", "severity": "info"}]))]
-#[allow(dead_code, reason = "a shape, for the description only")]
+#[allow(dead_code, reason = "only describes the body")]
 pub enum LogMessages {
     Many(Vec<LogMessage>),
     One(LogMessage),
 }
 
-/// A log message: any object with a string `message`. Every other member is kept as it came.
+/// A log message: any object with a string `message`. All other members are kept unchanged.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"message": "Starting deployment phase 1", "severity": "info"}))]
-#[allow(dead_code, reason = "a shape, for the description only")]
+#[allow(dead_code, reason = "only describes the body")]
 pub struct LogMessage {
     /// The text.
     message: String,
@@ -253,100 +254,20 @@ pub struct LogMessage {
     others: HashMap<String, serde_json::Value>,
 }
 
-/// A log message as it is kept: as it came, and what identifies it.
+/// A stored log message: the received object and its ids.
 #[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "a shape, for the description only")]
+#[allow(dead_code, reason = "only describes the body")]
 pub struct KeptLogMessage {
     /// The text.
     message: String,
     /// The deployment.
     deployment_id: String,
-    /// The message's identity, a UUIDv7.
+    /// The id of the message, a UUIDv7.
     #[schema(format = Uuid)]
     event_id: String,
-    /// When it was received, or its own `@timestamp` as it came.
+    /// The `@timestamp` of the received object or, if it has none, the time of receipt.
     #[schema(rename = "@timestamp", example = "2015-07-07T17:34:12.075Z")]
     timestamp: String,
     #[serde(flatten)]
     others: HashMap<String, serde_json::Value>,
-}
-
-/// What was tested, and how that went.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct Health {
-    /// When the tests were begun.
-    #[schema(format = DateTime)]
-    generated_at: String,
-    /// How long they took together.
-    duration_millis: f64,
-    /// `db`, and each output that is configured.
-    tests: HashMap<String, HealthTest>,
-}
-
-/// One test.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct HealthTest {
-    /// What was tested.
-    test_name: String,
-    /// When the test was begun.
-    #[schema(format = DateTime)]
-    tested_at: String,
-    /// How long it took.
-    duration_millis: f64,
-    /// `passed` or `failed`.
-    #[schema(example = "passed", pattern = "^(passed|failed)$")]
-    result: String,
-    /// What is wrong, when it failed.
-    #[schema(required = false)]
-    error: String,
-    /// What is owed to an output that must have everything, if anything is.
-    #[schema(required = false)]
-    backlog: Backlog,
-    /// Since when deliveries fail, while they do.
-    #[schema(format = DateTime, required = false)]
-    failing_since: String,
-    /// What went wrong last, if anything did since the start.
-    #[schema(required = false)]
-    last_error: LastError,
-}
-
-/// What is owed to an output, as of a second ago.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct Backlog {
-    /// Messages: of a log batch each message, of anything else one.
-    messages: u64,
-    /// Their size in the database.
-    bytes: u64,
-    /// When the oldest of them was recorded.
-    #[schema(format = DateTime)]
-    oldest_at: String,
-}
-
-/// What went wrong last.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct LastError {
-    /// When.
-    #[schema(format = DateTime)]
-    at: String,
-    /// What.
-    error: String,
-}
-
-/// What was wrong with a request.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"Error": "`engine` must be a string", "code": "invalid_member", "field": "engine"}))]
-#[allow(dead_code, reason = "a shape, for the description only")]
-pub struct Error {
-    /// One sentence that says what to change.
-    #[schema(rename = "Error")]
-    error: String,
-    /// The kind of mistake, stable across releases.
-    code: String,
-    /// The member at fault, where there is one.
-    #[schema(required = false)]
-    field: String,
 }

@@ -9,6 +9,7 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tracker_core::{InputError, TrackerError};
+use utoipa::ToSchema;
 
 use crate::auth::Scope;
 
@@ -18,16 +19,26 @@ const REALM: &str = "Bearer realm=\"deployment-tracker\"";
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// An error response: a JSON object, never HTML. It contains no internal details such as SQL.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(
+    as = Error,
+    description = "The reason why a request failed.",
+    example = json!({"Error": "`engine` must be a string", "code": "invalid_member", "field": "engine"}),
+)]
 pub struct ApiError {
     #[serde(skip)]
     status: StatusCode,
     #[serde(skip)]
     hint: Option<Hint>,
+    /// One sentence that says what to change.
     #[serde(rename = "Error")]
     message: String,
+    /// The kind of error, stable across releases.
+    #[schema(value_type = String)]
     code: &'static str,
+    /// The field or parameter at fault, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<Cow<'static, str>>,
 }
 

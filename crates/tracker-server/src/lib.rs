@@ -25,6 +25,7 @@ mod deployments;
 mod description;
 mod engine;
 mod error;
+mod health;
 mod limits;
 mod listener;
 mod logs;

@@ -9,7 +9,7 @@ use tracker_core::json::{WriteJson, write};
 use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, Tracker, time};
 
 use crate::body::Body;
-use crate::description::{Error, KeptLogMessage, LogMessages, ReportErrors, Unavailable};
+use crate::description::{KeptLogMessage, LogMessages, ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
@@ -24,7 +24,7 @@ use crate::paging::{Paging, PagingParameters};
     request_body = LogMessages,
     responses(
         (status = 201, description = "Recorded durably"),
-        (status = 400, description = "A message is not an object with a string `message`; no message is recorded", body = Error),
+        (status = 400, description = "A message is not an object with a string `message`; no message is recorded", body = ApiError),
         ReportErrors,
     )
 )]
@@ -51,8 +51,8 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
     responses(
         (status = 200, description = "The messages as they were received", body = Vec<KeptLogMessage>,
             headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
-        (status = 404, description = "The server does not keep log messages (`logs_not_kept`)", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
+        (status = 404, description = "The server does not keep log messages (`logs_not_kept`)", body = ApiError),
         Unavailable,
     )
 )]

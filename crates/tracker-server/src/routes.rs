@@ -7,7 +7,7 @@ use actix_web::{Handler, HttpResponse, Resource, Responder, Route};
 use crate::description::Document;
 use crate::error::ApiError;
 use crate::metrics::RequestMetrics;
-use crate::{deployments, logs, metrics, servers, service};
+use crate::{deployments, health, logs, metrics, servers, service};
 
 /// Adds every route, with its metrics from `requests`.
 pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
@@ -34,9 +34,9 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
         )
         .service(at("/", "GET, HEAD").route(get(service::root)))
         .service(at("/config", "GET, HEAD").route(get(service::config)))
-        .service(at("/healthcheck", "GET, HEAD").route(get(service::healthcheck)))
-        .service(at("/livez", "GET, HEAD").route(get(service::livez)))
-        .service(at("/readyz", "GET, HEAD").route(get(service::readyz)))
+        .service(at("/healthcheck", "GET, HEAD").route(get(health::healthcheck)))
+        .service(at("/livez", "GET, HEAD").route(get(health::livez)))
+        .service(at("/readyz", "GET, HEAD").route(get(health::readyz)))
         .service(at("/metrics", "GET, HEAD").route(get(metrics::metrics)))
         .service(at("/openapi.json", "GET, HEAD").route(get(service::openapi)))
         .service(at("/swagger.json", "GET, HEAD").route(get(service::swagger_json)))

@@ -10,7 +10,7 @@ use tracker_core::{
 };
 
 use crate::body::Body;
-use crate::description::{Error, ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
+use crate::description::{ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
@@ -28,8 +28,8 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
     request_body = ServerReportSchema,
     responses(
         (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
-        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
-        (status = 409, description = "The server is already recorded with another value; `field` names the field", body = Error),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
+        (status = 409, description = "The server is already recorded with another value; `field` names the field", body = ApiError),
         ReportErrors,
     )
 )]
@@ -51,7 +51,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     request_body = ServerReportSchema,
     responses(
         (status = 204, description = "Recorded durably"),
-        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = Error),
+        (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
         ReportErrors,
     )
 )]
@@ -76,7 +76,7 @@ async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, Ap
     responses(
         (status = 200, description = "The hostnames", body = Vec<String>,
             headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         Unavailable,
     )
 )]
@@ -103,8 +103,8 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
     responses(
         (status = 200, description = "The records of the server by `createdAt`, then by deployment id, both descending", body = Vec<Server>,
             headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
-        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = Error),
-        (status = 404, description = "No deployment on this server is recorded", body = Error),
+        (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
+        (status = 404, description = "No deployment on this server is recorded", body = ApiError),
         Unavailable,
     )
 )]

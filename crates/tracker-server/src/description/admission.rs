@@ -4,8 +4,8 @@ use actix_web::http::Method;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{IntoResponses, Modify};
 
-use super::Error;
 use crate::auth::required_scopes;
+use crate::error::ApiError;
 
 /// The name of the security scheme.
 const TOKEN: &str = "token";
@@ -43,19 +43,19 @@ enum Refusals {
         description = "The token is missing (`token_required`) or invalid (`invalid_token`)",
         headers(("WWW-Authenticate" = String, description = "The challenge of RFC 6750"))
     )]
-    Unauthorized(Error),
+    Unauthorized(ApiError),
     #[response(
         status = 403,
         description = "The token lacks the scope, or may not report deployments of this environment",
         headers(("WWW-Authenticate" = String, description = "The challenge of RFC 6750"))
     )]
-    Forbidden(Error),
+    Forbidden(ApiError),
     #[response(status = 431, description = "The head of the request is over the limit")]
-    HeadTooLarge(Error),
+    HeadTooLarge(ApiError),
     #[response(
         status = 503,
         description = "Too many requests are in progress",
         headers(("Retry-After" = u32, description = "Seconds to wait before a retry"))
     )]
-    Overloaded(Error),
+    Overloaded(ApiError),
 }
