@@ -1,21 +1,4 @@
-//! The HTTP API of deployment-tracker: actix-web handlers in front of a [`tracker_core::Tracker`].
-//!
-//! ```no_run
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::sync::Arc;
-//!
-//! use tracker_core::{MemoryStore, Tracker};
-//! use tracker_server::{Listener, Settings, run};
-//!
-//! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
-//! let mut settings = Settings::default();
-//! settings.limits.body_bytes = 4 << 20;
-//! let listener = Listener::bind(&"http://127.0.0.1:8080".parse()?)?;
-//! run(vec![listener], settings, tracker, std::future::pending()).await?;
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod admission;
 mod auth;
