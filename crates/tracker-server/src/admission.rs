@@ -1,5 +1,5 @@
-//! Admission control: authentication, the limit on the request head, and the limit on requests in flight. It also counts
-//! and logs every request.
+//! Admission control: authentication, the limit on the request head, and the limit on requests in flight. It also
+//! counts and logs every request.
 
 use std::sync::Arc;
 use std::thread;

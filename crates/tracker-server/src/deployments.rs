@@ -24,12 +24,16 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
 /// except `deployment_id` is recorded as a log message.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}", operation_id = "start_deployment", tag = "deployments",
-    params(("id" = String, Path, format = Uuid, description = "The id that the engine chose", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params((
+        "id" = String, Path, format = Uuid, description = "The id that the engine chose",
+        example = "84e803f7-9562-4d95-b828-25b167aea34b",
+    )),
     request_body = DeploymentReportSchema,
     responses(
-        (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
+        (status = 201, description = "Recorded durably",
+            headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
-        (status = 409, description = "The deployment is already recorded with another value; `field` names the field", body = ApiError),
+        (status = 409, description = "The deployment is already recorded with another value; see `field`", body = ApiError),
         ReportErrors,
     )
 )]
@@ -50,7 +54,10 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
 /// Every given field overwrites the recorded value. A finish that changes nothing gets 204, and no event is forwarded.
 #[utoipa::path(
     put, path = "/v1/deployments/{id}", operation_id = "finish_deployment", tag = "deployments",
-    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params((
+        "id" = String, Path, format = Uuid, description = "The deployment",
+        example = "84e803f7-9562-4d95-b828-25b167aea34b",
+    )),
     request_body = DeploymentReportSchema,
     responses(
         (status = 204, description = "Recorded durably"),
@@ -73,7 +80,10 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
 /// A deployment with its servers
 #[utoipa::path(
     get, path = "/v1/deployments/{id}", operation_id = "deployment", tag = "deployments",
-    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params((
+        "id" = String, Path, format = Uuid, description = "The deployment",
+        example = "84e803f7-9562-4d95-b828-25b167aea34b",
+    )),
     responses(
         (status = 200, description = "The deployment", body = Deployment),
         (status = 400, description = "The id is not a UUID", body = ApiError),
@@ -92,8 +102,8 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     get, path = "/v1/deployments", operation_id = "deployments", tag = "deployments",
     params(PagingParameters),
     responses(
-        (status = 200, description = "The deployments by `createdAt`, then by id, both descending", body = Vec<Deployment>,
-            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<Deployment>,
+            headers(("Link" = String, description = "Links to the next and, after the first page, the previous page"))),
         (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         Unavailable,
     )

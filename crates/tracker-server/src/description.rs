@@ -17,7 +17,7 @@ use crate::{deployments, health, logs, metrics, servers, service};
 #[openapi(
     info(
         title = "deployment-tracker",
-        description = "Deployment tools (engines) report here when deployments start and finish, on which servers, and what they log.",
+        description = "Deployment tools (engines) report here: deployments, their servers, and log messages.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(

@@ -137,7 +137,8 @@ pub async fn livez() -> HttpResponse {
 
 /// Whether the server can record reports durably
 ///
-/// It can if the database accepts writes and the outbox is below its limit. An unavailable output alone does not matter.
+/// It can if the database accepts writes and the outbox is below its limit. An unavailable output alone does not
+/// matter.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses(

@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. With port 0 the system chooses a free
-/// port.
+/// An address to listen on: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. With port 0 the system chooses a
+/// free port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]

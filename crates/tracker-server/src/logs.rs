@@ -16,15 +16,16 @@ use crate::paging::{Paging, PagingParameters};
 
 /// Record log messages
 ///
-/// The body is an array of messages or one message. Either all messages are recorded or none. The start of the deployment
-/// may arrive later.
+/// The body is an array of messages or one message. Either all messages are recorded or none. The start of the
+/// deployment may arrive later.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/logs", operation_id = "append_logs", tag = "logs",
     params(("id" = String, Path, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
     request_body = LogMessages,
     responses(
         (status = 201, description = "Recorded durably"),
-        (status = 400, description = "A message is not an object with a string `message`; no message is recorded", body = ApiError),
+        (status = 400, body = ApiError,
+            description = "A message is not an object with a string `message`; no message is recorded"),
         ReportErrors,
     )
 )]
@@ -50,7 +51,7 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
     ),
     responses(
         (status = 200, description = "The messages as they were received", body = Vec<KeptLogMessage>,
-            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+            headers(("Link" = String, description = "Links to the next and, after the first page, the previous page"))),
         (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         (status = 404, description = "The server does not keep log messages (`logs_not_kept`)", body = ApiError),
         Unavailable,

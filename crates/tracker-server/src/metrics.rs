@@ -39,7 +39,10 @@ impl Metrics {
 /// Metrics for Prometheus
 ///
 /// In the Prometheus text format, version 0.0.4. The backlogs of outputs are counted once a second.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+)]
 pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResponse {
     let mut text = Exposition::default();
     process(&mut text, &metrics);

@@ -36,8 +36,8 @@ pub struct PagingParameters {
     /// Number of records to skip. The cost grows with this number.
     #[param(minimum = 0, default = 0)]
     offset: Option<u64>,
-    /// Cursor, instead of `offset`. Start with an empty value, then follow the `next` link; the last page has none. Every
-    /// page costs the same, and new records do not shift the pages.
+    /// Cursor, instead of `offset`. Start with an empty value, then follow the `next` link; the last page has none.
+    /// Every page costs the same, and new records do not shift the pages.
     before: Option<String>,
 }
 
@@ -111,8 +111,8 @@ impl Paging {
         Ok(Page { limit: self.limit, after, offset })
     }
 
-    /// The `Link` header. With offsets, `next` is always present, and `prev` unless this is the first page. With cursors,
-    /// `next` is present unless `last`, the cursor of the page's last record, is `None`.
+    /// The `Link` header. With offsets, `next` is always present, and `prev` unless this is the first page. With
+    /// cursors, `next` is present unless `last`, the cursor of the page's last record, is `None`.
     pub(crate) fn link<K: Cursor>(&self, last: Option<K>) -> Option<String> {
         let Self { limit, url, others, .. } = self;
         let offset = match self.start {

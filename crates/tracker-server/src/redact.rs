@@ -22,8 +22,8 @@ const SECRETS: [&str; 12] = [
     "pfx",
 ];
 
-/// Replaces every secret in `value` with `[REDACTED]`: values under the name of a secret and, within strings, values after
-/// such a name, the credentials of URLs, and private keys in PEM.
+/// Replaces every secret in `value` with `[REDACTED]`: values under the name of a secret and, within strings, values
+/// after such a name, the credentials of URLs, and private keys in PEM.
 pub fn redact(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {

@@ -27,8 +27,8 @@ const H2_WINDOW: u32 = 65_535;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Limits on clients. The server does not enforce `queued_reports` and `queued_queries`: give them to the tracker and
-    /// its store, where reports and queries wait.
+    /// Limits on clients. The server does not enforce `queued_reports` and `queued_queries`: give them to the tracker
+    /// and its store, where reports and queries wait.
     pub limits: Limits,
     /// Access control. Default: every client is admitted.
     pub access: Access,
@@ -54,12 +54,12 @@ impl Default for Settings {
 
 /// Serves `tracker` on `listeners` until `shutdown` completes.
 ///
-/// Then the server accepts no more connections and returns when all requests in flight are answered, at the latest after
-/// [`Settings::shutdown_timeout`]. It does not shut the tracker down.
+/// Then the server accepts no more connections and returns when all requests in flight are answered, at the latest
+/// after [`Settings::shutdown_timeout`]. It does not shut the tracker down.
 ///
-/// Run it on the tokio runtime that runs the tracker. Inside an [`actix_web::rt::System`], a worker wakes up once
-/// for all answers that arrive together; elsewhere it wakes up for each answer, which makes posting log messages up to 8 %
-/// slower.
+/// Run it on the tokio runtime that runs the tracker. Inside an [`actix_web::rt::System`], a worker wakes up once for
+/// all answers that arrive together. Elsewhere it wakes up for each answer, and posting log messages takes up to 8 %
+/// longer.
 ///
 /// # Errors
 /// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates.

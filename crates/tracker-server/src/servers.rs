@@ -24,12 +24,16 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
 /// start of the deployment itself may arrive later.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/servers", operation_id = "start_server", tag = "servers",
-    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params((
+        "id" = String, Path, format = Uuid, description = "The deployment",
+        example = "84e803f7-9562-4d95-b828-25b167aea34b",
+    )),
     request_body = ServerReportSchema,
     responses(
-        (status = 201, description = "Recorded durably", headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
+        (status = 201, description = "Recorded durably",
+            headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
-        (status = 409, description = "The server is already recorded with another value; `field` names the field", body = ApiError),
+        (status = 409, description = "The server is already recorded with another value; see `field`", body = ApiError),
         ReportErrors,
     )
 )]
@@ -47,7 +51,10 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
 /// Every given field overwrites the recorded value. A finish without a start records the server, too.
 #[utoipa::path(
     put, path = "/v1/deployments/{id}/servers", operation_id = "finish_server", tag = "servers",
-    params(("id" = String, Path, format = Uuid, description = "The deployment", example = "84e803f7-9562-4d95-b828-25b167aea34b")),
+    params((
+        "id" = String, Path, format = Uuid, description = "The deployment",
+        example = "84e803f7-9562-4d95-b828-25b167aea34b",
+    )),
     request_body = ServerReportSchema,
     responses(
         (status = 204, description = "Recorded durably"),
@@ -75,7 +82,7 @@ async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, Ap
     params(PagingParameters),
     responses(
         (status = 200, description = "The hostnames", body = Vec<String>,
-            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+            headers(("Link" = String, description = "Links to the next and, after the first page, the previous page"))),
         (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         Unavailable,
     )
@@ -101,8 +108,8 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
         PagingParameters,
     ),
     responses(
-        (status = 200, description = "The records of the server by `createdAt`, then by deployment id, both descending", body = Vec<Server>,
-            headers(("Link" = String, description = "Links to the next page and, after the first page, to the previous one"))),
+        (status = 200, description = "By `createdAt`, then by deployment id, both descending", body = Vec<Server>,
+            headers(("Link" = String, description = "Links to the next and, after the first page, the previous page"))),
         (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         (status = 404, description = "No deployment on this server is recorded", body = ApiError),
         Unavailable,

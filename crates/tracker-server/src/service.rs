@@ -14,7 +14,13 @@ use crate::error::ApiError;
 pub struct RawConfig(pub Value);
 
 /// Redirect to the API documentation
-#[utoipa::path(get, path = "/", tag = "service", responses((status = 302, description = "The documentation is at `/docs/`", headers(("Location" = String, description = "`/docs/`")))))]
+#[utoipa::path(
+    get, path = "/", tag = "service",
+    responses(
+        (status = 302, description = "The documentation is at `/docs/`",
+            headers(("Location" = String, description = "`/docs/`"))),
+    )
+)]
 pub async fn root() -> HttpResponse {
     HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
 }
@@ -22,7 +28,10 @@ pub async fn root() -> HttpResponse {
 /// The configuration of the server
 ///
 /// The merged configuration of the file and the environment, without defaults. Secrets are replaced with `[REDACTED]`.
-#[utoipa::path(get, path = "/config", tag = "service", responses((status = 200, description = "The configuration", body = Object)))]
+#[utoipa::path(
+    get, path = "/config", tag = "service",
+    responses((status = 200, description = "The configuration", body = Object))
+)]
 pub async fn config(raw_config: Data<RawConfig>) -> HttpResponse {
     HttpResponse::Ok().json(&raw_config.0)
 }
@@ -30,19 +39,28 @@ pub async fn config(raw_config: Data<RawConfig>) -> HttpResponse {
 /// The API description: OpenAPI 3.1
 ///
 /// The same document is at `/openapi.json`, `/swagger.json` and `/swagger`.
-#[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "This description", body = Object)))]
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "service",
+    responses((status = 200, description = "This description", body = Object))
+)]
 pub async fn openapi(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
 /// The API description, at a path of the old service
-#[utoipa::path(get, path = "/swagger.json", tag = "service", responses((status = 200, description = "The same document as `/openapi.json`", body = Object)))]
+#[utoipa::path(
+    get, path = "/swagger.json", tag = "service",
+    responses((status = 200, description = "The same document as `/openapi.json`", body = Object))
+)]
 pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
 /// The API description, at a path of the old service
-#[utoipa::path(get, path = "/swagger", tag = "service", responses((status = 200, description = "The same document as `/openapi.json`", body = Object)))]
+#[utoipa::path(
+    get, path = "/swagger", tag = "service",
+    responses((status = 200, description = "The same document as `/openapi.json`", body = Object))
+)]
 pub async fn swagger(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }

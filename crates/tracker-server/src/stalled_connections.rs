@@ -1,9 +1,9 @@
 //! Closes stalled connections (slow clients), because actix-web lacks these timeouts.
 //!
-//! actix-web limits the time until the first head of a connection and between two requests. It does not limit the time
-//! that a later head or an unread body takes to arrive, the time that a client takes to read a response, or the number of
-//! concurrent requests on a connection. This module adds these limits: middleware and response bodies record progress, and
-//! a task shuts down the socket of every connection without progress.
+//! actix-web limits the time until the first head of a connection and between two requests. It does not limit the
+//! time that a later head or an unread body takes to arrive, the time that a client takes to read a response, or the
+//! number of concurrent requests on a connection. This module adds these limits: middleware and response bodies
+//! record progress, and a task shuts down the socket of every connection without progress.
 
 use std::any::Any;
 use std::pin::Pin;

@@ -34,8 +34,8 @@ impl UnreadBody {
 
     /// Reads the rest of the body and drops it, for at most five seconds.
     ///
-    /// A response before the end of the body resets the stream (RFC 9113, section 8.1). Clients such as curl then report a
-    /// broken connection instead of the response.
+    /// A response before the end of the body resets the stream (RFC 9113, section 8.1). Clients such as curl then
+    /// report a broken connection instead of the response.
     pub(crate) async fn discard(mut self) {
         let rest = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {} };
         // A client that sends for longer gets the reset.

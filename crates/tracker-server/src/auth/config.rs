@@ -18,9 +18,8 @@ const SHA256: &str = "sha256:";
 /// The longest name, in bytes.
 const MAX_NAME: usize = 128;
 
-/// A token that clients send as `Authorization: Bearer SECRET`
-/// ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)). Exactly one of `secret`, `secret_file` and `secret_env` must be
-/// given.
+/// A token that clients send as `Authorization: Bearer SECRET` ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
+/// Exactly one of `secret`, `secret_file` and `secret_env` must be given.
 #[derive(Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -112,7 +112,8 @@ fn method_index(method: &Method) -> usize {
     }
 }
 
-/// Measures one request. If the client disconnects before the response, the timer is dropped and the request not counted.
+/// Measures one request. If the client disconnects before the response, the timer is dropped and the request not
+/// counted.
 #[derive(Debug)]
 pub struct RequestTimer {
     metrics: Data<Metrics>,
