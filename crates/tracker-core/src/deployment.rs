@@ -29,7 +29,7 @@ record_fields! {
         package_url: MAX_TEXT,
         /// The version of the package.
         version: MAX_TEXT,
-        /// The arguments of the engine; at most [`MAX_ARGUMENTS`](crate::MAX_ARGUMENTS) characters.
+        /// The arguments of the engine.
         arguments: MAX_ARGUMENTS,
     }
 }

@@ -28,6 +28,7 @@ pub type Reporter = Arc<str>;
 
 /// The result of a deployment, or of its part on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DeploymentResult {
     /// The deployment succeeded.
@@ -65,7 +66,7 @@ macro_rules! record_fields {
     (
         $(#[$attribute:meta])*
         pub struct $name:ident {
-            $($(#[$text_attribute:meta])* $text:ident: $max:expr,)*
+            $($(#[doc = $doc:literal])* $text:ident: $max:expr,)*
         }
     ) => {
         $(#[$attribute])*
@@ -73,7 +74,7 @@ macro_rules! record_fields {
         #[serde(default)]
         pub struct $name {
             $(
-                $(#[$text_attribute])*
+                $(#[doc = $doc])*
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $text: Option<$crate::fields::Text>,
             )*
@@ -130,6 +131,16 @@ macro_rules! record_fields {
                 let Self { $($text,)* result, elapsed_seconds } = reported;
                 $(replace(&mut self.$text, $text) |)*
                     replace(&mut self.result, result) | replace(&mut self.elapsed_seconds, elapsed_seconds)
+            }
+
+            /// Adds the schemas of the fields to the schema of an object.
+            #[cfg(feature = "openapi")]
+            pub(crate) fn describe(object: utoipa::openapi::ObjectBuilder) -> utoipa::openapi::ObjectBuilder {
+                use $crate::openapi::{elapsed_seconds, text};
+                object
+                    $(.property(stringify!($text), text(concat!($($doc),*), $max)))*
+                    .property("result", <$crate::fields::DeploymentResult as utoipa::PartialSchema>::schema())
+                    .property("elapsed_seconds", elapsed_seconds())
             }
 
             /// Writes the fields that have a value into a JSON object.

@@ -44,6 +44,8 @@ mod lane;
 mod log;
 mod memory;
 pub mod metrics;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod output;
 mod panics;
 #[cfg(test)]

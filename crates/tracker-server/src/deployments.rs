@@ -8,7 +8,7 @@ use tracker_core::{
 };
 
 use crate::body::Body;
-use crate::description::{Deployment, DeploymentReport as DeploymentReportSchema, ReportErrors, Unavailable};
+use crate::description::{ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
@@ -28,7 +28,7 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
         "id" = String, Path, format = Uuid, description = "The id that the engine chose",
         example = "84e803f7-9562-4d95-b828-25b167aea34b",
     )),
-    request_body = DeploymentReportSchema,
+    request_body = DeploymentReport,
     responses(
         (status = 201, description = "Recorded durably",
             headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
@@ -58,7 +58,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
         "id" = String, Path, format = Uuid, description = "The deployment",
         example = "84e803f7-9562-4d95-b828-25b167aea34b",
     )),
-    request_body = DeploymentReportSchema,
+    request_body = DeploymentReport,
     responses(
         (status = 204, description = "Recorded durably"),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
@@ -85,7 +85,7 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
         example = "84e803f7-9562-4d95-b828-25b167aea34b",
     )),
     responses(
-        (status = 200, description = "The deployment", body = Deployment),
+        (status = 200, description = "The deployment", body = DeploymentWithServers),
         (status = 400, description = "The id is not a UUID", body = ApiError),
         (status = 404, description = "The deployment is not recorded", body = ApiError),
         Unavailable,
@@ -102,7 +102,7 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
     get, path = "/v1/deployments", operation_id = "deployments", tag = "deployments",
     params(PagingParameters),
     responses(
-        (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<Deployment>,
+        (status = 200, description = "By `createdAt`, then by id, both descending", body = Vec<DeploymentWithServers>,
             headers(("Link" = String, description = "Links to the next and, after the first page, the previous page"))),
         (status = 400, description = "`limit`, `offset` or `before` is invalid", body = ApiError),
         Unavailable,

@@ -5,12 +5,11 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tracker_core::{
-    CreatedCursor, DeploymentId, Hostname, HostnameQuery, Server as Record, ServerQuery, ServerReport, Tracker,
-    TrackerError,
+    CreatedCursor, DeploymentId, Hostname, HostnameQuery, Server, ServerQuery, ServerReport, Tracker, TrackerError,
 };
 
 use crate::body::Body;
-use crate::description::{ReportErrors, Server, ServerReport as ServerReportSchema, Unavailable};
+use crate::description::{ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
@@ -28,7 +27,7 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
         "id" = String, Path, format = Uuid, description = "The deployment",
         example = "84e803f7-9562-4d95-b828-25b167aea34b",
     )),
-    request_body = ServerReportSchema,
+    request_body = ServerReport,
     responses(
         (status = 201, description = "Recorded durably",
             headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
@@ -55,7 +54,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
         "id" = String, Path, format = Uuid, description = "The deployment",
         example = "84e803f7-9562-4d95-b828-25b167aea34b",
     )),
-    request_body = ServerReportSchema,
+    request_body = ServerReport,
     responses(
         (status = 204, description = "Recorded durably"),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
@@ -124,6 +123,6 @@ pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging)
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
         async move { tracker.servers(ServerQuery::new(hostname, page)).await.map_err(named) }
     };
-    let cursor = |server: &Record| CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id };
+    let cursor = |server: &Server| CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id };
     paging.answer(fetch, cursor).await
 }
