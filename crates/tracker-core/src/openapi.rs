@@ -115,7 +115,7 @@ impl ToSchema for ServerReport {}
 impl PartialSchema for Server {
     fn schema() -> RefOr<Schema> {
         ServerFields::describe(ObjectBuilder::new())
-            // The description has never limited the address in a record.
+            // The v1 description states no maximum length for the address in a record.
             .property("ip_address", string("The address of the server."))
             .property("hostname", string("The name of the server."))
             .required("hostname")

@@ -192,6 +192,17 @@ fn token(name: &str, secret: &str) -> TokenConfig {
     token
 }
 
+#[test]
+fn a_plus_sign_in_a_query_is_not_a_space() {
+    let paging = read("/v1/deployments?before=2015-07-07T02:00:00+02:00&x=a+b", "h").expect("a URI");
+    let paging = paging.expect("a time with a UTC offset is a cursor");
+    let page: Page<CreatedCursor> = paging.page().expect("a time with a UTC offset is a cursor");
+    let after = page.after.expect("the page starts at the cursor");
+    assert_eq!(time::rfc3339(&after.created_at), "2015-07-07T00:00:00.000Z");
+    let link = paging.link(Some(after)).expect("a page with a last record has a link");
+    assert!(link.contains("&x=a+b>"), "{link}");
+}
+
 proptest! {
     #[test]
     fn a_query_selects_a_page_with_valid_links_or_names_the_invalid_parameter(
