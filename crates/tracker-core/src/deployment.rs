@@ -52,10 +52,9 @@ pub struct Deployment {
 }
 
 /// A deployment with the records of its servers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeploymentWithServers {
     /// The deployment.
-    #[serde(flatten)]
     pub deployment: Deployment,
     /// The servers, ordered by hostname.
     pub servers: Vec<Server>,

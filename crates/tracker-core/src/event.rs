@@ -36,6 +36,7 @@ pub struct Event {
 /// What was recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EventKind {
     /// A deployment started.
     DeploymentStarted(Deployment),

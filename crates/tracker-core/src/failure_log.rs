@@ -28,7 +28,7 @@ impl FailureLog {
         let is_due = self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
         if is_due {
             self.logged_at = Some(Instant::now());
-            log::warn!("{}: {}", self.subject, chain(error));
+            log::warn!(subject = self.subject.as_str(); "{}: {}", self.subject, chain(error));
         }
         is_due
     }
@@ -37,7 +37,8 @@ impl FailureLog {
     pub fn succeeded(&mut self) {
         if let Some(since) = self.failing_since.take() {
             self.logged_at = None;
-            log::info!("{}: works again after {:.1} s", self.subject, since.elapsed().as_secs_f64());
+            let seconds = since.elapsed().as_secs_f64();
+            log::info!(subject = self.subject.as_str(), seconds; "{}: works again after {seconds:.1} s", self.subject);
         }
     }
 }

@@ -175,9 +175,9 @@ pub(crate) fn replace<T: PartialEq>(stored: &mut Option<T>, reported: Option<T>)
 impl Object<'_> {
     pub(crate) fn text(&self, name: &'static str, max: usize) -> Result<Option<Text>, InputError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let text: Text = serde_json::from_str(value.get()).map_err(|_| InputError::member(name, "must be a string"))?;
+        let text: Text = serde_json::from_str(value.get()).map_err(|_| InputError::field(name, "must be a string"))?;
         if text.len() > max && text.chars().count() > max {
-            return Err(InputError::member(name, format_args!("must have at most {max} characters")));
+            return Err(InputError::field(name, format_args!("must have at most {max} characters")));
         }
         Ok(Some(text))
     }
@@ -186,7 +186,7 @@ impl Object<'_> {
         let Some(value) = self.get("result") else { return Ok(None) };
         serde_json::from_str(value.get())
             .map(Some)
-            .map_err(|_| InputError::member("result", "must be `success` or `failure`"))
+            .map_err(|_| InputError::field("result", "must be `success` or `failure`"))
     }
 
     pub(crate) fn elapsed_seconds(&self) -> Result<Option<i32>, InputError> {
@@ -198,7 +198,7 @@ impl Object<'_> {
                 #[expect(clippy::cast_possible_truncation, reason = "a whole number in the range of i32")]
                 Ok(Some(seconds as i32))
             }
-            _ => Err(InputError::member(
+            _ => Err(InputError::field(
                 "elapsed_seconds",
                 format_args!("must be a whole number of seconds from 0 to {MAX_ELAPSED}"),
             )),
@@ -207,7 +207,7 @@ impl Object<'_> {
 
     pub(crate) fn flag(&self, name: &'static str) -> Result<bool, InputError> {
         self.get(name).map_or(Ok(false), |value| {
-            serde_json::from_str(value.get()).map_err(|_| InputError::member(name, "must be `true` or `false`"))
+            serde_json::from_str(value.get()).map_err(|_| InputError::field(name, "must be `true` or `false`"))
         })
     }
 

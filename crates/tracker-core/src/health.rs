@@ -26,7 +26,7 @@ pub struct Health {
     /// The time until the last of them ended; they run concurrently.
     pub duration: Duration,
     /// The checks: the store as `db` first, then the outputs.
-    pub tests: Vec<HealthCheck>,
+    pub checks: Vec<HealthCheck>,
     /// The status of each at-least-once output.
     pub outputs: Vec<OutputStatus>,
 }
@@ -34,7 +34,7 @@ pub struct Health {
 impl Health {
     /// Whether every check passed.
     pub fn passed(&self) -> bool {
-        self.tests.iter().all(|check| check.error.is_none())
+        self.checks.iter().all(|check| check.error.is_none())
     }
 }
 
@@ -52,9 +52,9 @@ pub struct HealthCheck {
 }
 
 /// Runs a health check, for at most [`CHECK_DEADLINE`].
-pub(crate) async fn test<E: std::error::Error>(name: &str, check: impl Future<Output = Result<(), E>>) -> HealthCheck {
+pub(crate) async fn check<E: std::error::Error>(name: &str, probe: impl Future<Output = Result<(), E>>) -> HealthCheck {
     let (tested_at, begun) = (time::now(), Instant::now());
-    let error = match tokio::time::timeout(CHECK_DEADLINE, check).await {
+    let error = match tokio::time::timeout(CHECK_DEADLINE, probe).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(chain(&error)),
         Err(_) => Some(format!("no answer within {} s", CHECK_DEADLINE.as_secs())),
@@ -82,7 +82,7 @@ impl StoreHealthCheck {
     /// returns that result instead.
     pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
         let called = Instant::now();
-        let check = test(STORE, async {
+        let check = check(STORE, async {
             let mut last = self.last.lock().await;
             if let Some(Finished { at, result }) = last.as_ref()
                 && *at + max_age >= called

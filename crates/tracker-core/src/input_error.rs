@@ -18,6 +18,7 @@ pub struct InputError {
 
 /// The kinds of errors in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InputErrorCode {
     /// The body is not JSON, or is JSON that cannot be stored: it has a NUL, or is nested too
     /// deeply.
@@ -25,7 +26,7 @@ pub enum InputErrorCode {
     /// The JSON is not an object where an object is expected.
     Shape,
     /// A field is missing, has the wrong type, or is out of range.
-    Member,
+    Field,
     /// An id is not a UUID.
     Id,
     /// The path and the body have different deployment ids.
@@ -38,7 +39,7 @@ impl InputErrorCode {
         match self {
             Self::Json => "invalid_json",
             Self::Shape => "invalid_body",
-            Self::Member => "invalid_member",
+            Self::Field => "invalid_member",
             Self::Id => "invalid_id",
             Self::IdMismatch => "id_mismatch",
         }
@@ -52,8 +53,8 @@ impl InputError {
     }
 
     /// Creates an error about `field`. The message is the name of the field followed by `problem`.
-    pub fn member(field: impl Into<Cow<'static, str>>, problem: impl std::fmt::Display) -> Self {
+    pub fn field(field: impl Into<Cow<'static, str>>, problem: impl std::fmt::Display) -> Self {
         let field = field.into();
-        Self { code: InputErrorCode::Member, message: format!("`{field}` {problem}"), field: Some(field) }
+        Self { code: InputErrorCode::Field, message: format!("`{field}` {problem}"), field: Some(field) }
     }
 }

@@ -29,7 +29,7 @@ impl LogDeploymentId {
         }
         if text.is_empty() || text.contains('\0') || text.chars().count() > MAX_TEXT {
             let problem = format_args!("must have 1 to {MAX_TEXT} characters and no NUL").to_string();
-            return Err(InputError { code: InputErrorCode::Id, ..InputError::member("deployment_id", problem) });
+            return Err(InputError { code: InputErrorCode::Id, ..InputError::field("deployment_id", problem) });
         }
         Ok(Self(text.to_owned()))
     }
@@ -72,9 +72,9 @@ pub struct LogMessage {
 impl LogMessage {
     fn new(object: &RawValue, received_at: Timestamp) -> Result<Self, InputError> {
         let members = Object::parse(object)?;
-        let message = members.get("message").ok_or_else(|| InputError::member("message", "is required"))?;
+        let message = members.get("message").ok_or_else(|| InputError::field("message", "is required"))?;
         if !message.get().starts_with('"') {
-            return Err(InputError::member("message", "must be a string"));
+            return Err(InputError::field("message", "must be a string"));
         }
         let object = if members.had_duplicates() {
             serde_json::value::to_raw_value(&RawMembers(&members)).expect("a map from strings to raw JSON is JSON")

@@ -24,10 +24,10 @@ impl Hostname {
     pub fn new(text: impl Into<Text>) -> Result<Self, InputError> {
         let text = text.into();
         match text.chars().count() {
-            _ if text.contains('\0') => Err(InputError::member("hostname", "must not contain a NUL")),
-            0 => Err(InputError::member("hostname", "must not be empty")),
+            _ if text.contains('\0') => Err(InputError::field("hostname", "must not contain a NUL")),
+            0 => Err(InputError::field("hostname", "must not be empty")),
             1..=MAX_TEXT => Ok(Self(text)),
-            _ => Err(InputError::member("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
+            _ => Err(InputError::field("hostname", format_args!("must have at most {MAX_TEXT} characters"))),
         }
     }
 
@@ -143,7 +143,7 @@ impl ServerReport {
         let object = Object::parse(body)?;
         object.check_id(id)?;
         let hostname =
-            object.text("hostname", MAX_TEXT)?.ok_or_else(|| InputError::member("hostname", "is required"))?;
+            object.text("hostname", MAX_TEXT)?.ok_or_else(|| InputError::field("hostname", "is required"))?;
         Ok(Self {
             key: ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? },
             fields: ServerFields::read(&object)?,

@@ -202,7 +202,7 @@ impl Tracker {
         let mut running = JoinSet::new();
         for output in &self.0.outputs {
             let output = output.clone();
-            running.spawn(async move { health::test(output.name(), output.check()).await });
+            running.spawn(async move { health::check(output.name(), output.check()).await });
         }
         let mut checks = vec![self.0.store_check.run(self.0.store.as_ref(), Duration::ZERO).await];
         checks.extend(running.join_all().await);
@@ -214,7 +214,7 @@ impl Tracker {
                 check.error.get_or_insert_with(|| error.clone());
             }
         }
-        Health { generated_at, duration: begun.elapsed(), tests: checks, outputs }
+        Health { generated_at, duration: begun.elapsed(), checks, outputs }
     }
 
     /// The status of each at-least-once output.

@@ -32,7 +32,7 @@ pub(crate) trait Encoder: fmt::Debug + Send + Sync {
             EventKind::Logged(logs) => {
                 logs.messages.iter().for_each(|message| self.message(event, logs, message, elements));
             }
-            EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => {}
+            _ => {}
         }
     }
 }
@@ -47,10 +47,7 @@ pub(crate) fn encoder(config: &RedisConfig) -> Box<dyn Encoder> {
 
 /// Whether `event` has elements.
 pub(crate) fn has_elements(event: &Event) -> bool {
-    match event.kind {
-        EventKind::DeploymentStarted(_) | EventKind::DeploymentFinished(_) | EventKind::Logged(_) => true,
-        EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => false,
-    }
+    matches!(event.kind, EventKind::DeploymentStarted(_) | EventKind::DeploymentFinished(_) | EventKind::Logged(_))
 }
 
 /// The part of a deployment that an element reports.

@@ -125,7 +125,7 @@ pub async fn healthcheck(tracker: Data<Tracker>) -> HttpResponse {
     response.json(Health {
         generated_at: time::rfc3339(&health.generated_at),
         duration_millis: millis(health.duration),
-        tests: health.tests.into_iter().map(test).collect(),
+        tests: health.checks.into_iter().map(test).collect(),
     })
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn metrics(names: Names, event: &Event) -> Vec<Metric> {
             hostname(names, server).map(|host| Metric::Count(format!("{host}.started").into())).into_iter().collect()
         }
         EventKind::ServerFinished(server) => server_finished(names, server),
-        EventKind::Logged(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -67,14 +67,6 @@ impl Histogram {
         self.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Adds all values of `other`, which must have the same bounds.
-    pub fn add(&self, other: &Self) {
-        for (count, more) in self.counts.iter().zip(&other.counts) {
-            count.add(more.count());
-        }
-        self.sum.add(other.sum());
-    }
-
     /// Each bound with the number of values up to it, in ascending order. The last item is `None`
     /// with the number of all values.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
@@ -109,11 +101,5 @@ mod tests {
         let cumulative: Vec<_> = histogram.cumulative().collect();
         assert_eq!(cumulative, [(Some(1), 2), (Some(10), 4), (None, 5)]);
         assert_eq!((histogram.count(), histogram.sum()), (5, 24));
-
-        let total = Histogram::new(&[1, 10]);
-        total.add(&histogram);
-        total.add(&histogram);
-        assert_eq!(total.cumulative().last(), Some((None, 10)));
-        assert_eq!(total.sum(), 48);
     }
 }

@@ -147,7 +147,7 @@ fn lines_of(event: &Event) -> Vec<String> {
         EventKind::DeploymentStarted(deployment) => vec![format!("start {}", deployment.id)],
         EventKind::DeploymentFinished(deployment) => vec![format!("finish {}", deployment.id)],
         EventKind::Logged(batch) => batch.messages.iter().map(|message| message.object().get().to_owned()).collect(),
-        EventKind::ServerStarted(_) | EventKind::ServerFinished(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
