@@ -1,4 +1,4 @@
-//! The command line, the configuration and what it says when they are wrong.
+//! The command line, the configuration, and the messages for errors in them.
 
 use std::fs;
 use std::process::Output;
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{Redis, eventually};
 
-use crate::support::{bare, new_id, serve, serve_in};
+use crate::support::{command_in, new_id, serve, serve_in};
 
-/// Runs the binary to its end in a folder with `files`.
+/// Runs the binary in a folder with `files` until it ends.
 fn run(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let folder = TempDir::new().expect("a folder");
+    let folder = TempDir::new().expect("temporary folder");
     for (name, text) in files {
-        fs::write(folder.path().join(name), text).expect("a file");
+        fs::write(folder.path().join(name), text).expect("file is written");
     }
-    bare(folder.path()).args(arguments).envs(environment.iter().copied()).output().expect("the binary runs")
+    command_in(folder.path()).args(arguments).envs(environment.iter().copied()).output().expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -31,14 +31,14 @@ fn checked(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &st
 }
 
 #[test]
-fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
-    type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_origin() {
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
     let from_file: &[&str] = &["--config", "tracker.json"];
-    let table: &[Mistake] = &[
+    let table: &[Case] = &[
         ("a wrong type", &[("tracker.json", r#"{"port":"abc"}"#)], from_file, &[], &["port", "tracker.json"]),
         ("out of range", &[("tracker.json", r#"{"port":70000}"#)], from_file, &[], &["port", "tracker.json"]),
         (
-            "a wrong type below",
+            "a wrong type in a section",
             &[("tracker.json", r#"{"redis":{"port":true}}"#)],
             from_file,
             &[],
@@ -46,7 +46,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ),
         ("an unknown key", &[("tracker.json", r#"{"prot":1}"#)], from_file, &[], &["prot", "tracker.json"]),
         (
-            "an unknown key below",
+            "an unknown key in a section",
             &[("tracker.json", r#"{"redis":{"hots":"h"}}"#)],
             from_file,
             &[],
@@ -71,7 +71,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
         ("a missing file", &[], &["--config", "missing.json"], &[], &["missing.json"]),
         ("a missing file in the environment", &[], &[], &[("DEPLOYMENT_TRACKER_CONFIG", "gone.toml")], &["gone.toml"]),
         ("a folder", &[], &["--config", "/"], &[], &["/"]),
-        ("the file that is there", &[("config.json", r#"{"port":-1}"#)], &[], &[], &["port", "config.json"]),
+        ("the default file", &[("config.json", r#"{"port":-1}"#)], &[], &[], &["port", "config.json"]),
         ("the environment", &[], &[], &[("DEPLOYMENT_TRACKER_PORT", "abc")], &["port", "environment"]),
         ("an unknown variable", &[], &[], &[("DEPLOYMENT_TRACKER_REDIS__HOTS", "h")], &["hots", "environment"]),
         (
@@ -145,7 +145,7 @@ fn a_mistake_is_exit_code_2_and_one_line_with_the_key_and_where_it_stands() {
 }
 
 #[test]
-fn a_mistake_is_told_without_the_secret_beside_it() {
+fn an_error_message_does_not_reveal_nearby_secrets() {
     for (name, text) in [
         ("tracker.toml", "[redis]\npassword = hunter2\n"),
         ("tracker.toml", "[redis]\npassword = \"hunter2\n"),
@@ -163,7 +163,7 @@ fn a_mistake_is_told_without_the_secret_beside_it() {
 }
 
 #[test]
-fn the_environment_overrides_the_file_and_the_file_the_defaults() {
+fn the_environment_overrides_the_file_and_the_file_overrides_the_defaults() {
     let file = r#"{"port":1234,"redis":{"host":"from-file","key":"k"}}"#;
     let files = [("tracker.json", file)];
     let environment = [
@@ -188,7 +188,7 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
-fn null_is_as_if_it_were_not_there() {
+fn null_counts_as_absent() {
     let file = r#"{"port":null,"host":null,"listen":["unix:x"],"redis":null,"retention":{"deployments":null},
         "database":{"url":"d","logs":null,"development":null}}"#;
     let without = r#"{"listen":["unix:x"],"database":{"url":"d"}}"#;
@@ -222,7 +222,7 @@ fn a_list_or_section_in_the_environment_is_json() {
 }
 
 #[test]
-fn the_sample_configuration_loads_as_it_stands_and_with_every_key() {
+fn the_sample_configuration_loads_unchanged_and_with_every_key() {
     let sample = include_str!("../../../../packaging/config.toml");
     assert_eq!(checked(&[("config.toml", sample)], &[], &[]), checked(&[], &[], &[]));
 
@@ -230,10 +230,10 @@ fn the_sample_configuration_loads_as_it_stands_and_with_every_key() {
     let mut section = "";
     let keys = sample.lines().filter_map(|line| {
         section = if line.starts_with("#[") { line } else { section };
-        // The files are not here, a secret is given in one way only, and so is where Redis is.
-        let is_elsewhere = ["#[tls]", "#[redis.tls]", "#[[redis.cluster]]"].contains(&section)
+        // These keys need files that do not exist here, or exclude other keys.
+        let is_excluded = ["#[tls]", "#[redis.tls]", "#[[redis.cluster]]"].contains(&section)
             || ["#secret_", "#path "].iter().any(|start| line.starts_with(start));
-        if is_elsewhere { None } else { Some(if is_key(line) { &line[1..] } else { line }) }
+        if is_excluded { None } else { Some(if is_key(line) { &line[1..] } else { line }) }
     });
     let keys: Vec<_> = keys.collect();
     let all = checked(&[("config.toml", &keys.join("\n"))], &[], &[]);
@@ -245,11 +245,11 @@ fn the_sample_configuration_loads_as_it_stands_and_with_every_key() {
 
 #[test]
 fn check_config_prints_every_default_and_no_secret() {
-    let bare = checked(&[], &[], &[]);
-    assert_eq!((&bare["host"], &bare["port"]), (&json!("127.0.0.1"), &json!(8080)));
-    assert_eq!(bare["database"], json!({ "url": "data.sqlite3", "logs": true, "replica": null }));
-    assert_eq!(bare["limits"]["body_bytes"], json!(1_048_576));
-    assert_eq!(bare["retention"], json!({ "deployments": null }));
+    let defaults = checked(&[], &[], &[]);
+    assert_eq!((&defaults["host"], &defaults["port"]), (&json!("127.0.0.1"), &json!(8080)));
+    assert_eq!(defaults["database"], json!({ "url": "data.sqlite3", "logs": true, "replica": null }));
+    assert_eq!(defaults["limits"]["body_bytes"], json!(1_048_576));
+    assert_eq!(defaults["retention"], json!({ "deployments": null }));
     for (name, text) in [
         ("config.json", r#"{"retention":{"deployments":"13w"}}"#),
         ("config.toml", "[retention]\ndeployments = \"13w\""),
@@ -258,7 +258,7 @@ fn check_config_prints_every_default_and_no_secret() {
     }
     let environment = [("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "7d")];
     assert_eq!(checked(&[], &[], &environment)["retention"]["deployments"], json!("7d"));
-    assert!(bare["redis"].is_null() && bare["statsd"].is_null(), "{bare}");
+    assert!(defaults["redis"].is_null() && defaults["statsd"].is_null(), "{defaults}");
 
     let file = r#"{"redis":{"password":"hunter2"},"statsd":{},"database":{"url":"postgres://u:hunter2@h/d"}}"#;
     let full = checked(&[("config.json", file)], &[], &[]);
@@ -271,14 +271,14 @@ fn check_config_prints_every_default_and_no_secret() {
         (&statsd["host"], &statsd["port"], &statsd["names"]),
         (&json!("127.0.0.1"), &json!(8125), &json!("clean"))
     );
-    assert_eq!(full["database"]["logs"], json!(false), "off with Redis");
+    assert_eq!(full["database"]["logs"], json!(false), "off by default with Redis");
     assert!(!full.to_string().contains("hunter2"), "{full}");
 }
 
 #[test]
-fn a_password_that_looks_like_a_number_is_a_password() {
+fn a_password_of_digits_remains_a_string() {
     let redis = Redis::start_with(&["--requirepass", "123456"]);
-    let folder = TempDir::new().expect("a folder");
+    let folder = TempDir::new().expect("temporary folder");
     let environment = [("DEPLOYMENT_TRACKER_REDIS__PASSWORD", "123456")];
     let config = json!({ "redis": { "host": "127.0.0.1", "port": redis.port } });
     let server = serve_in(folder, config, &environment);
@@ -288,19 +288,20 @@ fn a_password_that_looks_like_a_number_is_a_password() {
 }
 
 #[test]
-fn one_line_at_start_says_where_everything_is() {
+fn one_start_up_line_has_the_addresses_the_store_and_the_outputs() {
     let redis = Redis::start();
     let server = serve(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "password": "hunter2" } }));
-    let wanted = [format!("127.0.0.1:{}", server.port), "data.sqlite3".to_owned(), format!("127.0.0.1:{}", redis.port)];
-    eventually("the line", || {
+    let expected =
+        [format!("127.0.0.1:{}", server.port), "data.sqlite3".to_owned(), format!("127.0.0.1:{}", redis.port)];
+    eventually("the start-up line is logged", || {
         let log = server.stderr();
-        let line = log.lines().find(|line| wanted.iter().all(|part| line.contains(part)) && line.contains("statsd"));
+        let line = log.lines().find(|line| expected.iter().all(|part| line.contains(part)) && line.contains("statsd"));
         line.map(|line| assert!(!line.contains("hunter2"), "{line}"))
     });
 }
 
 #[test]
-fn help_and_version_are_there() {
+fn help_and_version_are_printed() {
     let version = run(&[], &["--version"], &[]);
     assert_eq!(text(&version.stdout).trim(), format!("deployment-tracker {}", env!("CARGO_PKG_VERSION")));
     let help = run(&[], &["--help"], &[]);

@@ -1,12 +1,12 @@
-//! Starts and finishes of deployments, their repeats, and what Redis gets of them.
+//! Starts and finishes of deployments, retries of both, and the elements that Redis receives.
 
 use serde_json::{Value, json};
 use test_servers::JSON;
 
-use crate::support::{Stack, full_start, is_time, new_id, on_each_store, with};
+use crate::support::{Stack, full_start, is_timestamp, new_id, on_each_store, with};
 
 #[test]
-fn a_deployment_is_answered_as_it_was_reported() {
+fn a_deployment_reads_back_as_it_was_reported() {
     on_each_store(|config| {
         let Stack { server, .. } = Stack::start(config);
         let id = new_id();
@@ -17,14 +17,17 @@ fn a_deployment_is_answered_as_it_was_reported() {
         assert_eq!((answer.status, answer.header("location"), answer.text()), (201, Some(path.as_str()), ""));
         let started = server.read(&path);
         let (created, updated) = (&started["createdAt"], &started["updatedAt"]);
-        assert!(is_time(created) && created == updated, "{started}");
+        assert!(is_timestamp(created) && created == updated, "{started}");
         let record = json!({ "deployment_id": id, "createdAt": created, "updatedAt": updated, "servers": [] });
         assert_eq!(started, with(&start, record));
 
         let answer = server.put(&path, &json!({ "deployment_id": id, "result": "failure", "elapsed_seconds": 234.0 }));
         assert_eq!((answer.status, answer.text()), (204, ""));
         let finished = server.read(&path);
-        assert!(is_time(&finished["updatedAt"]) && finished["updatedAt"].as_str() >= updated.as_str(), "{finished}");
+        assert!(
+            is_timestamp(&finished["updatedAt"]) && finished["updatedAt"].as_str() >= updated.as_str(),
+            "{finished}"
+        );
         let changes = json!({ "result": "failure", "elapsed_seconds": 234, "updatedAt": finished["updatedAt"] });
         assert_eq!(finished, with(&started, changes));
 
@@ -34,7 +37,7 @@ fn a_deployment_is_answered_as_it_was_reported() {
 }
 
 #[test]
-fn ids_are_taken_in_any_case_and_answered_in_lower_case() {
+fn ids_are_accepted_in_any_case_and_returned_in_lower_case() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -56,14 +59,14 @@ fn ids_are_taken_in_any_case_and_answered_in_lower_case() {
 }
 
 #[test]
-fn a_repeated_start_changes_nothing_and_a_different_one_is_a_conflict() {
+fn a_retried_start_changes_nothing_and_a_different_start_is_a_conflict() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
         let path = format!("/v1/deployments/{id}");
         let mut start = full_start();
         start.as_object_mut().map(|members| members.remove("package_url"));
-        let tries = [
+        let starts = [
             (start.clone(), None),
             (start.clone(), None),
             (json!({ "engine": "vagrant_orchestrate" }), None),
@@ -75,7 +78,7 @@ fn a_repeated_start_changes_nothing_and_a_different_one_is_a_conflict() {
             (json!({ "elapsed_seconds": 0 }), Some("elapsed_seconds")),
         ];
         let mut first = None;
-        for (body, conflict) in tries {
+        for (body, conflict) in starts {
             let answer = stack.server.post(&path, &body);
             match conflict {
                 None => assert_eq!((answer.status, answer.header("location")), (201, Some(path.as_str())), "{body}"),
@@ -95,7 +98,7 @@ fn a_repeated_start_changes_nothing_and_a_different_one_is_a_conflict() {
 }
 
 #[test]
-fn a_finish_overwrites_and_its_repeat_forwards_nothing() {
+fn a_finish_overwrites_fields_and_its_retry_forwards_nothing() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -130,7 +133,7 @@ fn a_finish_overwrites_and_its_repeat_forwards_nothing() {
 }
 
 #[test]
-fn redis_gets_the_start_and_the_finish_and_no_server() {
+fn redis_receives_the_start_and_the_finish_but_no_server() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -157,7 +160,7 @@ fn redis_gets_the_start_and_the_finish_and_no_server() {
             );
             expected.as_object_mut().map(|members| members.remove("servers"));
             assert_eq!(*element, expected);
-            assert!(is_time(&element["@timestamp"]), "{element}");
+            assert!(is_timestamp(&element["@timestamp"]), "{element}");
             assert_eq!(
                 element["event_id"].as_str().and_then(|id| id.chars().nth(14)),
                 Some('7'),
@@ -169,7 +172,7 @@ fn redis_gets_the_start_and_the_finish_and_no_server() {
 }
 
 #[test]
-fn the_curl_commands_of_the_old_readme_work() {
+fn the_curl_commands_of_the_legacy_readme_work() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = "84e803f7-9562-4d95-b828-25b167aea34b";
@@ -202,7 +205,7 @@ fn the_curl_commands_of_the_old_readme_work() {
 }
 
 #[test]
-fn a_message_among_the_members_of_a_deployment_makes_no_log_message() {
+fn a_message_field_beside_deployment_fields_is_no_log_message() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();

@@ -1,4 +1,4 @@
-//! Where the server listens: several addresses, TLS, HTTP/2, Unix sockets.
+//! Listening: several addresses, TLS, HTTP/2 and Unix sockets.
 
 use std::fs;
 use std::io::Write;
@@ -10,9 +10,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use test_servers::{Certificates, Server, eventually, free_port};
 
-use crate::support::{bare, full_start, new_id, serve, serve_in};
+use crate::support::{command_in, full_start, new_id, serve, serve_in};
 
-/// Runs curl, which knows `localhost` as the name in the certificates.
+/// Runs curl. Use `localhost` with TLS, because the certificates are for that name.
 fn curl(arguments: &[&str]) -> Output {
     Command::new("curl")
         .args(["--silent", "--show-error", "--noproxy", "*"])
@@ -21,26 +21,26 @@ fn curl(arguments: &[&str]) -> Output {
         .expect("curl runs")
 }
 
-/// The version of HTTP and the status that curl gets for a GET.
+/// The HTTP version and the status that curl reports.
 #[track_caller]
-fn got(arguments: &[&str]) -> String {
+fn version_and_status(arguments: &[&str]) -> String {
     let output = curl(&[&["--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"], arguments].concat());
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// A report over `arguments`, an address included, is recorded.
+/// Asserts that a report through curl is recorded. The last of `arguments` is the address.
 #[track_caller]
-fn reports(server: &Server, arguments: &[&str]) {
-    let (address, options) = arguments.split_last().expect("an address");
+fn assert_records(server: &Server, arguments: &[&str]) {
+    let (address, options) = arguments.split_last().expect("the last argument is the address");
     let path = format!("/v1/deployments/{}", new_id());
     let body = full_start().to_string();
     let address = format!("{address}{path}");
     let post = ["--header", "Content-Type: application/json", "--data", &body, &address];
-    let status = got(&[options, &post].concat());
+    let status = version_and_status(&[options, &post].concat());
     assert!(status.ends_with(" 201"), "{status}");
-    let others = got(&[options, &[address.as_str()]].concat());
-    assert!(others.ends_with(" 200"), "{others}: {}", server.stderr());
+    let read = version_and_status(&[options, &[address.as_str()]].concat());
+    assert!(read.ends_with(" 200"), "{read}: {}", server.stderr());
 }
 
 fn path(file: impl AsRef<Path>) -> String {
@@ -48,41 +48,41 @@ fn path(file: impl AsRef<Path>) -> String {
 }
 
 #[test]
-fn every_address_in_the_list_is_listened_on() {
+fn the_server_listens_on_every_address_in_the_list() {
     let other = free_port();
-    let folder = TempDir::new().expect("a folder");
+    let folder = TempDir::new().expect("temporary folder");
     let socket = path(folder.path().join("http.sock"));
     let listen = ["http://127.0.0.1:{port}".to_owned(), format!("http://[::1]:{other}"), format!("unix:{socket}")];
     let mut server = serve_in(folder, json!({ "listen": listen }), &[]);
     let (first, second) = (format!("http://127.0.0.1:{}", server.port), format!("http://[::1]:{other}"));
-    reports(&server, &[&first]);
-    reports(&server, &[&second]);
-    reports(&server, &["--unix-socket", &socket, "http://any"]);
-    let mode = fs::metadata(&socket).expect("the socket").permissions().mode();
+    assert_records(&server, &[&first]);
+    assert_records(&server, &[&second]);
+    assert_records(&server, &["--unix-socket", &socket, "http://any"]);
+    let mode = fs::metadata(&socket).expect("the socket exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let line = server.stderr();
-    assert!([&first, &second, &socket].iter().all(|place| line.contains(place.as_str())), "{line}");
+    let log = server.stderr();
+    assert!([&first, &second, &socket].iter().all(|address| log.contains(address.as_str())), "{log}");
 
-    // A socket that was left behind is no obstacle, one that is in use is.
+    // The server replaces a stale socket, but refuses one that is in use.
     server.kill();
     assert!(Path::new(&socket).exists());
     server.restart();
-    reports(&server, &["--unix-socket", &socket, "http://any"]);
+    assert_records(&server, &["--unix-socket", &socket, "http://any"]);
     let config = json!({ "listen": [format!("unix:{socket}")] }).to_string();
-    let elsewhere = TempDir::new().expect("a folder");
-    fs::write(elsewhere.path().join("config.json"), config).expect("a file");
-    let output = bare(elsewhere.path()).output().expect("the binary runs");
+    let elsewhere = TempDir::new().expect("temporary folder");
+    fs::write(elsewhere.path().join("config.json"), config).expect("file is written");
+    let output = command_in(elsewhere.path()).output().expect("the binary runs");
     let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.contains(&socket) && line.contains("`listen`"), "{line}");
-    reports(&server, &["--unix-socket", &socket, "http://any"]);
+    assert_records(&server, &["--unix-socket", &socket, "http://any"]);
     server.signal("TERM");
     server.ends_within(test_servers::PATIENCE);
-    assert!(!Path::new(&socket).exists(), "it tidies up");
+    assert!(!Path::new(&socket).exists(), "the socket is removed at shutdown");
 }
 
 #[test]
-fn https_is_http_2_or_1_1_as_the_client_likes() {
+fn https_offers_http_2_and_http_1_1() {
     let certificates = Certificates::new();
     let tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
     let server = serve(json!({ "tls": tls }));
@@ -91,58 +91,61 @@ fn https_is_http_2_or_1_1_as_the_client_likes() {
         [("2", &["--http2"][..]), ("1.1", &["--http1.1"]), ("1.1", &["--http1.1", "--tls-max", "1.2"])]
     {
         let list = format!("{address}/v1/deployments");
-        assert_eq!(got(&[options, &["--cacert", &ca, &list]].concat()), format!("{version} 200"));
-        reports(&server, &[options, &["--cacert", &ca, &address]].concat());
+        assert_eq!(version_and_status(&[options, &["--cacert", &ca, &list]].concat()), format!("{version} 200"));
+        assert_records(&server, &[options, &["--cacert", &ca, &address]].concat());
     }
     let output = curl(&["--cacert", &ca, "--include", &format!("{address}/v1/deployments")]);
     let answer = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(answer.contains(&format!("<{address}/v1/deployments?offset=25")), "links lead back the same way: {answer}");
-    let stranger = Certificates::new();
-    let refused = curl(&["--cacert", &path(stranger.path("ca.pem")), &address]);
-    assert!(!refused.status.success(), "curl trusts a stranger");
-    // What is no TLS does no harm.
+    assert!(
+        answer.contains(&format!("<{address}/v1/deployments?offset=25")),
+        "links use the same scheme and host: {answer}"
+    );
+    let other_authority = Certificates::new();
+    let refused = curl(&["--cacert", &path(other_authority.path("ca.pem")), &address]);
+    assert!(!refused.status.success(), "curl rejects a server certificate of another authority");
+    // Plain HTTP on the TLS port does no harm.
     let plain = curl(&[&format!("http://localhost:{}", server.port)]);
     assert!(plain.stdout.is_empty());
-    reports(&server, &["--cacert", &ca, &address]);
+    assert_records(&server, &["--cacert", &ca, &address]);
 }
 
 #[test]
-fn what_is_refused_before_its_body_is_read_is_answered() {
+fn a_request_rejected_before_its_body_is_read_gets_a_response() {
     let certificates = Certificates::new();
     let tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
     let tokens = json!([{ "name": "jenkins", "secret": "right", "scopes": ["write"] }]);
     let server = serve(json!({ "tls": tls, "auth": { "tokens": tokens } }));
     let large = server.folder.path().join("large.json");
-    fs::write(&large, vec![b' '; (1 << 20) + 1]).expect("a file");
+    fs::write(&large, vec![b' '; (1 << 20) + 1]).expect("file is written");
     let (ca, large) = (path(certificates.path("ca.pem")), format!("@{}", path(large)));
     let report = format!("/v1/deployments/{}", new_id());
-    for (secret, place, kind, body, status) in [
+    for (secret, target, kind, body, status) in [
         ("wrong", report.as_str(), "application/json", "{}", 401),
         ("wrong", &report, "application/json", &large, 401),
         ("right", "/v1/nowhere", "application/json", "{}", 404),
         ("right", &report, "application/json", &large, 413),
         ("right", &report, "text/plain", &large, 415),
     ] {
-        let address = format!("https://localhost:{}{place}", server.port);
+        let address = format!("https://localhost:{}{target}", server.port);
         let (token, kind) = (format!("Authorization: Bearer {secret}"), format!("Content-Type: {kind}"));
         let options =
             ["--http2", "--cacert", &ca, "--header", &token, "--header", &kind, "--data-binary", body, &address];
         for _ in 0..5 {
-            assert_eq!(got(&options), format!("2 {status}"), "{place} {secret}");
+            assert_eq!(version_and_status(&options), format!("2 {status}"), "{target} {secret}");
         }
     }
 }
 
 #[test]
-fn a_client_needs_a_certificate_where_one_is_asked_for() {
-    let (certificates, stranger) = (Certificates::new(), Certificates::new());
+fn client_ca_requires_a_client_certificate_unless_it_is_optional() {
+    let (certificates, other_authority) = (Certificates::new(), Certificates::new());
     let tls = |optional: bool| {
         json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key"),
             "client_ca": certificates.path("ca.pem"), "client_optional": optional })
     };
     let ca = path(certificates.path("ca.pem"));
     let identity = |of: &Certificates| [path(of.path("client.pem")), path(of.path("client.key"))];
-    let (mine, other) = (identity(&certificates), identity(&stranger));
+    let (trusted, untrusted) = (identity(&certificates), identity(&other_authority));
     let as_client = |[certificate, key]: &[String; 2], address: &str| {
         let options = ["--cacert", &ca, "--cert", certificate, "--key", key, "--output", "/dev/null", address];
         curl(&options).status.success()
@@ -150,19 +153,19 @@ fn a_client_needs_a_certificate_where_one_is_asked_for() {
     for optional in [false, true] {
         let server = serve(json!({ "tls": tls(optional) }));
         let address = format!("https://localhost:{}/livez", server.port);
-        assert!(as_client(&mine, &address), "{}", server.stderr());
-        assert!(!as_client(&other, &address), "somebody else's certificate is let in");
+        assert!(as_client(&trusted, &address), "{}", server.stderr());
+        assert!(!as_client(&untrusted, &address), "a certificate of another authority is rejected");
         assert_eq!(curl(&["--cacert", &ca, &address]).status.success(), optional);
     }
 }
 
 #[test]
-fn a_hangup_takes_new_certificates() {
+fn sighup_reloads_certificates() {
     let (old, new) = (Certificates::new(), Certificates::new());
-    let folder = TempDir::new().expect("a folder");
+    let folder = TempDir::new().expect("temporary folder");
     let copy = |from: &Certificates| {
         for name in ["server.pem", "server.key"] {
-            fs::copy(from.path(name), folder.path().join(name)).expect("a copy");
+            fs::copy(from.path(name), folder.path().join(name)).expect("file is copied");
         }
     };
     copy(&old);
@@ -175,56 +178,61 @@ fn a_hangup_takes_new_certificates() {
     assert!(trusts(&old) && !trusts(&new));
     copy(&new);
     server.signal("HUP");
-    eventually("it has the new one", || trusts(&new).then_some(()));
+    eventually("the server uses the new certificate", || trusts(&new).then_some(()));
     assert!(!trusts(&old));
-    // A key that does not belong to it changes nothing.
-    fs::copy(old.path("server.key"), folder.path().join("server.key")).expect("a copy");
+    // A key that does not match the certificate changes nothing.
+    fs::copy(old.path("server.key"), folder.path().join("server.key")).expect("file is copied");
     server.signal("HUP");
-    eventually("it says so", || server.stderr().contains("`tls.key`").then_some(()));
+    eventually("the mismatch is logged", || server.stderr().contains("`tls.key`").then_some(()));
     assert!(trusts(&new), "{}", server.stderr());
 }
 
 #[test]
-fn a_session_of_before_does_not_pass_by_the_certificate_that_is_asked_for_now() {
+fn resuming_an_old_tls_session_does_not_bypass_a_new_client_certificate_requirement() {
     let certificates = Certificates::new();
     let mut tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
     let server = serve(json!({ "tls": tls }));
     let session = path(server.folder.path().join("session"));
-    let place = format!("localhost:{}", server.port);
+    let address = format!("localhost:{}", server.port);
     let answer = |option: &str, version: &str| {
         let mut client = Command::new("openssl");
-        client.args(["s_client", "-connect", &place, version, "-ign_eof", option, &session]);
+        client.args(["s_client", "-connect", &address, version, "-ign_eof", option, &session]);
         let mut client =
             client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl runs");
         let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        // It may be closed already.
-        let _ = client.stdin.take().expect("a pipe").write_all(request);
-        String::from_utf8_lossy(&client.wait_with_output().expect("its end").stdout).into_owned()
+        // The server may have closed the connection already.
+        let _ = client.stdin.take().expect("stdin is piped").write_all(request);
+        String::from_utf8_lossy(&client.wait_with_output().expect("openssl ends").stdout).into_owned()
     };
     for version in ["-tls1_3", "-tls1_2"] {
         fs::write(server.folder.path().join("tracker.json"), server.config.to_string())
-            .expect("the configuration file");
+            .expect("configuration file is written");
         let before = server.stderr().matches("reloaded").count();
         server.signal("HUP");
-        eventually("it needs no certificate", || (server.stderr().matches("reloaded").count() > before).then_some(()));
+        eventually("the server reloads the configuration without `client_ca`", || {
+            (server.stderr().matches("reloaded").count() > before).then_some(())
+        });
         assert!(answer("-sess_out", version).contains("\"ok\""));
         tls["client_ca"] = json!(certificates.path("ca.pem"));
         let mut config = server.config.clone();
         config["tls"] = tls.clone();
-        fs::write(server.folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
+        fs::write(server.folder.path().join("tracker.json"), config.to_string())
+            .expect("configuration file is written");
         server.signal("HUP");
-        eventually("it needs one", || (server.stderr().matches("reloaded").count() > before + 1).then_some(()));
+        eventually("the server reloads the configuration with `client_ca`", || {
+            (server.stderr().matches("reloaded").count() > before + 1).then_some(())
+        });
         assert!(!answer("-sess_in", version).contains("\"ok\""), "{version}");
     }
-    // In between it was taken back once.
+    // The second round removed the requirement of the first one.
     assert_eq!(server.stderr().matches("clients no longer need a certificate").count(), 1, "{}", server.stderr());
 }
 
 #[test]
-fn a_mistake_about_listening_is_told_with_its_key() {
+fn an_invalid_listening_configuration_is_an_error_that_names_its_key() {
     let certificates = Certificates::new();
     let (certificate, key) = (certificates.path("server.pem"), certificates.path("client.key"));
-    for (config, says) in [
+    for (config, expected) in [
         (json!({ "listen": ["ftp://h:1"] }), "listen"),
         (json!({ "listen": ["http://127.0.0.1"] }), "http://HOST:PORT"),
         (json!({ "listen": ["http://127.0.0.1:70000"] }), "http://HOST:PORT"),
@@ -242,12 +250,12 @@ fn a_mistake_about_listening_is_told_with_its_key() {
         ),
         (json!({ "listen": ["https://u:hunter2@h:x"] }), "https://HOST:PORT"),
     ] {
-        let folder = TempDir::new().expect("a folder");
-        fs::write(folder.path().join("config.json"), config.to_string()).expect("a file");
-        let output = bare(folder.path()).arg("--check-config").output().expect("the binary runs");
+        let folder = TempDir::new().expect("temporary folder");
+        fs::write(folder.path().join("config.json"), config.to_string()).expect("file is written");
+        let output = command_in(folder.path()).arg("--check-config").output().expect("the binary runs");
         let line = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(2), "{config}: {line}");
-        assert!(line.contains(says) && line.trim_end().lines().count() == 1, "{config}: {line}");
+        assert!(line.contains(expected) && line.trim_end().lines().count() == 1, "{config}: {line}");
         assert!(!line.contains("hunter2"), "{line}");
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use test_servers::JSON;
 
-use crate::support::{Stack, is_time, new_id, on_each_store, serve, with};
+use crate::support::{Stack, is_timestamp, new_id, on_each_store, serve, with};
 
 #[test]
 fn without_redis_the_store_keeps_log_messages() {
@@ -25,7 +25,7 @@ fn without_redis_the_store_keeps_log_messages() {
         assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "message": "five" })).status, 201);
 
         let kept = server.read(&path);
-        let kept = kept.as_array().expect("a list");
+        let kept = kept.as_array().expect("JSON array");
         let expected = [
             json!({ "message": "one" }),
             posts[0][1].clone(),
@@ -38,9 +38,9 @@ fn without_redis_the_store_keeps_log_messages() {
             let added =
                 json!({ "deployment_id": id, "event_id": message["event_id"], "@timestamp": message["@timestamp"] });
             assert_eq!(*message, with(&with(&added, expected.clone()), json!({ "deployment_id": id })));
-            assert!(expected.get("@timestamp").is_some() || is_time(&message["@timestamp"]), "{message}");
+            assert!(expected.get("@timestamp").is_some() || is_timestamp(&message["@timestamp"]), "{message}");
         }
-        let mut ids: Vec<_> = kept.iter().map(|message| message["event_id"].as_str().expect("an id")).collect();
+        let mut ids: Vec<_> = kept.iter().map(|message| message["event_id"].as_str().expect("id")).collect();
         assert!(ids.is_sorted(), "{ids:?}");
         ids.dedup();
         assert_eq!(ids.len(), kept.len(), "unique");
@@ -49,7 +49,7 @@ fn without_redis_the_store_keeps_log_messages() {
 }
 
 #[test]
-fn with_redis_the_store_keeps_them_only_when_told_to() {
+fn with_redis_the_store_keeps_log_messages_only_if_configured() {
     on_each_store(|mut config| {
         let forwarding = Stack::start(config.clone());
         let id = new_id();
@@ -66,10 +66,14 @@ fn with_redis_the_store_keeps_them_only_when_told_to() {
         assert_eq!(both.server.post(&path, &json!([{ "message": "a" }, { "message": "b" }])).status, 201);
         let kept = both.server.read(&path);
         let (elements, metrics) = both.forwarded(&id);
-        let names = |list: &[Value]| {
+        let messages_and_ids = |list: &[Value]| {
             list.iter().map(|one| (one["message"].clone(), one["event_id"].clone())).collect::<Vec<_>>()
         };
-        assert_eq!(names(kept.as_array().expect("a list")), names(&elements), "the same events in both");
+        assert_eq!(
+            messages_and_ids(kept.as_array().expect("JSON array")),
+            messages_and_ids(&elements),
+            "the same events in both"
+        );
         assert_eq!(elements.len(), 2);
         assert_eq!(metrics, ["dt.logs.message:2|c"]);
         drop(both);
@@ -81,7 +85,7 @@ fn with_redis_the_store_keeps_them_only_when_told_to() {
 }
 
 #[test]
-fn redis_gets_the_members_as_they_came_with_the_deployment_and_the_index() {
+fn redis_receives_every_member_unchanged_with_the_deployment_id_and_the_index() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -93,22 +97,22 @@ fn redis_gets_the_members_as_they_came_with_the_deployment_and_the_index() {
         assert_eq!(stack.server.post("/v1/deployments/no-uuid/logs", &json!({ "message": "elsewhere" })).status, 201);
 
         let (elements, metrics) = stack.forwarded(&id);
-        let of = |message: &str| {
+        let element_of = |message: &str| {
             elements
                 .iter()
                 .find(|element| element["message"] == json!(message))
                 .unwrap_or_else(|| panic!("{elements:?}"))
         };
         for message in ["m", "Zoë \u{2028} 😀", "own", "last"] {
-            let element = of(message);
+            let element = element_of(message);
             assert_eq!((&element["deployment_id"], &element["index"]), (&json!(id), &json!("deployment-tracker")));
-            assert!(is_time(&element["@timestamp"]) && element["event_id"].is_string(), "{element}");
+            assert!(is_timestamp(&element["@timestamp"]) && element["event_id"].is_string(), "{element}");
         }
-        let odd = of("Zoë \u{2028} 😀");
+        let odd = element_of("Zoë \u{2028} 😀");
         assert_eq!((&odd["f"], &odd["nil"], &odd["o"]), (&json!(0.1), &json!(null), &json!({ "a": [] })));
         assert!(odd.as_object().is_some_and(|members| members.contains_key("nil")), "{odd}");
-        assert_eq!(of("own")["@timestamp"], json!("2015-07-07T17:34:12.075Z"));
-        assert_eq!(of("elsewhere")["deployment_id"], json!("no-uuid"));
+        assert_eq!(element_of("own")["@timestamp"], json!("2015-07-07T17:34:12.075Z"));
+        assert_eq!(element_of("elsewhere")["deployment_id"], json!("no-uuid"));
         let raw = stack.redis.command(&["LRANGE", "logstash", "0", "-1"]).to_string();
         assert!(raw.contains("123456789012345678901234567890"), "every digit is kept: {raw}");
         assert_eq!(metrics, ["dt.logs.message:5|c"]);
@@ -116,7 +120,7 @@ fn redis_gets_the_members_as_they_came_with_the_deployment_and_the_index() {
 }
 
 #[test]
-fn messages_sent_as_soon_as_the_server_listens_keep_their_order() {
+fn messages_sent_immediately_after_start_up_keep_their_order() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();

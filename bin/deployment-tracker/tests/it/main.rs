@@ -1,5 +1,5 @@
-//! The server as its users see it: bytes on sockets, rows, JSON, exit codes. With a real redis-server and PostgreSQL,
-//! which the tests start on ports and in folders of their own.
+//! Tests of the server as users observe it: bytes on sockets, rows, JSON and exit codes. They start real Redis and
+//! PostgreSQL servers on ports and in folders of their own.
 
 mod bodies;
 mod config;

@@ -1,16 +1,17 @@
-//! What StatsD gets.
+//! The metrics that StatsD receives.
 
 use serde_json::{Value, json};
 use test_servers::{StatsdDaemon, eventually};
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve, with};
 
-/// Sends `reports` (method, path below the deployment, body) and answers the metrics.
+/// Sends `reports` (method, path below the deployment, body) and returns the metrics.
 fn metrics(stack: &Stack, id: &str, reports: &[(&str, &str, Value)]) -> Vec<String> {
     for (method, below, body) in reports {
         let path = format!("/v1/deployments/{id}{below}");
         let answer = if *method == "POST" { stack.server.post(&path, body) } else { stack.server.put(&path, body) };
-        assert!([201, 204].contains(&answer.status), "{method} {path} {body}: {}", answer.text());
+        let expected = if *method == "POST" { 201 } else { 204 };
+        assert_eq!(answer.status, expected, "{method} {path} {body}: {}", answer.text());
     }
     stack.forwarded(id).1
 }
@@ -80,7 +81,7 @@ fn every_report_is_counted_under_clean_names() {
 }
 
 #[test]
-fn a_metric_without_a_name_or_a_value_is_not_sent() {
+fn a_metric_without_a_complete_name_or_a_value_is_not_sent() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         for (start, name) in [
@@ -102,7 +103,7 @@ fn a_metric_without_a_name_or_a_value_is_not_sent() {
 }
 
 #[test]
-fn no_name_injects_a_metric() {
+fn hostile_names_inject_no_metric() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let hostile = "a.b:1|c\nd@e f/g\t\u{0001}\r|#x:2|g";
@@ -115,16 +116,16 @@ fn no_name_injects_a_metric() {
             ("PUT", "/servers", with(&json!({ "hostname": hostile }), finish.clone())),
             ("PUT", "", finish),
         ];
-        let place = format!("dt.deployments.environments.{clean}.packages.{clean}");
+        let package = format!("dt.deployments.environments.{clean}.packages.{clean}");
         let server = format!("dt.servers.hostname.{clean}");
         let mut expected = vec![
             "dt.deployments.started:1|c".to_owned(),
             format!("dt.deployments.engine.{clean}:1|c"),
-            format!("{place}.started:1|c"),
+            format!("{package}.started:1|c"),
             "dt.deployments.success:1|c".to_owned(),
             "dt.deployments.elapsed:1|ms".to_owned(),
-            format!("{place}.success:1|c"),
-            format!("{place}.elapsed:1|ms"),
+            format!("{package}.success:1|c"),
+            format!("{package}.elapsed:1|ms"),
             format!("{server}.started:1|c"),
             format!("{server}.success:1|c"),
             format!("{server}.elapsed:1|ms"),
@@ -135,7 +136,7 @@ fn no_name_injects_a_metric() {
 }
 
 #[test]
-fn the_statsd_that_people_run_takes_every_metric_under_both_namings() {
+fn the_statsd_daemon_accepts_every_metric_in_both_namings() {
     for (names, hostname, after_package) in
         [("clean", "web01_example_com", "."), ("original", "web01_example.com", "..")]
     {
@@ -168,9 +169,9 @@ fn the_statsd_that_people_run_takes_every_metric_under_both_namings() {
             expected[counter] = json!(1);
         }
         let mut counters = json!(null);
-        eventually("every counter", || {
+        eventually("every counter has arrived", || {
             counters = statsd.metrics("counters");
-            let members = counters.as_object_mut().expect("an object");
+            let members = counters.as_object_mut().expect("JSON object");
             members.retain(|name, _| !["statsd.packets_received", "statsd.metrics_received"].contains(&name.as_str()));
             (members.len() >= expected.as_object().map_or(0, |expected| expected.len())).then_some(())
         });

@@ -1,4 +1,4 @@
-//! Neighbours that are away, dead, frozen or wrong.
+//! Databases and outputs that are down, frozen, or answer with errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -12,10 +12,10 @@ use test_servers::{Database, Postgres, Redis, Statsd, eventually};
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve};
 
-/// The `message` members of one deployment's elements, in order.
+/// The messages of the elements of one deployment, in order.
 fn messages(elements: &[Value], id: &str) -> Vec<String> {
     let own = elements.iter().filter(|element| element["deployment_id"] == json!(id));
-    own.map(|element| element["message"].as_str().expect("a message").to_owned()).collect()
+    own.map(|element| element["message"].as_str().expect("message").to_owned()).collect()
 }
 
 fn event_ids(elements: &[Value]) -> BTreeSet<String> {
@@ -35,21 +35,21 @@ fn redis_config(redis: &Redis) -> Value {
 }
 
 #[test]
-fn the_server_starts_without_postgresql_and_recovers_by_itself() {
-    starts_without_the_database_and_recovers_by_itself(&mut Postgres::absent());
+fn the_server_starts_without_postgresql_and_recovers() {
+    starts_without_the_database_and_recovers(&mut Postgres::absent());
 }
 
 #[cfg(feature = "mysql")]
 #[test]
-fn the_server_starts_without_mariadb_and_recovers_by_itself() {
-    starts_without_the_database_and_recovers_by_itself(&mut test_servers::Mariadb::absent());
+fn the_server_starts_without_mariadb_and_recovers() {
+    starts_without_the_database_and_recovers(&mut test_servers::Mariadb::absent());
 }
 
-fn starts_without_the_database_and_recovers_by_itself(database: &mut dyn Database) {
+fn starts_without_the_database_and_recovers(database: &mut dyn Database) {
     let server = serve(json!({ "database": { "url": database.url(database.home()) } }));
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
-    let refused = || {
+    let assert_unavailable = || {
         for answer in [
             server.post(&path, &full_start()),
             server.put(&path, &json!({ "result": "success" })),
@@ -66,29 +66,32 @@ fn starts_without_the_database_and_recovers_by_itself(database: &mut dyn Databas
         assert_eq!((health.status, &health.json()["tests"]["db"]["result"]), (503, &json!("failed")));
         assert!(!health.text().contains("a-password"), "{}", health.text());
     };
-    refused();
-    assert_eq!(server.get("/config").status, 200, "what needs no database works");
+    assert_unavailable();
+    assert_eq!(server.get("/config").status, 200, "routes that need no database work");
     database.start();
     eventually("a start is recorded", || (server.post(&path, &full_start()).status == 201).then_some(()));
     assert_eq!(server.read("/v1/deployments").as_array().map(Vec::len), Some(1));
 
     let before = server.read(&path);
     database.stop();
-    refused();
+    assert_unavailable();
     database.start();
     let is_back = AtomicBool::new(false);
-    let reader = || {
-        eventually("the record is back", || {
+    let read_until_back = || {
+        eventually("the record can be read again", || {
             let was_back = is_back.load(Ordering::SeqCst);
             let answer = server.get(&path);
-            assert!(answer.status == 200 || !was_back, "back for one reader, back for all: {answer:?}");
+            assert!(answer.status == 200 || !was_back, "once one reader succeeds, every reader does: {answer:?}");
             is_back.fetch_or(answer.status == 200, Ordering::SeqCst);
             was_back.then_some(())
         });
     };
-    thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(reader))));
+    thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(read_until_back))));
     let after = server.read(&path);
-    assert!(after == before || after["result"] == json!("success"), "nothing is half done: {after}");
+    assert!(
+        after == before || after["result"] == json!("success"),
+        "the finish is recorded completely or not at all: {after}"
+    );
     eventually("a finish is recorded", || {
         (server.put(&path, &json!({ "result": "failure" })).status == 204).then_some(())
     });
@@ -97,7 +100,7 @@ fn starts_without_the_database_and_recovers_by_itself(database: &mut dyn Databas
 }
 
 #[test]
-fn a_dead_redis_does_not_delay_a_start_and_gets_it_later() {
+fn a_dead_redis_delays_no_report_and_receives_the_elements_later() {
     let mut redis = Redis::absent();
     let server = serve(json!({ "redis": redis_config(&redis) }));
     let ids: Vec<_> = (0..20).map(|_| new_id()).collect();
@@ -119,7 +122,7 @@ fn a_dead_redis_does_not_delay_a_start_and_gets_it_later() {
 }
 
 #[test]
-fn a_frozen_redis_does_not_delay_a_start_nor_double_an_element() {
+fn a_frozen_redis_delays_no_report_and_receives_each_element_once() {
     let redis = Redis::start();
     let statsd = Statsd::listen();
     let server = serve(json!({
@@ -136,9 +139,9 @@ fn a_frozen_redis_does_not_delay_a_start_nor_double_an_element() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let begun = Instant::now();
     let logged = server.post(&format!("{path}/logs"), &json!({ "message": "meanwhile" }));
-    assert!(begun.elapsed() < Duration::from_secs(10), "an answer in bounded time, not {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "the response took {:?}", begun.elapsed());
     assert_eq!(logged.status, 201, "{}", logged.text());
-    eventually("StatsD is not held up", || {
+    eventually("StatsD receives the metric while Redis is frozen", || {
         statsd.lines().contains(&"dt.deployments.started:1|c".to_owned()).then_some(())
     });
     redis.thaw();
@@ -148,7 +151,7 @@ fn a_frozen_redis_does_not_delay_a_start_nor_double_an_element() {
 }
 
 #[test]
-fn log_messages_reach_a_redis_that_was_dead_once_and_in_order() {
+fn log_messages_reach_a_restarted_redis_once_and_in_order() {
     let mut redis = Redis::start();
     let server = serve(json!({ "redis": redis_config(&redis) }));
     let ids: Vec<_> = (0..3).map(|_| new_id()).collect();
@@ -176,7 +179,7 @@ fn log_messages_reach_a_redis_that_was_dead_once_and_in_order() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9_and_is_delivered() {
+fn acknowledged_reports_survive_kill_9_and_are_delivered() {
     let mut redis = Redis::absent();
     let mut server = serve(json!({ "redis": redis_config(&redis) }));
     let id = new_id();
@@ -195,11 +198,11 @@ fn what_was_acknowledged_survives_kill_9_and_is_delivered() {
     server.restart();
     assert_eq!(server.post(&format!("{path}/logs"), &json!({ "message": "c" })).status, 201);
     let elements = redis.wait_for(expected.len() + 1);
-    assert_eq!(elements.len(), expected.len() + 1, "what was delivered is not delivered again: {elements:?}");
+    assert_eq!(elements.len(), expected.len() + 1, "a delivered element is not delivered again: {elements:?}");
 }
 
 #[test]
-fn a_redis_that_answers_errors_gets_the_elements_once_it_takes_them() {
+fn a_redis_that_answers_with_errors_receives_the_elements_once_it_accepts_them() {
     let redis = Redis::start();
     redis.command(&["SET", "logstash", "not a list"]);
     let server = serve(json!({ "redis": redis_config(&redis) }));
@@ -211,7 +214,7 @@ fn a_redis_that_answers_errors_gets_the_elements_once_it_takes_them() {
 }
 
 #[test]
-fn a_statsd_host_that_does_not_resolve_stops_nothing() {
+fn an_unresolvable_statsd_host_delays_no_report() {
     let server = serve(json!({ "statsd": { "host": "no-such-host.invalid" } }));
     let begun = Instant::now();
     assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &full_start()).status, 201);
@@ -221,35 +224,35 @@ fn a_statsd_host_that_does_not_resolve_stops_nothing() {
 }
 
 #[test]
-fn replicas_that_start_together_share_one_postgresql_and_one_redis() {
-    replicas_share_one_database_and_one_redis(Postgres::shared());
+fn instances_started_together_share_one_postgresql_and_one_redis() {
+    instances_share_one_database_and_one_redis(Postgres::shared());
 }
 
 #[cfg(feature = "mysql")]
 #[test]
-fn replicas_that_start_together_share_one_mariadb_and_one_redis() {
-    replicas_share_one_database_and_one_redis(test_servers::Mariadb::shared());
+fn instances_started_together_share_one_mariadb_and_one_redis() {
+    instances_share_one_database_and_one_redis(test_servers::Mariadb::shared());
 }
 
-fn replicas_share_one_database_and_one_redis(database: &dyn Database) {
+fn instances_share_one_database_and_one_redis(database: &dyn Database) {
     let mut redis = Redis::start();
     let url = database.new_database();
     let config = json!({ "database": { "url": url }, "redis": redis_config(&redis) });
     let ids: Vec<_> = (0..40).map(|_| new_id()).collect();
-    // Engines retry, and not always at the same replica.
-    let replica = || {
+    // Engines retry, and not always at the same instance.
+    let instance = || {
         let server = serve(config.clone());
         for id in &ids {
             let path = format!("/v1/deployments/{id}");
-            eventually("a start", || (server.post(&path, &full_start()).status == 201).then_some(()));
+            eventually("the start is recorded", || (server.post(&path, &full_start()).status == 201).then_some(()));
             let finish = json!({ "result": "success", "elapsed_seconds": 1 });
             assert_eq!(server.put(&path, &finish).status, 204);
         }
         server
     };
     let servers: Vec<_> = thread::scope(|scope| {
-        let replicas: Vec<_> = (0..3).map(|_| scope.spawn(replica)).collect();
-        replicas.into_iter().map(|replica| replica.join().expect("it works")).collect()
+        let instances: Vec<_> = (0..3).map(|_| scope.spawn(instance)).collect();
+        instances.into_iter().map(|instance| instance.join().expect("no thread panicked")).collect()
     });
     redis.wait_for(2 * ids.len());
     redis.kill();
@@ -264,7 +267,8 @@ fn replicas_share_one_database_and_one_redis(database: &dyn Database) {
     let elements = redis.wait_for(3 * ids.len() + servers.len());
     assert_eq!(event_ids(&elements).len(), elements.len(), "every event once");
     for id in &ids {
-        // In order for each replica: a start and a first end that two of them took at once may stand either way.
+        // The order holds per instance: a start and a finish that two instances record at the same time may arrive in
+        // either order.
         let mut messages = messages(&elements, id);
         messages.sort();
         assert_eq!(messages, [end_message(id), end_message(id), start_message(id)]);
@@ -275,7 +279,7 @@ fn replicas_share_one_database_and_one_redis(database: &dyn Database) {
 }
 
 #[test]
-fn a_client_that_hangs_up_leaves_nothing_half_done() {
+fn a_report_of_a_client_that_disconnects_is_recorded_completely_or_not_at_all() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let ids: Vec<_> = (0..50).map(|_| new_id()).collect();
@@ -287,7 +291,7 @@ fn a_client_that_hangs_up_leaves_nothing_half_done() {
             stream.write_all(request.as_bytes()).expect("the server reads");
         }
         for id in &ids {
-            // Recorded or not: a retry settles it, and the outputs hear of it once.
+            // The first attempt may have been recorded; after a retry the outputs still receive the start once.
             assert_eq!(stack.server.post(&format!("/v1/deployments/{id}"), &full_start()).status, 201);
             assert_eq!(messages(&stack.forwarded(id).0, id), [start_message(id)]);
         }

@@ -1,4 +1,4 @@
-//! Pages and the links between them.
+//! Pages of lists, and the links between them.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -12,9 +12,9 @@ use test_servers::{Response, Server, eventually};
 
 use crate::support::{new_id, on_each_store, serve};
 
-/// The links of an answer: `(rel, url)`.
+/// The links of a response: `(rel, url)`.
 fn links(answer: &Response) -> Vec<(String, String)> {
-    let header = answer.header("link").expect("a Link");
+    let header = answer.header("link").expect("Link header");
     let link = |text: &str| {
         let (url, rel) = text.strip_prefix('<')?.split_once(">; rel=\"")?;
         Some((rel.strip_suffix('"')?.to_owned(), url.to_owned()))
@@ -22,7 +22,8 @@ fn links(answer: &Response) -> Vec<(String, String)> {
     header.split(", ").map(|text| link(text).unwrap_or_else(|| panic!("not a link: {header}"))).collect()
 }
 
-/// A server with five deployments, on five hosts and once more on one, and five log messages; the ids.
+/// Starts a server with five deployments, each on a host of its own and on `everywhere`, and with five log messages of
+/// the first one. Returns the ids of the deployments.
 fn filled(config: Value) -> (Server, Vec<String>) {
     let server = serve(config);
     let ids: Vec<String> = (0..5).map(|_| new_id()).collect();
@@ -37,27 +38,27 @@ fn filled(config: Value) -> (Server, Vec<String>) {
     (server, ids)
 }
 
-/// Reads a list part by part, by the links: the parts.
+/// Follows the links through a list. Returns its pages.
 pub fn follow(server: &Server, first: &str) -> Vec<Vec<Value>> {
-    let (mut path, mut parts) = (first.to_owned(), Vec::new());
+    let (mut path, mut pages) = (first.to_owned(), Vec::new());
     loop {
         let answer = server.get(&path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        assert!(parts.len() < 1_000, "{first} has no end");
-        parts.push(answer.json().as_array().expect("a list").clone());
+        assert!(pages.len() < 1_000, "{first} has no end");
+        pages.push(answer.json().as_array().expect("JSON array").clone());
         if answer.header("link").is_none() {
-            return parts;
+            return pages;
         }
         let links = links(&answer);
         assert_eq!(links.len(), 1, "{links:?}");
         assert_eq!(links[0].0, "next");
         let address = format!("http://127.0.0.1:{}", server.port);
-        path = links[0].1.strip_prefix(&address).expect("the address that was asked").to_owned();
+        path = links[0].1.strip_prefix(&address).expect("links have the host of the request").to_owned();
     }
 }
 
 #[test]
-fn a_cursor_leads_through_every_list_and_nothing_new_moves_it() {
+fn cursors_lead_through_every_list_and_new_records_do_not_move_them() {
     on_each_store(|config| {
         let (server, ids) = filled(config);
         for list in
@@ -65,36 +66,37 @@ fn a_cursor_leads_through_every_list_and_nothing_new_moves_it() {
         {
             let whole = server.read(list);
             for limit in [1, 2, 3, 1000] {
-                let parts = follow(&server, &format!("{list}?before=&limit={limit}&x=1"));
-                assert!(parts.iter().all(|part| part.len() <= limit), "{list} {limit}");
-                assert_eq!(json!(parts.concat()), whole, "{list} {limit}");
+                let pages = follow(&server, &format!("{list}?before=&limit={limit}&x=1"));
+                assert!(pages.iter().all(|page| page.len() <= limit), "{list} {limit}");
+                assert_eq!(json!(pages.concat()), whole, "{list} {limit}");
             }
         }
         let first = server.get("/v1/deployments?before=&limit=2");
         assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({ "engine": "new" })).status, 201);
-        let next = links(&first)[0].1.split_once("/v1").map(|(_, path)| format!("/v1{path}")).expect("a path");
+        let next = links(&first)[0].1.split_once("/v1").map(|(_, path)| format!("/v1{path}")).expect("UTF-8 path");
         assert_eq!(server.read(&next)[0]["deployment_id"], json!(ids[2]));
 
         let oldest = server.read("/v1/deployments?limit=1000")[5]["createdAt"].clone();
-        let before = format!("/v1/deployments?before={}", oldest.as_str().expect("a time"));
+        let before = format!("/v1/deployments?before={}", oldest.as_str().expect("time"));
         assert_eq!(server.read(&before), json!([]), "nothing is older");
         assert_eq!(server.read("/v1/deployments?before=2999-01-01T00:00:00Z").as_array().map(Vec::len), Some(6));
-        for wrong in ["before=x", "before=&offset=0", "before=&before=", "before=2015-07-07T17:34:12Z_x", "before=%FF"]
+        for invalid in
+            ["before=x", "before=&offset=0", "before=&before=", "before=2015-07-07T17:34:12Z_x", "before=%FF"]
         {
-            let answer = server.get(&format!("/v1/deployments?{wrong}"));
-            assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("before")), "{wrong}");
+            let answer = server.get(&format!("/v1/deployments?{invalid}"));
+            assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("before")), "{invalid}");
         }
-        let unknown = server.get("/v1/servers/nobody?before=2999-01-01T00:00:00Z");
+        let unknown = server.get("/v1/servers/unknown?before=2999-01-01T00:00:00Z");
         assert_eq!(unknown.status, 404);
     });
 }
 
 #[test]
-fn a_cursor_passes_over_old_ids_in_any_letter_case() {
+fn cursors_pass_legacy_ids_in_any_letter_case() {
     let server = serve(json!({}));
-    eventually("the tables are there", || (server.get("/readyz").status == 200).then_some(()));
+    eventually("the tables exist", || (server.get("/readyz").status == 200).then_some(()));
     let file = server.folder.path().join("data.sqlite3");
-    let mut database = SqliteConnection::establish(file.to_str().expect("a path")).expect("the database");
+    let mut database = SqliteConnection::establish(file.to_str().expect("UTF-8 path")).expect("database opens");
     for id in ["aaaaaaaa", "BBBBBBBB", "cccccccc", "DDDDDDDD", "EEEEEEEE"] {
         let rest = if id.starts_with(char::is_uppercase) {
             "-0000-4000-8000-00000000000A"
@@ -106,32 +108,29 @@ fn a_cursor_passes_over_old_ids_in_any_letter_case() {
             "INSERT INTO \"Deployments\" (deployment_id, \"createdAt\", \"updatedAt\") VALUES ({row});
              INSERT INTO \"Servers\" (hostname, deployment_id, \"createdAt\", \"updatedAt\") VALUES ('h', {row})"
         );
-        database.batch_execute(&insert).expect("a row");
+        database.batch_execute(&insert).expect("rows are inserted");
     }
     for list in ["/v1/deployments", "/v1/servers/h"] {
         for limit in [1, 2, 5] {
-            let parts = follow(&server, &format!("{list}?before=&limit={limit}"));
-            let ids: Vec<_> = parts
-                .concat()
-                .iter()
-                .map(|row| row["deployment_id"].as_str().expect("an id")[..1].to_owned())
-                .collect();
-            assert_eq!(ids, ["c", "a", "e", "d", "b"], "as they are spelled: {list} {limit}");
+            let pages = follow(&server, &format!("{list}?before=&limit={limit}"));
+            let ids: Vec<_> =
+                pages.concat().iter().map(|row| row["deployment_id"].as_str().expect("id")[..1].to_owned()).collect();
+            assert_eq!(ids, ["c", "a", "e", "d", "b"], "in the order of their spelling: {list} {limit}");
         }
     }
 }
 
-/// The answer to a GET by HTTP/1.0.
-fn old_get(server: &Server, target: &str) -> String {
-    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
-    write!(socket, "GET {target} HTTP/1.0\r\n\r\n").expect("a request");
+/// The response to a GET with HTTP/1.0.
+fn get_with_http_1_0(server: &Server, target: &str) -> String {
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
+    write!(socket, "GET {target} HTTP/1.0\r\n\r\n").expect("request is sent");
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer");
+    socket.read_to_string(&mut answer).expect("response");
     answer
 }
 
 #[test]
-fn a_long_list_comes_in_pieces_and_is_whole() {
+fn a_long_list_is_streamed_completely() {
     on_each_store(|config| {
         let server = serve(config);
         let id = new_id();
@@ -152,8 +151,8 @@ fn a_long_list_comes_in_pieces_and_is_whole() {
             }
         });
         let texts = |list: &Value, member: &str| -> Vec<String> {
-            let rows = list.as_array().expect("a list").iter();
-            rows.map(|row| row[member].as_str().expect("a text").to_owned()).collect()
+            let rows = list.as_array().expect("JSON array").iter();
+            rows.map(|row| row[member].as_str().expect("string").to_owned()).collect()
         };
         let logs = texts(&server.read(&format!("/v1/deployments/{id}/logs?limit=1000")), "message");
         assert_eq!(logs, (0..1_000).map(|i| i.to_string()).collect::<Vec<_>>());
@@ -175,9 +174,9 @@ fn a_long_list_comes_in_pieces_and_is_whole() {
             assert_eq!(versions.len(), limit.min(230), "each once");
             let head = server.send("HEAD", &format!("/v1/deployments?limit={limit}"), &[], b"");
             assert_eq!((head.status, head.text()), (200, ""));
-            // HTTP/1.0 knows no pieces.
-            let old = old_get(&server, &format!("/v1/deployments?limit={limit}"));
-            let (head, body) = old.split_once("\r\n\r\n").expect("a head");
+            // HTTP/1.0 has no chunked encoding.
+            let old = get_with_http_1_0(&server, &format!("/v1/deployments?limit={limit}"));
+            let (head, body) = old.split_once("\r\n\r\n").expect("head and body");
             assert!(head.contains(&format!("content-length: {}", body.len())) && !head.contains("chunked"), "{head}");
             assert_eq!(serde_json::from_str::<Value>(body).expect("JSON"), list.json());
         }
@@ -185,7 +184,7 @@ fn a_long_list_comes_in_pieces_and_is_whole() {
 }
 
 #[test]
-fn lists_are_newest_first_and_cut_into_pages() {
+fn lists_are_newest_first_and_paged() {
     on_each_store(|config| {
         let (server, ids) = filled(config);
         let newest: Vec<&String> = ids.iter().rev().collect();
@@ -193,7 +192,7 @@ fn lists_are_newest_first_and_cut_into_pages() {
             let answer = server.read(path);
             answer
                 .as_array()
-                .expect("a list")
+                .expect("JSON array")
                 .iter()
                 .map(|row| if member.is_empty() { row } else { &row[member] }.clone())
                 .collect()
@@ -210,14 +209,14 @@ fn lists_are_newest_first_and_cut_into_pages() {
             let expected: Vec<_> = ids.iter().skip(offset).take(limit).map(|id| json!(id)).collect();
             assert_eq!(list(&format!("{logs}{page}"), "message"), expected, "oldest first, {page}");
         }
-        for deployment in server.read("/v1/deployments").as_array().expect("a list") {
+        for deployment in server.read("/v1/deployments").as_array().expect("JSON array") {
             assert_eq!(deployment["servers"].as_array().map(Vec::len), Some(2), "each with its servers: {deployment}");
         }
     });
 }
 
 #[test]
-fn links_lead_to_the_neighbouring_pages() {
+fn links_lead_to_the_next_and_previous_pages() {
     on_each_store(|config| {
         let (server, ids) = filled(config);
         let host = format!("127.0.0.1:{}", server.port);
@@ -250,15 +249,18 @@ fn links_lead_to_the_neighbouring_pages() {
         assert_eq!(links(&answer), [("next".to_owned(), expected.to_owned())]);
 
         let (_, url) = links(&server.get("/v1/servers?a=b%20c%26d&limit=1&e&offset=0&%C3%B6=1")).remove(0);
-        let (_, query) = url.split_once('?').expect("a query");
+        let (_, query) = url.split_once('?').expect("URL with a query");
         let members: BTreeSet<_> = query.split('&').map(|member| member.trim_end_matches('=')).collect();
         assert_eq!(members, BTreeSet::from(["offset=1", "limit=1", "a=b%20c%26d", "e", "%C3%B6=1"]), "{url}");
-        assert_eq!(server.get(url.strip_prefix(&format!("http://{host}")).expect("our own")).status, 200);
+        assert_eq!(
+            server.get(url.strip_prefix(&format!("http://{host}")).expect("links have the host of the request")).status,
+            200
+        );
     });
 }
 
 #[test]
-fn a_page_that_is_no_number_in_range_is_400() {
+fn an_offset_or_limit_that_is_no_number_in_range_is_400() {
     on_each_store(|config| {
         let (server, ids) = filled(config);
         let logs = format!("/v1/deployments/{}/logs", ids[0]);

@@ -1,4 +1,4 @@
-//! What Prometheus gets.
+//! The metrics page for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -11,13 +11,13 @@ use test_servers::{Database, JSON, Postgres, Redis, Server, Statsd, eventually};
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve, with};
 
-/// Where `scripts/test` puts it, unless it is installed.
+/// The copy that `scripts/test` installs if Debian's package is missing.
 const PROMTOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/prometheus/usr/bin/promtool");
 
-/// The samples: each series, and its value.
+/// The value of each series.
 type Samples = BTreeMap<String, f64>;
 
-/// The text, which must come at once.
+/// The metrics page, which must arrive without delay.
 fn text(server: &Server) -> String {
     let begun = Instant::now();
     let answer = server.get("/metrics");
@@ -39,23 +39,23 @@ fn scrape(server: &Server) -> Samples {
     samples
 }
 
-/// The value of `deployment_tracker_` and `series`.
+/// The value of the series `deployment_tracker_{series}`.
 fn value(samples: &Samples, series: &str) -> f64 {
     let series = format!("deployment_tracker_{series}");
     *samples.get(&series).unwrap_or_else(|| panic!("no {series} in {samples:#?}"))
 }
 
-/// Waits until every series has its value.
+/// Waits until every series has its expected value.
 #[track_caller]
-fn reaches(server: &Server, expected: &[(&str, f64)]) {
+fn wait_for(server: &Server, expected: &[(&str, f64)]) {
     for (series, expected) in expected {
-        let is_there = || (value(&scrape(server), series) == *expected).then_some(());
-        eventually(&format!("{series} is {expected}"), is_there);
+        let is_reached = || (value(&scrape(server), series) == *expected).then_some(());
+        eventually(&format!("{series} is {expected}"), is_reached);
     }
 }
 
 #[test]
-fn every_report_moves_its_counters() {
+fn every_report_increments_its_counters() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let server = &stack.server;
@@ -99,7 +99,7 @@ fn every_report_moves_its_counters() {
         }
         assert_eq!(server.send("POST", &path, &[("Content-Type", "text/plain")], b"x").status, 415);
 
-        reaches(
+        wait_for(
             server,
             &[
                 (r#"log_messages_total{result="recorded"}"#, 3.0),
@@ -111,7 +111,7 @@ fn every_report_moves_its_counters() {
                 (r#"http_request_duration_seconds_count{route="/v1/deployments/{id}",method="POST"}"#, 5.0),
                 (r#"http_request_duration_seconds_bucket{route="/v1/deployments/{id}",method="POST",le="+Inf"}"#, 5.0),
                 ("http_requests_in_flight", 1.0),
-                // Redis gets nothing of single servers.
+                // Redis receives no server events.
                 (r#"output_delivered_messages_total{output="redis"}"#, 5.0),
                 (r#"output_batch_messages_sum{output="redis"}"#, 5.0),
                 (r#"output_delivered_messages_total{output="statsd"}"#, 7.0),
@@ -129,18 +129,18 @@ fn every_report_moves_its_counters() {
         let samples = scrape(server);
         let [commits, changes] =
             ["duration_seconds_count", "changes_sum"].map(|it| value(&samples, &format!("commit_{it}")));
-        // Eight of the reports went through the store, one after the other.
+        // Eight of the reports were committed, one after the other.
         assert!(commits >= 8.0 && changes >= commits, "{commits} {changes}");
         assert!(value(&samples, "commit_duration_seconds_sum") > 0.0);
         assert!(value(&samples, r#"database_threads{role="writer"}"#) >= 1.0);
         let started = samples["process_start_time_seconds"];
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs_f64();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("time").as_secs_f64();
         assert!(started <= now && started > now - 600.0, "{started} {now}");
     });
 }
 
 #[test]
-fn an_output_that_is_away_shows_its_failures_and_its_backlog() {
+fn the_metrics_of_an_unavailable_output_show_its_failures_and_backlog() {
     on_each_store(|config| {
         let mut redis = Redis::absent();
         let server = serve(with(&config, json!({ "redis": { "host": "127.0.0.1", "port": redis.port } })));
@@ -148,11 +148,11 @@ fn an_output_that_is_away_shows_its_failures_and_its_backlog() {
             assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &full_start()).status, 201);
         }
         let backlog = r#"output_backlog_messages{output="redis"}"#;
-        reaches(&server, &[(r#"output_failing{output="redis"}"#, 1.0), (backlog, 3.0)]);
+        wait_for(&server, &[(r#"output_failing{output="redis"}"#, 1.0), (backlog, 3.0)]);
         let failures = r#"output_failures_total{output="redis"}"#;
         let before = value(&scrape(&server), failures);
         let age = r#"output_backlog_age_seconds{output="redis"}"#;
-        let samples = eventually("another attempt, and a count", || {
+        let samples = eventually("another attempt fails and the backlog has an age", || {
             let samples = scrape(&server);
             (value(&samples, failures) > before && value(&samples, age) > 0.0).then_some(samples)
         });
@@ -160,16 +160,16 @@ fn an_output_that_is_away_shows_its_failures_and_its_backlog() {
         assert_eq!(value(&samples, r#"output_delivered_messages_total{output="redis"}"#), 0.0);
         redis.restart();
         let delivered = r#"output_delivered_messages_total{output="redis"}"#;
-        reaches(&server, &[(r#"output_failing{output="redis"}"#, 0.0), (backlog, 0.0), (delivered, 3.0)]);
+        wait_for(&server, &[(r#"output_failing{output="redis"}"#, 0.0), (backlog, 0.0), (delivered, 3.0)]);
     });
 }
 
 #[test]
-fn what_a_best_effort_output_goes_without_is_counted() {
-    // A name that nobody has.
+fn messages_dropped_by_a_best_effort_output_are_counted() {
+    // A name that does not resolve.
     let server = serve(json!({ "statsd": { "host": "statsd.invalid" } }));
     assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &full_start()).status, 201);
-    reaches(
+    wait_for(
         &server,
         &[
             (r#"output_dropped_messages_total{output="statsd"}"#, 1.0),
@@ -180,7 +180,7 @@ fn what_a_best_effort_output_goes_without_is_counted() {
 }
 
 #[test]
-fn the_figures_come_whatever_is_away_or_frozen() {
+fn metrics_are_served_while_the_database_or_redis_is_unavailable_or_frozen() {
     let mut postgres = Postgres::absent();
     let redis = Redis::start();
     let server = serve(json!({
@@ -205,13 +205,13 @@ fn the_figures_come_whatever_is_away_or_frozen() {
         });
         postgres.thaw();
         redis.thaw();
-        assert_eq!(answer.join().expect("an answer").status, 204);
+        assert_eq!(answer.join().expect("response").status, 204);
     });
-    reaches(&server, &[("http_requests_in_flight", 1.0), (r#"database_threads_busy{role="writer"}"#, 0.0)]);
+    wait_for(&server, &[("http_requests_in_flight", 1.0), (r#"database_threads_busy{role="writer"}"#, 0.0)]);
 }
 
-/// Sends requests of every sort that a client can think of, with names from `names`.
-fn pester(server: &Server, names: std::ops::Range<usize>) {
+/// Sends requests with all sorts of methods, paths and bodies that contain the numbers `names`.
+fn send_hostile_requests(server: &Server, names: std::ops::Range<usize>) {
     for name in names {
         let (id, text) = (new_id(), format!("n{name}"));
         let methods =
@@ -236,14 +236,14 @@ fn pester(server: &Server, names: std::ops::Range<usize>) {
 }
 
 #[test]
-fn no_request_of_a_client_makes_a_series_of_its_own() {
+fn requests_cannot_create_new_series() {
     let server = serve(json!({}));
-    // Each method meets each path, and the figures are asked for.
-    pester(&server, 0..88);
+    // 88 requests combine each method with each path. The metrics page then has its own series, too.
+    send_hostile_requests(&server, 0..88);
     scrape(&server);
     let series = |samples: Samples| -> BTreeSet<String> { samples.into_keys().collect() };
     let before = series(scrape(&server));
-    pester(&server, 88..1_088);
+    send_hostile_requests(&server, 88..1_088);
     let after = series(scrape(&server));
     let new: Vec<_> = after.difference(&before).collect();
     assert!(new.is_empty() && after.len() == before.len(), "{new:?}");
@@ -259,7 +259,7 @@ fn no_request_of_a_client_makes_a_series_of_its_own() {
 }
 
 #[test]
-fn the_route_is_as_the_others_are() {
+fn the_metrics_route_follows_the_rules_of_the_other_routes() {
     let server = serve(json!({}));
     let (plain, slash, head) =
         (server.get("/metrics"), server.get("/metrics/"), server.send("HEAD", "/metrics", &[], b""));
@@ -272,7 +272,7 @@ fn the_route_is_as_the_others_are() {
 }
 
 #[test]
-fn a_request_without_a_token_gets_no_figures_and_is_counted() {
+fn a_request_for_metrics_without_a_token_is_rejected_and_counted() {
     let token = json!({ "name": "prometheus", "secret": "a-secret", "scopes": ["read"] });
     let server = serve(json!({ "auth": { "tokens": [token] } }));
     server.get("/metrics").is_error(401, None);
@@ -284,28 +284,28 @@ fn a_request_without_a_token_gets_no_figures_and_is_counted() {
 }
 
 #[test]
-fn promtool_finds_nothing_to_complain_about() {
+fn promtool_accepts_the_metrics_page() {
     let stack = Stack::start(json!({}));
     let path = format!("/v1/deployments/{}", new_id());
     assert_eq!(stack.server.post(&path, &full_start()).status, 201);
     assert_eq!(stack.server.get("/nope").status, 404);
     let program = if Path::new(PROMTOOL).exists() { PROMTOOL } else { "promtool" };
-    let pipes = Command::new(program)
+    let child = Command::new(program)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let mut promtool = pipes.expect("promtool is needed: install Debian's package prometheus, or run scripts/test");
+    let mut promtool = child.expect("promtool is needed: install Debian's package prometheus, or run scripts/test");
     let text = text(&stack.server);
-    promtool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("promtool reads");
+    promtool.stdin.take().expect("stdin is piped").write_all(text.as_bytes()).expect("promtool reads");
     let output = promtool.wait_with_output().expect("promtool ends");
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.is_empty(), "{}: {said}\n{text}", output.status);
+    let problems = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && problems.is_empty(), "{}: {problems}\n{text}", output.status);
 }
 
 #[test]
-fn the_documentation_has_every_metric_with_its_type_labels_and_meaning() {
+fn docs_metrics_md_lists_every_metric_with_its_type_labels_and_help() {
     let statsd = Statsd::listen();
     let redis = Redis::start();
     let server = serve(json!({
@@ -319,11 +319,11 @@ fn the_documentation_has_every_metric_with_its_type_labels_and_meaning() {
     let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
     let served: BTreeSet<Vec<String>> = helps
         .map(|line| {
-            let (name, help) = line.split_once(' ').expect("a name and its meaning");
-            let kind = kinds.next().and_then(|line| line.strip_prefix(name)).expect("a type").trim();
-            let own =
+            let (name, help) = line.split_once(' ').expect("name and help text");
+            let kind = kinds.next().and_then(|line| line.strip_prefix(name)).expect("each metric has a type").trim();
+            let is_sample =
                 |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name}_count{{"));
-            let labels = text.lines().find(own).map_or_else(Vec::new, |line| {
+            let labels = text.lines().find(is_sample).map_or_else(Vec::new, |line| {
                 let labels = line.split(['{', ',']).skip(1).filter_map(|label| label.split_once('='));
                 labels.map(|(label, _)| format!("`{label}`")).collect()
             });

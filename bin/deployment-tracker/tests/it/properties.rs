@@ -1,4 +1,4 @@
-//! What holds for any input.
+//! Properties of the server for arbitrary input.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use test_servers::JSON;
 
 use crate::support::{Stack, new_id, serve};
 
-/// JSON of any shape, whose member names are often those that mean something.
+/// JSON of any shape. Many of its member names are those of fields.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = "(deployment_id|engine|version|package|environment|result|elapsed_seconds|hostname|ip_address|message|\
         @timestamp|event_id|index|assert_empty_server_result|\\PC{0,8})";
@@ -46,7 +46,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 #[test]
-fn any_body_gets_an_answer_in_json_and_never_500() {
+fn any_body_gets_a_json_response_and_never_500() {
     let server = serve(json!({}));
     let routes = [("POST", ""), ("PUT", ""), ("POST", "/logs"), ("POST", "/servers"), ("PUT", "/servers")];
     let ids = [new_id(), new_id()];
@@ -62,14 +62,14 @@ fn any_body_gets_an_answer_in_json_and_never_500() {
     let input = (any_body(), prop::sample::select(routes.to_vec()), prop::sample::select(ids.to_vec()));
     let done = runner(400).run(&input, |(body, route, id)| run(body, route, id));
     done.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(server.read("/v1/deployments").is_array(), "still alive");
+    assert!(server.read("/v1/deployments").is_array(), "the server still answers");
     assert!(server.read("/v1/servers?limit=1000").is_array());
 }
 
 #[test]
-fn any_path_and_query_get_an_answer_in_json_and_never_500() {
+fn any_path_and_query_get_a_json_response_and_never_500() {
     let server = serve(json!({}));
-    // What may stand in a URI; the rest is no HTTP.
+    // Characters that may occur in a URI; others would be no valid HTTP.
     let piece = "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%){0,12}";
     let path = (
         prop::sample::select(vec!["/v1/deployments/", "/v1/servers/", "/v1/deployments?", "/v1/servers?", "/"]),
@@ -89,9 +89,9 @@ fn any_path_and_query_get_an_answer_in_json_and_never_500() {
 }
 
 #[test]
-fn any_name_makes_well_formed_metrics_only() {
+fn any_name_results_in_well_formed_metrics() {
     let stack = Stack::start(json!({}));
-    let name = ".{1,60}".prop_filter("a NUL is refused", |name| !name.contains('\0'));
+    let name = ".{1,60}".prop_filter("a NUL is rejected", |name| !name.contains('\0'));
     let input = [name.clone(), name.clone(), name.clone(), name].prop_map(|names| names);
     let done = runner(60).run(&input, |[engine, environment, package, hostname]| {
         let id = new_id();
@@ -104,7 +104,7 @@ fn any_name_makes_well_formed_metrics_only() {
         prop_assert_eq!(metrics.len(), 5, "{:?}", &metrics);
         for line in metrics {
             let plain = |c: char| !c.is_whitespace() && !c.is_control() && !":|@/".contains(c);
-            let (name, rest) = line.split_once(':').expect("a value");
+            let (name, rest) = line.split_once(':').expect("name and value");
             prop_assert!(name.starts_with("dt.") && name.chars().all(plain), "{:?}", &line);
             prop_assert!(["1|c", "1|ms"].contains(&rest), "{:?}", &line);
         }

@@ -1,12 +1,13 @@
-//! The ways to reach Redis and to name things in it.
+//! Connections to Redis, and the formats of elements.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{Certificates, Redis, Sentinels, Server, eventually, free_port};
 
-use crate::support::{full_start, is_time, new_id, serve, serve_in};
+use crate::support::{full_start, is_timestamp, new_id, serve, serve_in};
 
-fn report(config: Value) -> (Server, String) {
+/// Starts the server with `config`, and reports a start and a log message.
+fn serve_and_report(config: Value) -> (Server, String) {
     let (server, id) = (serve(config), new_id());
     assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "engine": "e" })).status, 201);
     assert_eq!(server.post(&format!("/v1/deployments/{id}/logs"), &json!({ "message": "m" })).status, 201);
@@ -14,16 +15,16 @@ fn report(config: Value) -> (Server, String) {
 }
 
 #[test]
-fn key_index_database_and_additional_fields_are_configured() {
+fn key_index_database_and_additional_fields_are_configurable() {
     let redis = Redis::start_with(&["--requirepass", "123456"]);
     for (n, spelling) in [(3, "additional_fields"), (4, "additional_fileds")] {
         let config = json!({ "redis": {
             "host": "127.0.0.1", "port": redis.port, "password": "123456", "db": n, "key": "my:list", "index": "my-index",
             spelling: { "team": "blue", "message": "over all", "nested": { "a": [1] } },
         } });
-        let (_server, id) = report(config);
+        let (_server, id) = serve_and_report(config);
         let database = n.to_string();
-        let elements: Vec<Value> = eventually("both elements", || {
+        let elements: Vec<Value> = eventually("both elements are in the list", || {
             let script = "redis.call('SELECT', ARGV[1]) return redis.call('LRANGE', KEYS[1], 0, -1)";
             let list = redis.command(&["EVAL", script, "1", "my:list", &database]);
             let list = list.as_array()?.iter().map(|element| serde_json::from_str(element.as_str()?).ok());
@@ -32,18 +33,22 @@ fn key_index_database_and_additional_fields_are_configured() {
         for element in elements {
             assert_eq!(element["index"], json!("my-index"), "{element}");
             assert_eq!(element["deployment_id"], json!(id), "{element}");
-            assert_eq!(element["message"], json!("over all"), "merged last: {element}");
+            assert_eq!(
+                element["message"],
+                json!("over all"),
+                "additional fields replace members of the same name: {element}"
+            );
             assert_eq!((&element["team"], &element["nested"]), (&json!("blue"), &json!({ "a": [1] })));
         }
     }
 }
 
 #[test]
-fn a_unix_socket_and_a_user_of_its_own_will_do() {
+fn redis_is_reachable_through_a_unix_socket_with_an_acl_user() {
     let redis = Redis::start();
     redis.command(&["ACL", "SETUSER", "tracker", "on", ">secret", "~*", "&*", "+@all"]);
     let (_server, id) =
-        report(json!({ "redis": { "path": redis.socket(), "username": "tracker", "password": "secret" } }));
+        serve_and_report(json!({ "redis": { "path": redis.socket(), "username": "tracker", "password": "secret" } }));
     let elements = redis.wait_for(2);
     assert!(elements.iter().all(|element| element["deployment_id"] == json!(id)), "{elements:?}");
     let clients = redis.command(&["CLIENT", "LIST"]);
@@ -51,7 +56,7 @@ fn a_unix_socket_and_a_user_of_its_own_will_do() {
 }
 
 #[test]
-fn sentinels_may_be_named_in_the_environment() {
+fn sentinels_can_be_configured_in_the_environment() {
     let sentinels = Sentinels::start(None);
     let nodes: Vec<_> =
         sentinels.sentinels.iter().map(|each| json!({ "host": "127.0.0.1", "port": each.port })).collect();
@@ -61,18 +66,18 @@ fn sentinels_may_be_named_in_the_environment() {
         ("DEPLOYMENT_TRACKER_REDIS__SENTINEL_PASSWORD", Sentinels::PASSWORD),
         ("DEPLOYMENT_TRACKER_REDIS__WAIT_REPLICAS", "2"),
     ];
-    let server = serve_in(TempDir::new().expect("a folder"), json!({}), &environment);
+    let server = serve_in(TempDir::new().expect("temporary folder"), json!({}), &environment);
     let id = new_id();
     assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "engine": "e" })).status, 201);
-    let there = |redis: &Redis| (redis.elements().len() == 1).then_some(());
-    sentinels.servers.iter().for_each(|redis| eventually("each server has it", || there(redis)));
+    let has_element = |redis: &Redis| (redis.elements().len() == 1).then_some(());
+    sentinels.servers.iter().for_each(|redis| eventually("each Redis server has the element", || has_element(redis)));
     assert_eq!(server.read("/healthcheck")["tests"]["redis"]["result"], json!("passed"));
     assert!(!server.get("/config").text().contains(Sentinels::PASSWORD));
     assert!(!server.stderr().contains(Sentinels::PASSWORD), "{}", server.stderr());
 }
 
 #[test]
-fn a_redis_whose_certificate_nobody_signed_that_we_know_gets_nothing_and_the_health_test_says_so() {
+fn a_redis_with_an_untrusted_certificate_receives_nothing_and_fails_the_health_check() {
     let (certificates, other, port) = (Certificates::new(), Certificates::new(), free_port());
     let redis = Redis::start_with(&certificates.options(port).iter().map(String::as_str).collect::<Vec<_>>());
     let tls = |authority: &Certificates| {
@@ -81,20 +86,21 @@ fn a_redis_whose_certificate_nobody_signed_that_we_know_gets_nothing_and_the_hea
             "ca": authority.path("ca.pem"), "certificate": path("client.pem"), "key": path("client.key"),
         } } })
     };
-    let (server, _) = report(tls(&other));
+    let (server, _) = serve_and_report(tls(&other));
     let health = server.get("/healthcheck");
-    let error = health.json()["tests"]["redis"]["error"].as_str().expect("an error").to_owned();
+    let error = health.json()["tests"]["redis"]["error"].as_str().expect("error text").to_owned();
     assert!(error.contains("give who signed its certificate in `redis.tls.ca`"), "{error}");
     assert_eq!((health.status, redis.elements().len()), (503, 0));
-    let (server, _) = report(tls(&certificates));
+    let (server, _) = serve_and_report(tls(&certificates));
     redis.wait_for(2);
     assert_eq!(server.read("/healthcheck")["tests"]["redis"]["result"], json!("passed"));
 }
 
 #[test]
-fn the_original_format_adds_nothing_and_writes_what_is_absent_as_null() {
+fn the_original_format_adds_no_members_and_writes_absent_fields_as_null() {
     let redis = Redis::start();
-    let (server, id) = report(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "format": "original" } }));
+    let (server, id) =
+        serve_and_report(json!({ "redis": { "host": "127.0.0.1", "port": redis.port, "format": "original" } }));
     assert_eq!(server.put(&format!("/v1/deployments/{id}"), &json!({ "result": "success" })).status, 204);
     let elements = redis.wait_for(3);
     let record = server.read(&format!("/v1/deployments/{id}"));
@@ -121,7 +127,7 @@ fn the_original_format_adds_nothing_and_writes_what_is_absent_as_null() {
 }
 
 #[test]
-fn the_ecs_format_has_names_and_types_that_an_index_of_the_elastic_common_schema_takes() {
+fn the_ecs_format_uses_the_names_and_types_of_the_elastic_common_schema() {
     let redis = Redis::start();
     let fields = json!({ "labels": { "team": "blue" }, "tags": ["deploy"] });
     let server = serve(json!({ "redis": {
@@ -159,10 +165,13 @@ fn the_ecs_format_has_names_and_types_that_an_index_of_the_elastic_common_schema
     for (element, expected) in
         elements.iter_mut().zip([deployment(start, message("start")), log, deployment(end, message("end"))])
     {
-        let members = element.as_object_mut().expect("an object");
+        let members = element.as_object_mut().expect("JSON object");
         let (at, event_id) = (members.remove("@timestamp"), members["event"]["id"].take());
-        members["event"].as_object_mut().expect("an object").remove("id");
-        assert!(at.is_some_and(|at| is_time(&at)) && event_id.as_str().is_some_and(|id| id.len() == 36), "{event_id}");
+        members["event"].as_object_mut().expect("JSON object").remove("id");
+        assert!(
+            at.is_some_and(|at| is_timestamp(&at)) && event_id.as_str().is_some_and(|id| id.len() == 36),
+            "{event_id}"
+        );
         assert_eq!(*element, expected);
     }
 }

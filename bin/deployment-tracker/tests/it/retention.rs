@@ -1,4 +1,4 @@
-//! `retention.deployments`: what is old goes, whole, and nothing else.
+//! `retention.deployments`: old deployments are deleted completely, and nothing else is.
 
 use std::fs;
 
@@ -9,11 +9,11 @@ use test_servers::{Database, Postgres, Redis, Server, eventually};
 
 use crate::support::{full_start, new_id, serve};
 
-/// How many old deployments there are beside the special ones.
+/// The number of old deployments besides those in [`RECORDS`].
 const MANY: usize = 700;
 
-/// Old and young records in SQL that every database takes. `{old}` and `{young}` are times; `<old>` and `<young>` begin
-/// ids of log messages as they were made then.
+/// Old and young records, in SQL that every database accepts. `{old}` and `{young}` stand for times; `<old>` and
+/// `<young>` stand for the beginnings of the ids that log messages of those times have.
 const RECORDS: &str = r#"
     INSERT INTO "Deployments" (deployment_id, engine, "createdAt", "updatedAt") VALUES
         ('aaaaaaaa-0000-4000-8000-000000000001', 'gone', {old}, {old}),
@@ -40,7 +40,7 @@ const RECORDS: &str = r#"
         ('any young name', '<young>-7000-8000-000000000007', {young}, '{"message":"m"}');
 "#;
 
-/// `RECORDS`, and many old ones beside, with times in the database's `zone`.
+/// [`RECORDS`] and [`MANY`] more old records, with the suffix that `zone` appends to each time.
 fn records(zone: &str) -> String {
     let many = |table: &str, columns: &str, row: fn(usize) -> String| {
         let rows: Vec<_> = (0..MANY).map(row).collect();
@@ -70,21 +70,23 @@ fn messages(server: &Server, id: &str) -> usize {
     server.read(&format!("/v1/deployments/{id}/logs")).as_array().map_or(0, Vec::len)
 }
 
-/// Makes the tables, fills them with `fill`, and starts the server again with an age, while Redis is away.
-fn what_is_old_goes(mut config: Value, fill: impl Fn(&Server)) {
+/// Creates the tables, inserts records with `insert`, restarts the server with `retention.deployments` while Redis is
+/// unavailable, and checks which records remain.
+fn deletes_old_deployments(mut config: Value, insert: impl Fn(&Server)) {
     let mut redis = Redis::absent();
     config["redis"] = json!({ "host": "127.0.0.1", "port": redis.port });
     config["database"]["logs"] = json!(true);
     let mut server = serve(config);
-    let owed = new_id();
-    assert_eq!(server.post(&format!("/v1/deployments/{owed}"), &full_start()).status, 201);
-    fill(&server);
+    let pending = new_id();
+    assert_eq!(server.post(&format!("/v1/deployments/{pending}"), &full_start()).status, 201);
+    insert(&server);
     server.kill();
     server.config["retention"] = json!({ "deployments": "400d" });
-    fs::write(server.folder.path().join("tracker.json"), server.config.to_string()).expect("the configuration file");
+    fs::write(server.folder.path().join("tracker.json"), server.config.to_string())
+        .expect("configuration file is written");
     server.restart();
 
-    eventually("what is old is gone", || {
+    eventually("the deletion is logged", || {
         assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
         server.stderr().contains(" log messages").then_some(())
     });
@@ -100,68 +102,72 @@ fn what_is_old_goes(mut config: Value, fill: impl Fn(&Server)) {
         assert_eq!((&kept["engine"], kept["servers"].as_array().map(Vec::len)), (&json!(engine), Some(servers)));
     }
     let counts = [&id(1), &id(3), &id(4), &id(6), "any%20name", "any%20young%20name"].map(|id| messages(&server, id));
-    assert_eq!(counts, [0, 1, 2, 0, 0, 1], "with what is kept all of it is kept");
-    assert_eq!(server.post(&format!("/v1/deployments/{}", id(1)), &full_start()).status, 201, "it is new");
+    assert_eq!(counts, [0, 1, 2, 0, 0, 1], "a remaining deployment keeps all its messages");
+    assert_eq!(
+        server.post(&format!("/v1/deployments/{}", id(1)), &full_start()).status,
+        201,
+        "a deleted deployment can be recorded again"
+    );
 
     redis.restart();
-    let start = format!("Deployment Tracker recording deployment start for deployment {owed}");
-    eventually("what was owed arrives", || {
+    let start = format!("Deployment Tracker recording deployment start for deployment {pending}");
+    eventually("the pending element arrives", || {
         redis.elements().iter().any(|element| element["message"] == json!(start)).then_some(())
     });
 }
 
 #[test]
-fn what_is_old_goes_from_sqlite_and_nothing_else() {
-    what_is_old_goes(json!({}), |server| {
+fn old_deployments_and_nothing_else_are_deleted_from_sqlite() {
+    deletes_old_deployments(json!({}), |server| {
         let file = server.folder.path().join("data.sqlite3");
-        let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
-        connection.batch_execute(&records(" +00:00")).expect("records");
+        let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("database opens");
+        connection.batch_execute(&records(" +00:00")).expect("records are inserted");
         for table in ["Deployments", "Servers"] {
             let capitals =
                 format!(r#"UPDATE "{table}" SET deployment_id = upper(deployment_id) WHERE deployment_id < 'b'"#);
-            connection.batch_execute(&capitals).expect("as the old service kept some");
+            connection.batch_execute(&capitals).expect("the legacy service stored some ids in capitals");
         }
     });
 }
 
 #[test]
-fn what_is_old_goes_from_postgresql_and_nothing_else() {
+fn old_deployments_and_nothing_else_are_deleted_from_postgresql() {
     let url = Postgres::shared().new_database();
-    what_is_old_goes(json!({ "database": { "url": url } }), |_| fill(Postgres::shared(), &url, "+00"));
+    deletes_old_deployments(json!({ "database": { "url": url } }), |_| insert_records(Postgres::shared(), &url, "+00"));
 }
 
 #[cfg(feature = "mysql")]
 #[test]
-fn what_is_old_goes_from_mariadb_and_nothing_else() {
+fn old_deployments_and_nothing_else_are_deleted_from_mariadb() {
     let mariadb = test_servers::Mariadb::shared();
     let url = mariadb.new_database();
-    what_is_old_goes(json!({ "database": { "url": url } }), |_| fill(mariadb, &url, ""));
+    deletes_old_deployments(json!({ "database": { "url": url } }), |_| insert_records(mariadb, &url, ""));
 }
 
 #[test]
-fn a_database_that_is_away_is_searched_when_it_is_back() {
+fn deletion_resumes_when_an_unavailable_database_recovers() {
     let mut postgres = Postgres::absent();
     postgres.start();
     let url = postgres.new_database();
     let mut server = serve(json!({ "database": { "url": url }, "retention": { "deployments": "13w" } }));
     assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
-    fill(&postgres, &url, "+00");
+    insert_records(&postgres, &url, "+00");
     server.kill();
     postgres.stop();
     server.restart();
-    eventually("it complains", || server.stderr().contains("deleting what is old: ").then_some(()));
+    eventually("the failure is logged", || server.stderr().contains("deleting what is old: ").then_some(()));
     postgres.start();
-    let log = eventually("what is old is gone", || {
+    let log = eventually("the deletion is logged", || {
         let log = server.stderr();
         log.contains(" log messages").then_some(log)
     });
-    let complaints = log.lines().filter(|line| line.contains("deleting what is old: ")).count();
-    assert_eq!(complaints, 2, "it fails, and works again: {log}");
+    let messages = log.lines().filter(|line| line.contains("deleting what is old: ")).count();
+    assert_eq!(messages, 2, "one message for the failure and one for the recovery: {log}");
 }
 
-fn fill(database: &dyn Database, url: &str, zone: &str) {
-    let name = url.rsplit('/').next().expect("a name");
+fn insert_records(database: &dyn Database, url: &str, zone: &str) {
+    let name = url.rsplit('/').next().expect("database name");
     for statement in records(zone).split(";\n").filter(|statement| !statement.trim().is_empty()) {
-        database.query(name, statement).expect("records");
+        database.query(name, statement).expect("records are inserted");
     }
 }

@@ -1,14 +1,14 @@
-//! What every route has in common, and the routes that are not about reports.
+//! The rules that all routes share, and the routes that are not about reports.
 
 use serde_json::{Value, json};
 use test_servers::{Redis, Server, Statsd, within};
 
-use crate::support::{Stack, full_start, is_time, new_id, on_each_store, serve, serve_in, with};
+use crate::support::{Stack, full_start, is_timestamp, new_id, on_each_store, serve, serve_in, with};
 use std::time::{Duration, Instant};
 
 const DESCRIPTIONS: [&str; 3] = ["/swagger", "/swagger.json", "/openapi.json"];
 
-/// Every path that answers GET for the deployment `id`, on which `web` is a server.
+/// Every path that answers GET, for the deployment `id` with the server `web`.
 fn readable(id: &str) -> Vec<String> {
     let mut paths = vec![
         format!("/v1/deployments/{id}"),
@@ -35,7 +35,7 @@ fn filled(config: Value) -> (Server, String) {
 }
 
 #[test]
-fn every_route_takes_a_trailing_slash_and_head_where_it_takes_get() {
+fn every_route_accepts_a_trailing_slash_and_head_wherever_get_is_allowed() {
     on_each_store(|config| {
         let (server, id) = filled(config);
         for path in readable(&id) {
@@ -55,7 +55,7 @@ fn every_route_takes_a_trailing_slash_and_head_where_it_takes_get() {
 }
 
 #[test]
-fn another_method_is_405_and_says_which_are_allowed() {
+fn another_method_is_405_and_lists_the_allowed_methods() {
     on_each_store(|config| {
         let (server, id) = filled(config);
         let mut table = vec![
@@ -108,16 +108,16 @@ fn an_unknown_path_is_404_in_json() {
                 server.send(method, path, &[], b"").is_error(404, None);
             }
         }
-        for path in ["/v1/servers/%ff", "/v1/deployments/%ff", "/v1/servers/%00", "/v1/servers/%zz"] {
-            let answer = server.get(path);
-            assert!([400, 404].contains(&answer.status), "{path}: {answer:?}");
-            answer.is_error(answer.status, None);
+        for (path, status) in
+            [("/v1/servers/%ff", 400), ("/v1/deployments/%ff", 400), ("/v1/servers/%00", 404), ("/v1/servers/%zz", 404)]
+        {
+            server.get(path).is_error(status, None);
         }
     });
 }
 
 #[test]
-fn only_the_api_description_may_be_read_from_other_origins() {
+fn only_the_api_description_allows_other_origins() {
     on_each_store(|config| {
         let (server, id) = filled(config);
         let origin = [("Origin", "http://elsewhere.example")];
@@ -138,7 +138,7 @@ fn only_the_api_description_may_be_read_from_other_origins() {
 }
 
 #[test]
-fn the_root_leads_to_the_documentation() {
+fn the_root_redirects_to_the_documentation() {
     let server = serve(json!({}));
     let answer = server.get("/");
     assert_eq!((answer.status, answer.header("location")), (302, Some("/docs/")));
@@ -149,7 +149,7 @@ fn the_root_leads_to_the_documentation() {
 }
 
 #[test]
-fn the_description_has_every_route_of_the_service() {
+fn the_api_description_has_every_route() {
     let server = serve(json!({}));
     let paths = &server.read("/openapi.json")["paths"];
     for (path, methods) in [
@@ -173,42 +173,42 @@ fn the_description_has_every_route_of_the_service() {
 }
 
 #[test]
-fn the_configuration_is_answered_as_given_without_its_secrets() {
+fn the_config_route_returns_the_raw_configuration_without_secrets() {
     let url = "postgres://tracker:hunter2@127.0.0.1:1/tracker";
     let config = json!({
         "database": { "url": url },
         "redis": { "host": "127.0.0.1", "port": 1, "password": "hunter2", "additional_fields": { "team": "blue" } },
     });
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("temporary folder");
     let environment = [("DEPLOYMENT_TRACKER_REDIS__KEY", "from-the-environment")];
     let server = serve_in(folder, config, &environment);
     let answer = server.get("/config");
     assert!(!answer.text().contains("hunter2"), "{}", answer.text());
-    let given = answer.json();
-    let mut expected = with(&server.config, json!({ "database": { "url": given["database"]["url"] } }));
+    let raw = answer.json();
+    let mut expected = with(&server.config, json!({ "database": { "url": raw["database"]["url"] } }));
     expected["redis"]["password"] = json!("[REDACTED]");
     expected["redis"]["key"] = json!("from-the-environment");
-    assert_eq!(given, expected, "nothing more, nothing less");
-    let url = given["database"]["url"].as_str().unwrap_or_default();
+    assert_eq!(raw, expected, "without defaults");
+    let url = raw["database"]["url"].as_str().unwrap_or_default();
     assert!(url.contains("[REDACTED]"), "{url}");
 }
 
 #[test]
-fn the_health_check_tests_what_is_configured() {
+fn the_health_check_tests_the_store_and_each_configured_output() {
     on_each_store(|config| {
         let stack = Stack::start(config.clone());
         let health = stack.server.read("/healthcheck");
-        assert!(is_time(&health["generated_at"]) && health["duration_millis"].is_number(), "{health}");
+        assert!(is_timestamp(&health["generated_at"]) && health["duration_millis"].is_number(), "{health}");
         let tests = health["tests"].as_object().expect("tests");
         let mut names: Vec<_> = tests.keys().map(String::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["db", "redis", "statsd"]);
         for (name, test) in tests {
-            assert!(is_time(&test["tested_at"]) && test["duration_millis"].is_number(), "{test}");
+            assert!(is_timestamp(&test["tested_at"]) && test["duration_millis"].is_number(), "{test}");
             let fixed = json!({ "tested_at": test["tested_at"], "duration_millis": test["duration_millis"] });
             assert_eq!(*test, with(&fixed, json!({ "test_name": name, "result": "passed" })));
         }
-        within(Duration::from_secs(5), "the metric of the health check", || {
+        within(Duration::from_secs(5), "the metric of the health check arrives", || {
             stack.statsd.lines().contains(&"dt.healthcheck:1|c".to_owned()).then_some(())
         });
         let bare = serve(config).read("/healthcheck");
@@ -220,7 +220,7 @@ fn the_health_check_tests_what_is_configured() {
 }
 
 #[test]
-fn a_health_check_says_within_two_seconds_what_is_broken() {
+fn a_health_check_reports_a_failure_within_two_seconds() {
     let mut redis = Redis::start();
     let statsd = Statsd::listen();
     let server = serve(json!({
@@ -228,7 +228,7 @@ fn a_health_check_says_within_two_seconds_what_is_broken() {
         "statsd": { "host": "127.0.0.1", "port": statsd.port },
     }));
     assert_eq!(server.get("/healthcheck").status, 200);
-    let broken = |what: &str| {
+    let assert_redis_fails = |what: &str| {
         let begun = Instant::now();
         let answer = server.get("/healthcheck");
         assert!(begun.elapsed() < Duration::from_millis(2_500), "{what}: {:?}", begun.elapsed());
@@ -239,11 +239,15 @@ fn a_health_check_says_within_two_seconds_what_is_broken() {
         assert_eq!((&tests["db"]["result"], &tests["statsd"]["result"]), (&json!("passed"), &json!("passed")));
     };
     redis.freeze();
-    broken("a frozen Redis");
+    assert_redis_fails("a frozen Redis");
     redis.thaw();
-    within(Duration::from_secs(10), "it recovers", || (server.get("/healthcheck").status == 200).then_some(()));
+    within(Duration::from_secs(10), "the health check passes again", || {
+        (server.get("/healthcheck").status == 200).then_some(())
+    });
     redis.kill();
-    broken("a dead Redis");
+    assert_redis_fails("a dead Redis");
     redis.restart();
-    within(Duration::from_secs(10), "it recovers", || (server.get("/healthcheck").status == 200).then_some(()));
+    within(Duration::from_secs(10), "the health check passes again", || {
+        (server.get("/healthcheck").status == 200).then_some(())
+    });
 }

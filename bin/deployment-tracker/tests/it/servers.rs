@@ -1,27 +1,27 @@
-//! Servers of a deployment: starts, finishes, in order and out of it.
+//! The servers of a deployment: starts and finishes, in order and out of order.
 
 use serde_json::{Value, json};
 use test_servers::Server;
 
 use crate::paging::follow;
-use crate::support::{Stack, full_start, is_time, new_id, on_each_store, serve, with};
+use crate::support::{Stack, full_start, is_timestamp, new_id, on_each_store, serve, with};
 
-/// The record of `hostname` in the deployment, without its times.
+/// The record of `hostname` in the deployment `id`, without its timestamps.
 fn record(server: &Server, hostname: &str, id: &str) -> Value {
     let records = server.read(&format!("/v1/servers/{hostname}"));
     let mut record = records
         .as_array()
         .and_then(|records| records.iter().find(|record| record["deployment_id"] == json!(id)).cloned())
         .unwrap_or_else(|| panic!("{hostname} is not in {records}"));
-    let members = record.as_object_mut().expect("an object");
+    let members = record.as_object_mut().expect("JSON object");
     for time in ["createdAt", "updatedAt"] {
-        assert!(members.remove(time).is_some_and(|time| is_time(&time)), "{records}");
+        assert!(members.remove(time).is_some_and(|time| is_timestamp(&time)), "{records}");
     }
     record
 }
 
 #[test]
-fn a_server_is_recorded_from_start_to_finish_and_repeats_count_once() {
+fn a_server_is_recorded_from_start_to_finish_and_retries_count_once() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -59,7 +59,7 @@ fn a_server_is_recorded_from_start_to_finish_and_repeats_count_once() {
 }
 
 #[test]
-fn a_start_that_comes_after_its_finish_fills_in_what_is_absent() {
+fn a_start_after_its_finish_fills_in_absent_fields() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();
@@ -83,7 +83,7 @@ fn a_start_that_comes_after_its_finish_fills_in_what_is_absent() {
 }
 
 #[test]
-fn a_finish_can_give_its_result_to_servers_without_one() {
+fn a_finish_can_set_the_result_of_servers_without_one() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let (id, other) = (new_id(), new_id());
@@ -122,7 +122,7 @@ fn any_hostname_can_be_read_back_from_its_location() {
             let id = new_id();
             let answer = server.post(&format!("/v1/deployments/{id}/servers"), &json!({ "hostname": hostname }));
             assert_eq!(answer.status, 201, "{hostname}");
-            let location = answer.header("location").expect("a Location");
+            let location = answer.header("location").expect("Location header");
             assert!(location.starts_with("/v1/servers/") && location.is_ascii(), "{location}");
             assert_eq!(location.matches(['/', '?', '#', ' ']).count(), 3, "{location}");
             let records = server.read(location);
@@ -134,6 +134,6 @@ fn any_hostname_can_be_read_back_from_its_location() {
         assert_eq!(all, json!(sorted));
         let pages = follow(&server, "/v1/servers?before=&limit=1");
         assert_eq!(json!(pages.into_iter().flatten().collect::<Vec<_>>()), all);
-        server.get("/v1/servers/nobody").is_error(404, None);
+        server.get("/v1/servers/unknown").is_error(404, None);
     });
 }

@@ -1,4 +1,4 @@
-//! The end of the server: bounded, and nothing acknowledged is lost.
+//! Shutdown: it takes a bounded time, and no acknowledged report is lost.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,11 +13,11 @@ use test_servers::{JSON, PATIENCE, Redis, eventually};
 
 use crate::support::{full_start, new_id, on_each_store, serve, serve_in};
 
-/// The longest that a shutdown may take.
+/// The maximum duration of a shutdown.
 const BOUND: Duration = Duration::from_secs(15);
 
 #[test]
-fn sigterm_under_load_ends_with_0_and_loses_nothing_acknowledged() {
+fn sigterm_under_load_exits_with_0_and_loses_no_acknowledged_report() {
     on_each_store(|mut config| {
         let redis = Redis::start();
         config["redis"] = json!({ "host": "127.0.0.1", "port": redis.port });
@@ -32,35 +32,40 @@ fn sigterm_under_load_ends_with_0_and_loses_nothing_acknowledged() {
                         let start = full_start().to_string();
                         let log = json!({ "message": id }).to_string();
                         match server.try_send("POST", &path, &[JSON], start.as_bytes()) {
-                            Ok(answer) if answer.status == 201 => started.lock().expect("no panic").push(id.clone()),
+                            Ok(answer) if answer.status == 201 => {
+                                started.lock().expect("no thread panicked").push(id.clone())
+                            }
                             _ => break,
                         }
                         match server.try_send("POST", &format!("{path}/logs"), &[JSON], log.as_bytes()) {
-                            Ok(answer) if answer.status == 201 => logged.lock().expect("no panic").push(id),
+                            Ok(answer) if answer.status == 201 => logged.lock().expect("no thread panicked").push(id),
                             _ => break,
                         }
                     }
                 });
             }
-            eventually("some load", || (started.lock().expect("no panic").len() > 200).then_some(()));
+            eventually("200 starts are acknowledged", || {
+                (started.lock().expect("no thread panicked").len() > 200).then_some(())
+            });
             server.signal("TERM");
         });
         let status = server.ends_within(BOUND);
         assert_eq!(status.code(), Some(0), "{}", server.stderr());
 
         server.restart();
-        let (started, logged) = (started.into_inner().expect("no panic"), logged.into_inner().expect("no panic"));
+        let (started, logged) =
+            (started.into_inner().expect("no thread panicked"), logged.into_inner().expect("no thread panicked"));
         for id in &started {
             assert_eq!(server.get(&format!("/v1/deployments/{id}")).status, 200, "{id} was acknowledged");
         }
         let start = |id: &str| format!("Deployment Tracker recording deployment start for deployment {id}");
         let mut expected: Vec<_> = started.iter().map(|id| start(id)).chain(logged).collect();
-        eventually("every element", || {
+        eventually("every acknowledged report is in Redis", || {
             let elements = redis.elements();
             let messages: Vec<_> = elements.iter().filter_map(|element| element["message"].as_str()).collect();
             let sorted = sorted(messages.iter().map(|message| (*message).to_owned()).collect());
             expected.sort();
-            assert_eq!(sorted.windows(2).find(|pair| pair[0] == pair[1]), None, "once");
+            assert_eq!(sorted.windows(2).find(|pair| pair[0] == pair[1]), None, "each element arrives once");
             expected.iter().all(|message| sorted.binary_search(message).is_ok()).then_some(())
         });
     });
@@ -72,7 +77,7 @@ fn sorted(mut list: Vec<String>) -> Vec<String> {
 }
 
 #[test]
-fn sigint_ends_it_too_and_a_request_in_flight_is_answered() {
+fn sigint_shuts_down_and_a_request_in_flight_is_answered() {
     let mut server = serve(json!({}));
     let path = format!("/v1/deployments/{}", new_id());
     let body = full_start().to_string();
@@ -83,13 +88,15 @@ fn sigint_ends_it_too_and_a_request_in_flight_is_answered() {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
     let (first, rest) = body.split_at(10);
     stream.write_all(format!("{head}{first}").as_bytes()).expect("the server reads");
-    // A whole request on another connection: the server has come to the first one before.
+    // The server accepts connections in order: once it answers this one, it has accepted the first one.
     assert_eq!(server.get("/v1/deployments").status, 200);
     server.signal("INT");
-    eventually("it stops accepting", || server.try_send("GET", "/config", &[], b"").is_err().then_some(()));
+    eventually("the server stops accepting connections", || {
+        server.try_send("GET", "/config", &[], b"").is_err().then_some(())
+    });
     stream.write_all(rest.as_bytes()).expect("the server still reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
+    stream.read_to_string(&mut answer).expect("response");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert_eq!(server.ends_within(BOUND).code(), Some(0), "{}", server.stderr());
     server.restart();
@@ -97,7 +104,7 @@ fn sigint_ends_it_too_and_a_request_in_flight_is_answered() {
 }
 
 #[test]
-fn the_end_is_bounded_with_a_frozen_redis_and_at_once_on_a_second_signal() {
+fn shutdown_is_bounded_with_a_frozen_redis_and_immediate_on_a_second_signal() {
     let redis = Redis::start();
     let mut server = serve(json!({ "redis": { "host": "127.0.0.1", "port": redis.port } }));
     let id = new_id();
@@ -112,7 +119,9 @@ fn the_end_is_bounded_with_a_frozen_redis_and_at_once_on_a_second_signal() {
     stream.write_all(b"POST /v1/deployments/x/logs HTTP/1.1\r\nContent-Length: 9\r\n\r\n").expect("the server reads");
     assert_eq!(server.get("/v1/deployments").status, 200);
     server.signal("TERM");
-    eventually("it stops accepting", || server.try_send("GET", "/config", &[], b"").is_err().then_some(()));
+    eventually("the server stops accepting connections", || {
+        server.try_send("GET", "/config", &[], b"").is_err().then_some(())
+    });
     server.signal("TERM");
     server.ends_within(Duration::from_secs(1));
 
@@ -125,20 +134,20 @@ fn the_end_is_bounded_with_a_frozen_redis_and_at_once_on_a_second_signal() {
 }
 
 #[test]
-fn systemd_is_told_when_the_server_listens_and_when_it_stops() {
-    let folder = TempDir::new().expect("a folder");
+fn systemd_is_notified_when_the_server_listens_and_when_it_stops() {
+    let folder = TempDir::new().expect("temporary folder");
     let path = folder.path().join("notify");
-    let systemd = UnixDatagram::bind(&path).expect("a socket");
-    systemd.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let hear = || {
+    let systemd = UnixDatagram::bind(&path).expect("socket is bound");
+    systemd.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    let receive = || {
         let mut bytes = [0; 256];
-        let size = systemd.recv(&mut bytes).expect("a message");
+        let size = systemd.recv(&mut bytes).expect("message");
         String::from_utf8_lossy(&bytes[..size]).trim_end().to_owned()
     };
     let mut server = serve_in(folder, json!({}), &[("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))]);
-    assert_eq!(hear(), "READY=1");
+    assert_eq!(receive(), "READY=1");
     assert_eq!(server.get("/livez").status, 200);
     server.signal("TERM");
-    assert_eq!(hear(), "STOPPING=1");
+    assert_eq!(receive(), "STOPPING=1");
     assert!(server.ends_within(BOUND).success());
 }

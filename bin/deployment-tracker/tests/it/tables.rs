@@ -1,4 +1,4 @@
-//! The tables, which reporting queries read, and the databases of the old service.
+//! The tables, which reporting queries read, and the databases of the legacy service.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{Database as _, Postgres, Server};
 
-use crate::support::{fixture, full_start, is_time, new_id, on_each_store, serve, serve_in, with};
+use crate::support::{fixture, full_start, is_timestamp, new_id, on_each_store, serve, serve_in, with};
 
 #[derive(QueryableByName)]
 struct Line {
@@ -17,14 +17,14 @@ struct Line {
     line: String,
 }
 
-/// The one column `line` of a query on an SQLite file.
+/// The column `line` of a query on an SQLite file.
 fn sqlite(file: &Path, query: &str) -> Vec<String> {
-    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("database opens");
     let lines = diesel::sql_query(query).load::<Line>(&mut connection).expect(query);
     lines.into_iter().map(|row| row.line).collect()
 }
 
-/// Fills both tables and answers the id.
+/// Adds a deployment and a server. Returns the id.
 fn fill(server: &Server) -> String {
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
@@ -35,7 +35,7 @@ fn fill(server: &Server) -> String {
 }
 
 #[test]
-fn sqlite_has_the_tables_and_the_times_of_the_old_service() {
+fn sqlite_has_the_tables_and_time_format_of_the_legacy_service() {
     let server = serve(json!({}));
     let id = fill(&server);
     let file = server.folder.path().join("data.sqlite3");
@@ -55,10 +55,10 @@ fn sqlite_has_the_tables_and_the_times_of_the_old_service() {
 }
 
 #[test]
-fn postgresql_has_the_tables_and_the_types_of_the_old_service() {
+fn postgresql_has_the_tables_and_types_of_the_legacy_service() {
     let postgres = Postgres::shared();
     let url = postgres.new_database();
-    let database = url.rsplit('/').next().expect("a name");
+    let database = url.rsplit('/').next().expect("database name");
     let server = serve(json!({ "database": { "url": url } }));
     let id = fill(&server);
     let query =
@@ -82,10 +82,10 @@ Servers|updatedAt|timestamp with time zone";
 
 #[cfg(feature = "mysql")]
 #[test]
-fn mariadb_has_the_tables_with_times_in_utc_and_room_for_whatever_is_taken() {
+fn mariadb_has_the_tables_with_times_in_utc_and_columns_for_the_longest_values() {
     let mariadb = test_servers::Mariadb::shared();
     let url = mariadb.new_database();
-    let database = url.rsplit('/').next().expect("a name");
+    let database = url.rsplit('/').next().expect("database name");
     let query = |query: &str| mariadb.query(database, query).expect(query);
     let server = serve(json!({ "database": { "url": url.replace("mysql://", "mariadb://") } }));
     let id = fill(&server);
@@ -103,10 +103,10 @@ fn mariadb_has_the_tables_with_times_in_utc_and_room_for_whatever_is_taken() {
     members["arguments"] = json!(arguments);
     let path = format!("/v1/deployments/{}", new_id());
     assert_eq!(server.post(&path, &members).status, 201);
-    assert_eq!(server.post(&path, &members).status, 201, "what was stored is what was sent");
+    assert_eq!(server.post(&path, &members).status, 201, "a retry of the same report is no conflict");
     let host = json!({ "hostname": text, "ip_address": text });
     assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201);
-    assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201, "what was stored is what was sent");
+    assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201, "a retry of the same report is no conflict");
     let widest = r#"SELECT max(char_length(package_url)), max(char_length(arguments)) FROM "Deployments""#;
     assert_eq!(query(widest), "2048\t65536");
     let log = json!({ "message": "x".repeat(1_000_000) });
@@ -114,77 +114,78 @@ fn mariadb_has_the_tables_with_times_in_utc_and_room_for_whatever_is_taken() {
     assert_eq!(server.read("/v1/deployments/any%20name/logs")[0]["message"], log["message"]);
 }
 
-/// The recorded answer, with times as we write them: RFC 3339 everywhere.
-fn in_our_form(value: &Value) -> Value {
+/// The recorded response with every time in RFC 3339, the format of this service.
+fn with_rfc3339_times(value: &Value) -> Value {
     match value {
-        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), in_our_form(value))).collect(),
-        Value::Array(values) => values.iter().map(in_our_form).collect(),
+        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), with_rfc3339_times(value))).collect(),
+        Value::Array(values) => values.iter().map(with_rfc3339_times).collect(),
         Value::String(text) if text.ends_with(" +00:00") => {
             let time = json!(text.replacen(' ', "T", 1).replace(" +00:00", "Z"));
-            assert!(is_time(&time), "{text}");
+            assert!(is_timestamp(&time), "{text}");
             time
         }
         other => other.clone(),
     }
 }
 
-/// `value` without the times, of which the dump has its own.
-fn timeless(value: &Value) -> Value {
+/// `value` without times, because those in the PostgreSQL dump differ from the recorded ones.
+fn without_times(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let kept = members.iter().filter(|(key, _)| !["createdAt", "updatedAt"].contains(&key.as_str()));
-            kept.map(|(key, value)| (key.clone(), timeless(value))).collect()
+            kept.map(|(key, value)| (key.clone(), without_times(value))).collect()
         }
-        Value::Array(values) => values.iter().map(timeless).collect(),
+        Value::Array(values) => values.iter().map(without_times).collect(),
         other => other.clone(),
     }
 }
 
 fn recorded() -> Value {
-    let text = fs::read_to_string(fixture("answers.json")).expect("the recorded answers");
+    let text = fs::read_to_string(fixture("answers.json")).expect("fixture");
     serde_json::from_str(&text).expect("JSON")
 }
 
 #[test]
-fn the_old_sqlite_database_is_served_as_it_stands() {
-    let folder = TempDir::new().expect("a folder");
-    fs::copy(fixture("data.sqlite3"), folder.path().join("data.sqlite3")).expect("a copy");
+fn the_legacy_sqlite_database_is_served_unchanged() {
+    let folder = TempDir::new().expect("temporary folder");
+    fs::copy(fixture("data.sqlite3"), folder.path().join("data.sqlite3")).expect("file is copied");
     let server = serve_in(folder, json!({}), &[]);
     let recorded = recorded();
-    assert_eq!(server.read("/v1/deployments?limit=1000"), in_our_form(&recorded["deployments"]));
+    assert_eq!(server.read("/v1/deployments?limit=1000"), with_rfc3339_times(&recorded["deployments"]));
     assert_eq!(server.read("/v1/servers"), recorded["servers"]);
-    writes_go_on(&server);
+    assert_writes_work(&server);
 }
 
 #[test]
-fn the_old_postgresql_database_is_served_as_it_stands() {
+fn the_legacy_postgresql_database_is_served_unchanged() {
     let postgres = Postgres::shared();
     let url = postgres.new_database();
-    postgres.load(url.rsplit('/').next().expect("a name"), &fixture("postgres.sql"));
+    postgres.load(url.rsplit('/').next().expect("database name"), &fixture("postgres.sql"));
     let server = serve(json!({ "database": { "url": url } }));
     let recorded = recorded();
-    assert_eq!(timeless(&server.read("/v1/deployments?limit=1000")), timeless(&recorded["deployments"]));
+    assert_eq!(without_times(&server.read("/v1/deployments?limit=1000")), without_times(&recorded["deployments"]));
     assert_eq!(server.read("/v1/servers"), recorded["servers"]);
-    writes_go_on(&server);
+    assert_writes_work(&server);
 }
 
 #[test]
-fn ids_that_the_old_service_kept_in_capitals_are_found_and_stay() {
-    let folder = TempDir::new().expect("a folder");
+fn legacy_ids_in_capitals_are_found_and_not_rewritten() {
+    let folder = TempDir::new().expect("temporary folder");
     let file = folder.path().join("data.sqlite3");
-    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
-    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    fs::copy(fixture("data.sqlite3"), &file).expect("file is copied");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("database opens");
     for table in ["Deployments", "Servers"] {
         let capitals = format!(r#"UPDATE "{table}" SET deployment_id = upper(deployment_id)"#);
-        diesel::sql_query(capitals).execute(&mut connection).expect("written");
+        diesel::sql_query(capitals).execute(&mut connection).expect("statement succeeds");
     }
     let server = serve_in(folder, json!({}), &[]);
-    let recorded = in_our_form(&recorded()["deployments"]);
-    assert_eq!(server.read("/v1/deployments?limit=1000"), recorded, "small, with their servers");
+    let recorded = with_rfc3339_times(&recorded()["deployments"]);
+    assert_eq!(server.read("/v1/deployments?limit=1000"), recorded, "in lower case, with their servers");
 
-    let of_fleet = |deployment: &&Value| deployment["servers"].as_array().is_some_and(|servers| servers.len() > 1);
-    let old = recorded.as_array().and_then(|all| all.iter().find(of_fleet)).expect("one with servers");
-    let id = old["deployment_id"].as_str().expect("an id");
+    let has_servers = |deployment: &&Value| deployment["servers"].as_array().is_some_and(|servers| servers.len() > 1);
+    let old =
+        recorded.as_array().and_then(|all| all.iter().find(has_servers)).expect("a recorded deployment with servers");
+    let id = old["deployment_id"].as_str().expect("id");
     for spelled in [id.to_owned(), id.to_uppercase()] {
         assert_eq!(&server.read(&format!("/v1/deployments/{spelled}")), old);
     }
@@ -199,15 +200,15 @@ fn ids_that_the_old_service_kept_in_capitals_are_found_and_stay() {
     assert_eq!(server.read("/v1/deployments?limit=1000").as_array().map(Vec::len), Some(40));
     let query = r#"SELECT deployment_id AS line FROM "Deployments" WHERE deployment_id <> upper(deployment_id)
         UNION ALL SELECT deployment_id FROM "Servers" WHERE deployment_id <> upper(deployment_id)"#;
-    assert_eq!(sqlite(&file, query), [] as [String; 0], "nothing was rewritten, nor added beside it");
+    assert_eq!(sqlite(&file, query), [] as [String; 0], "no id was rewritten, and no row was added");
 }
 
 #[test]
-fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
-    let folder = TempDir::new().expect("a folder");
+fn an_id_in_both_spellings_changes_only_its_own_row() {
+    let folder = TempDir::new().expect("temporary folder");
     let file = folder.path().join("data.sqlite3");
-    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
-    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    fs::copy(fixture("data.sqlite3"), &file).expect("file is copied");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("database opens");
     for (id, engine) in
         [("bbbbbbbb-0000-4000-8000-000000000001", "small"), ("BBBBBBBB-0000-4000-8000-000000000001", "capital")]
     {
@@ -215,12 +216,12 @@ fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
             r#"INSERT INTO "Deployments" (deployment_id, engine, "createdAt", "updatedAt")
             VALUES ('{id}', '{engine}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00')"#
         );
-        diesel::sql_query(row).execute(&mut connection).expect("written");
+        diesel::sql_query(row).execute(&mut connection).expect("statement succeeds");
         let row = format!(
             r#"INSERT INTO "Servers" (hostname, deployment_id, ip_address, "createdAt", "updatedAt")
             VALUES ('h', '{id}', '{engine}', '2015-07-07 17:34:12.075 +00:00', '2015-07-07 17:34:12.075 +00:00')"#
         );
-        diesel::sql_query(row).execute(&mut connection).expect("written");
+        diesel::sql_query(row).execute(&mut connection).expect("statement succeeds");
     }
     let server = serve_in(folder, json!({}), &[]);
     let path = "/v1/deployments/bbbbbbbb-0000-4000-8000-000000000001";
@@ -236,13 +237,13 @@ fn an_id_that_is_there_in_both_spellings_leaves_the_other_row_alone() {
 }
 
 #[test]
-fn an_empty_hostname_of_the_old_service_ends_the_list_of_hosts() {
-    let folder = TempDir::new().expect("a folder");
+fn a_legacy_empty_hostname_ends_the_list_of_hosts() {
+    let folder = TempDir::new().expect("temporary folder");
     let file = folder.path().join("data.sqlite3");
-    fs::copy(fixture("data.sqlite3"), &file).expect("a copy");
-    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the database");
+    fs::copy(fixture("data.sqlite3"), &file).expect("file is copied");
+    let mut connection = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("database opens");
     let empty = r#"UPDATE "Servers" SET hostname = '' WHERE rowid = (SELECT min(rowid) FROM "Servers")"#;
-    diesel::sql_query(empty).execute(&mut connection).expect("written");
+    diesel::sql_query(empty).execute(&mut connection).expect("statement succeeds");
     let server = serve_in(folder, json!({}), &[]);
     let hostnames = server.read("/v1/servers?limit=1000");
     let count = hostnames.as_array().map_or(0, Vec::len);
@@ -252,32 +253,32 @@ fn an_empty_hostname_of_the_old_service_ends_the_list_of_hosts() {
 }
 
 #[test]
-fn the_file_alone_is_whole_after_a_stop() {
+fn the_sqlite_file_alone_is_complete_after_a_shutdown() {
     let mut server = serve(json!({}));
     let id = fill(&server);
     server.signal("TERM");
     assert!(server.ends_within(std::time::Duration::from_secs(10)).success());
     let copy = server.folder.path().join("copy.sqlite3");
-    fs::copy(server.folder.path().join("data.sqlite3"), &copy).expect("a copy");
+    fs::copy(server.folder.path().join("data.sqlite3"), &copy).expect("file is copied");
     assert_eq!(sqlite(&copy, r#"SELECT deployment_id AS line FROM "Deployments""#), [id]);
 }
 
-/// Records something new and changes something old.
-fn writes_go_on(server: &Server) {
+/// Changes an existing record and adds a new one.
+fn assert_writes_work(server: &Server) {
     let old = server.read("/v1/deployments?limit=1&offset=20")[0].clone();
-    let path = format!("/v1/deployments/{}", old["deployment_id"].as_str().expect("an id"));
+    let path = format!("/v1/deployments/{}", old["deployment_id"].as_str().expect("id"));
     let long = "ö".repeat(2_048);
     assert_eq!(server.put(&path, &json!({ "result": "failure", "elapsed_seconds": 99, "version": long })).status, 204);
     let changed = server.read(&path);
     let expected =
         json!({ "result": "failure", "elapsed_seconds": 99, "version": long, "updatedAt": changed["updatedAt"] });
-    assert_eq!(changed, with(&old, expected), "wider than the columns were");
+    assert_eq!(changed, with(&old, expected), "a text longer than the legacy columns");
     let id = fill(server);
     assert_eq!(server.read("/v1/deployments?limit=1")[0]["deployment_id"], json!(id));
 }
 
 #[test]
-fn what_was_recorded_is_there_after_a_restart() {
+fn records_survive_a_restart() {
     on_each_store(|config| {
         let mut server = serve(config);
         let path = format!("/v1/deployments/{}", fill(&server));

@@ -1,4 +1,4 @@
-//! Tokens: who may do what, and who is told of it.
+//! Tokens: what each one may do, and where its name is recorded.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{JSON, Response, Server, eventually};
 
-use crate::support::{Stack, bare, new_id, serve, serve_in};
+use crate::support::{Stack, command_in, new_id, serve, serve_in};
 
 const READ: &str = "read-secret";
 const WRITE: &str = "write-secret";
@@ -38,7 +38,7 @@ fn get(server: &Server, secret: &str, path: &str) -> Response {
 fn reload(server: &Server, tokens: &Value) {
     let mut config = server.config.clone();
     config["auth"]["tokens"] = tokens.clone();
-    fs::write(server.folder.path().join("tracker.json"), config.to_string()).expect("the configuration file");
+    fs::write(server.folder.path().join("tracker.json"), config.to_string()).expect("configuration file is written");
     let reloads = || server.stderr().lines().filter(|line| line.contains("reload")).count();
     let before = reloads();
     server.signal("HUP");
@@ -80,7 +80,7 @@ fn without_a_token_nothing_but_livez_and_readyz_answers() {
             let headers: Vec<_> = authorization.iter().map(|value| ("Authorization", *value)).chain([JSON]).collect();
             let refused = server.send(method, path, &headers, br#"{"engine":"e"}"#);
             assert_eq!(refused.status, 401, "{method} {path} {authorization:?}: {refused:?}");
-            let challenge = refused.header("www-authenticate").expect("a challenge");
+            let challenge = refused.header("www-authenticate").expect("WWW-Authenticate header");
             assert!(challenge.starts_with("Bearer realm="), "{challenge}");
             assert_eq!(challenge.contains("invalid_token"), authorization.is_some(), "{challenge}");
             if method != "HEAD" {
@@ -97,7 +97,7 @@ fn without_a_token_nothing_but_livez_and_readyz_answers() {
 }
 
 #[test]
-fn a_token_does_what_its_scopes_say_and_nothing_else() {
+fn a_token_may_do_only_what_its_scopes_allow() {
     let server = serve(json!({ "auth": { "tokens": tokens() } }));
     let deployment = format!("/v1/deployments/{}", new_id());
     let start = json!({ "engine": "e" });
@@ -111,7 +111,7 @@ fn a_token_does_what_its_scopes_say_and_nothing_else() {
         (READ, "", "GET", "/docs/", &Value::Null, 200),
         (READ, "admin", "GET", "/config", &Value::Null, 403),
         (READ, "admin", "GET", "/config/", &Value::Null, 403),
-        // Written so that only the router reads it as this path.
+        // Percent-encoded, so that only the router recognizes the path.
         (READ, "admin", "GET", "/%63onfig", &Value::Null, 403),
         (WRITE, "admin", "GET", "/config", &Value::Null, 403),
         (ADMIN, "", "GET", "/config", &Value::Null, 200),
@@ -127,7 +127,7 @@ fn a_token_does_what_its_scopes_say_and_nothing_else() {
         if status == 403 {
             let sentence = answer.is_error(403, None);
             assert!(sentence.contains(scope), "{sentence}");
-            let challenge = answer.header("www-authenticate").expect("a challenge");
+            let challenge = answer.header("www-authenticate").expect("WWW-Authenticate header");
             assert!(challenge.contains("insufficient_scope") && challenge.contains(scope), "{challenge}");
         }
     }
@@ -137,18 +137,18 @@ fn a_token_does_what_its_scopes_say_and_nothing_else() {
 }
 
 #[test]
-fn a_token_for_some_environments_reports_those_only() {
+fn a_token_with_environments_may_report_only_deployments_in_them() {
     let server = serve(json!({ "auth": { "tokens": tokens() } }));
     let dev = |method: &str, path: &str, body: Value| send(&server, DEV, method, path, &body);
     let path = || format!("/v1/deployments/{}", new_id());
-    let (mine, other, bare, unknown) = (path(), path(), path(), path());
+    let (mine, other, unnamed, unknown) = (path(), path(), path(), path());
     assert_eq!(dev("POST", &mine, json!({ "environment": "dev" })).status, 201);
     for body in [json!({ "environment": "prod" }), json!({ "engine": "e" }), json!({ "environment": "DEV" })] {
         dev("POST", &other, body).is_error(403, None);
     }
     assert_eq!(send(&server, WRITE, "POST", &other, &json!({ "environment": "prod" })).status, 201);
-    assert_eq!(send(&server, WRITE, "POST", &bare, &json!({ "engine": "e" })).status, 201);
-    for path in [&other, &bare, &unknown] {
+    assert_eq!(send(&server, WRITE, "POST", &unnamed, &json!({ "engine": "e" })).status, 201);
+    for path in [&other, &unnamed, &unknown] {
         for (method, below, body) in [
             ("PUT", "", json!({ "result": "failure" })),
             ("PUT", "", json!({ "environment": "dev" })),
@@ -174,9 +174,9 @@ fn a_token_for_some_environments_reports_those_only() {
 }
 
 #[test]
-fn secrets_come_from_the_file_a_file_of_their_own_or_the_environment() {
-    let folder = TempDir::new().expect("a folder");
-    fs::write(folder.path().join("secret"), "from-a-file\n").expect("a file");
+fn secrets_come_from_the_configuration_a_file_or_the_environment() {
+    let folder = TempDir::new().expect("temporary folder");
+    fs::write(folder.path().join("secret"), "from-a-file\n").expect("file is written");
     let config = json!({ "auth": { "tokens": [
         { "name": "a", "secret_file": "secret", "scopes": ["read"] },
         { "name": "b", "secret_env": "B_TOKEN", "scopes": ["read"] },
@@ -195,18 +195,18 @@ fn secrets_come_from_the_file_a_file_of_their_own_or_the_environment() {
 }
 
 #[test]
-fn all_tokens_can_be_in_the_environment() {
+fn all_tokens_can_be_configured_in_the_environment() {
     let tokens = json!([{ "name": "a", "secret": "one", "scopes": ["read"] }]).to_string();
     let environment = [("DEPLOYMENT_TRACKER_AUTH__TOKENS", tokens.as_str())];
-    let server = serve_in(TempDir::new().expect("a folder"), json!({}), &environment);
+    let server = serve_in(TempDir::new().expect("temporary folder"), json!({}), &environment);
     server.get("/v1/deployments").is_error(401, None);
     assert_eq!(get(&server, "one", "/v1/deployments").status, 200);
 }
 
 #[test]
-fn a_mistake_in_a_token_is_told_without_its_secret() {
+fn an_invalid_token_is_an_error_that_does_not_reveal_its_secret() {
     let good = json!({ "name": "a", "secret": "hunter2", "scopes": ["read"] });
-    for (what, tokens, says) in [
+    for (what, tokens, expected) in [
         ("none", json!([]), "no token"),
         ("no scope", json!([{ "name": "a", "secret": "hunter2", "scopes": [] }]), "scopes"),
         ("an unknown scope", json!([{ "name": "a", "secret": "hunter2", "scopes": ["all"] }]), "scopes"),
@@ -238,22 +238,22 @@ fn a_mistake_in_a_token_is_told_without_its_secret() {
         ("a secret twice", json!([good, { "name": "b", "secret": "hunter2", "scopes": ["write"] }]), "another token"),
         ("an unknown key", json!([{ "name": "a", "secret": "hunter2", "scopes": ["read"], "scope": 1 }]), "scope"),
     ] {
-        let folder = TempDir::new().expect("a folder");
+        let folder = TempDir::new().expect("temporary folder");
         fs::write(folder.path().join("config.json"), json!({ "auth": { "tokens": tokens } }).to_string())
-            .expect("a file");
-        let output = bare(folder.path()).arg("--check-config").output().expect("the binary runs");
+            .expect("file is written");
+        let output = command_in(folder.path()).arg("--check-config").output().expect("the binary runs");
         let line = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(2), "{what}: {line}");
-        assert!(line.contains("auth.tokens") && line.contains(says), "{what}: {line}");
+        assert!(line.contains("auth.tokens") && line.contains(expected), "{what}: {line}");
         assert!(line.trim_end().lines().count() == 1 && !line.contains("hunter2"), "{what}: {line}");
     }
 }
 
 #[test]
-fn who_reported_is_in_the_access_log_and_in_the_events() {
+fn the_name_of_the_token_is_in_the_access_log_and_in_the_events() {
     let mut stack = Stack::start(json!({ "auth": { "tokens": tokens() } }));
     let path = format!("/v1/deployments/{}", new_id());
-    let folder = std::mem::replace(&mut stack.server.folder, TempDir::new().expect("a folder"));
+    let folder = std::mem::replace(&mut stack.server.folder, TempDir::new().expect("temporary folder"));
     let config = stack.server.config.clone();
     stack.server.kill();
     let server = serve_in(
@@ -267,7 +267,7 @@ fn who_reported_is_in_the_access_log_and_in_the_events() {
     assert_eq!(jenkins("PUT", &path, json!({ "result": "success" })), 204);
     assert!(stack.redis.wait_for(3).iter().all(|element| element["reporter"] == "jenkins"));
     send(&server, "wrong-secret", "GET", &path, &Value::Null).is_error(401, None);
-    let lines = eventually("the lines", || {
+    let lines = eventually("four requests are logged", || {
         let log = server.stderr();
         let requests: Vec<Value> = log
             .lines()
@@ -276,9 +276,9 @@ fn who_reported_is_in_the_access_log_and_in_the_events() {
             .collect();
         (requests.len() == 4).then_some(requests)
     });
-    let told: Vec<_> = lines.iter().map(|line| (line["token"].as_str(), line["status"].as_u64())).collect();
+    let logged: Vec<_> = lines.iter().map(|line| (line["token"].as_str(), line["status"].as_u64())).collect();
     assert_eq!(
-        told,
+        logged,
         [
             (Some("jenkins"), Some(201)),
             (Some("jenkins"), Some(201)),
@@ -291,16 +291,16 @@ fn who_reported_is_in_the_access_log_and_in_the_events() {
 }
 
 #[test]
-fn a_hangup_changes_the_tokens_without_dropping_a_connection() {
+fn sighup_reloads_tokens_without_closing_a_connection() {
     let server = serve(json!({ "auth": { "tokens": tokens() } }));
-    let mut kept = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
     let mut status = |secret: &str| {
-        write!(kept, "GET /v1/deployments HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {secret}\r\n\r\n")
-            .expect("a request");
-        let mut reader = BufReader::new(&kept);
+        write!(connection, "GET /v1/deployments HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {secret}\r\n\r\n")
+            .expect("request is sent");
+        let mut reader = BufReader::new(&connection);
         let mut line = String::new();
         reader.read_line(&mut line).expect("a status line");
-        let status = line.split(' ').nth(1).expect("a status").to_owned();
+        let status = line.split(' ').nth(1).expect("status code").to_owned();
         let mut length = 0;
         while line != "\r\n" {
             line.clear();
@@ -321,26 +321,26 @@ fn a_hangup_changes_the_tokens_without_dropping_a_connection() {
     assert_eq!(
         (status(READ), status("new")),
         ("200".to_owned(), "200".to_owned()),
-        "both, while one replaces the other"
+        "both are valid while one replaces the other"
     );
     reload(&server, &json!([renewed[1]]));
     assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
-    // A mistake, or no tokens any more, changes nothing.
+    // An invalid token, or a configuration without tokens, changes nothing.
     reload(&server, &json!([{ "name": "dashboard" }]));
     assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
     let mut open = server.config.clone();
-    open.as_object_mut().expect("an object").remove("auth");
-    fs::write(server.folder.path().join("tracker.json"), open.to_string()).expect("the configuration file");
+    open.as_object_mut().expect("JSON object").remove("auth");
+    fs::write(server.folder.path().join("tracker.json"), open.to_string()).expect("configuration file is written");
     server.signal("HUP");
-    eventually("it says so", || {
+    eventually("the refusal is logged", || {
         server.stderr().contains("restart the server to turn authentication off").then_some(())
     });
     assert_eq!((status(READ), status("new")), ("401".to_owned(), "200".to_owned()));
 }
 
 #[test]
-fn token_new_makes_one_that_works() {
-    let folder = TempDir::new().expect("a folder");
+fn token_new_creates_a_working_token() {
+    let folder = TempDir::new().expect("temporary folder");
     let arguments = [
         "token",
         "new",
@@ -354,42 +354,42 @@ fn token_new_makes_one_that_works() {
         "--expires-at",
         "2999-01-01T00:00:00Z",
     ];
-    let output = bare(folder.path()).args(arguments).output().expect("the binary runs");
-    let (secret, told) =
+    let output = command_in(folder.path()).args(arguments).output().expect("the binary runs");
+    let (secret, instructions) =
         (String::from_utf8(output.stdout).expect("UTF-8"), String::from_utf8(output.stderr).expect("UTF-8"));
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert_eq!(output.status.code(), Some(0), "{instructions}");
     let secret = secret.trim();
-    assert!(secret.len() >= 64 && !told.contains(secret), "{told}");
-    let entry: Value = serde_json::from_str(told.lines().last().expect("an entry")).expect("JSON");
+    assert!(secret.len() >= 64 && !instructions.contains(secret), "{instructions}");
+    let entry: Value = serde_json::from_str(instructions.lines().last().expect("entry in JSON")).expect("JSON");
     assert_eq!((&entry["name"], &entry["environments"]), (&json!("ansible"), &json!(["dev"])));
-    let (_, toml) = told.split_once("In TOML:").expect("the entry in TOML");
-    let (toml, _) = toml.split_once("In JSON").expect("and in JSON");
-    fs::write(folder.path().join("config.toml"), toml).expect("a file");
-    let output = bare(folder.path()).arg("--check-config").output().expect("the binary runs");
+    let (_, toml) = instructions.split_once("In TOML:").expect("entry in TOML");
+    let (toml, _) = toml.split_once("In JSON").expect("entry in JSON");
+    fs::write(folder.path().join("config.toml"), toml).expect("file is written");
+    let output = command_in(folder.path()).arg("--check-config").output().expect("the binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let server = serve(json!({ "auth": { "tokens": [entry] } }));
     let path = format!("/v1/deployments/{}", new_id());
     assert_eq!(send(&server, secret, "POST", &path, &json!({ "environment": "dev" })).status, 201);
     assert_eq!(get(&server, secret, &path).status, 200);
-    for wrong in [
+    for invalid in [
         &["token", "new", "a b", "--scope", "read"][..],
         &["token", "new", "a"],
         &["token", "new", "a", "--scope", "all"],
     ] {
-        let output = bare(folder.path()).args(wrong).output().expect("the binary runs");
-        assert!(!output.status.success() && output.stdout.is_empty(), "{wrong:?}");
+        let output = command_in(folder.path()).args(invalid).output().expect("the binary runs");
+        assert!(!output.status.success() && output.stdout.is_empty(), "{invalid:?}");
     }
 }
 
 #[test]
-fn whoever_is_open_to_other_machines_is_warned_once() {
+fn a_server_open_to_other_machines_without_tokens_logs_one_warning() {
     for (config, is_warned) in [
         (json!({}), false),
         (json!({ "host": "0.0.0.0" }), true),
         (json!({ "host": "0.0.0.0", "auth": { "tokens": tokens() } }), false),
     ] {
         let server = serve(config.clone());
-        eventually("it is ready", || (server.get("/readyz").status == 200).then_some(()));
+        eventually("/readyz answers 200", || (server.get("/readyz").status == 200).then_some(()));
         assert_eq!(
             server.stderr().matches("auth.tokens").count(),
             usize::from(is_warned),

@@ -1,5 +1,5 @@
-//! The recording of deployment-tracker 0.1.21, replayed: what it answered, pushed to Redis and sent to StatsD, and what
-//! we do instead where it was wrong.
+//! Replays the recorded traffic of deployment-tracker 0.1.21: its responses, Redis elements and metrics. Where the
+//! legacy service was wrong, the recording of this service replaces them.
 
 use std::io::Write;
 
@@ -8,16 +8,16 @@ use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 use test_servers::{Redis, Response, Server, Statsd, eventually, statsd_sum};
 
-use crate::support::{full_start, is_time, on_each_store, serve, with};
+use crate::support::{full_start, is_timestamp, on_each_store, serve, with};
 
 const RECORDING: &str = include_str!("../fixtures/wire.json");
 const OURS: &str = include_str!("../fixtures/wire_ours.json");
 
-/// Every case in the order of the recording, with our own answers put in.
+/// Every case in the order of the recording, with the responses of this service where they differ.
 fn cases() -> Vec<Value> {
     let (recording, ours): (Value, Value) =
         (serde_json::from_str(RECORDING).expect("JSON"), serde_json::from_str(OURS).expect("JSON"));
-    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let list = |value: &Value| value.as_array().expect("JSON array").clone();
     let mut cases = list(&recording["cases"]);
     assert_eq!(cases.len(), 86);
     for case in &mut cases {
@@ -73,8 +73,8 @@ impl Replay {
         let answer = self.server.send(&method, &path, &headers, &body(case));
         assert_eq!(json!(answer.status), case["ours"]["status"], "{what}: {}", answer.text());
         self.check_answer(&what, &method, &path, &answer, old);
-        self.check_redis(&what, old["redis"].as_array().expect("a list"));
-        self.check_statsd(&what, old["statsd"].as_array().expect("a list"));
+        self.check_redis(&what, old["redis"].as_array().expect("JSON array"));
+        self.check_statsd(&what, old["statsd"].as_array().expect("JSON array"));
     }
 
     fn check_answer(&self, what: &str, method: &str, path: &str, answer: &Response, old: &Value) {
@@ -87,7 +87,7 @@ impl Replay {
                 let expected = if self.server.config["database"].is_null() { self.server.config.clone() } else { url };
                 assert_eq!(given, expected, "{what}");
             }
-            _ => alike(what, "", &old["json"], &answer.json()),
+            _ => assert_equivalent(what, "", &old["json"], &answer.json()),
         }
         let host = format!("127.0.0.1:{}", self.server.port);
         let link = old["Link"].as_str().map(|link| link.replace("127.0.0.1:18080", &host));
@@ -108,23 +108,23 @@ impl Replay {
         self.elements += seen.len();
         let expected: Vec<_> = expected.iter().map(|element| self.styled(element)).collect();
         let bare: Vec<_> = seen.into_iter().map(|element| self.stripped(element)).collect();
-        alike(what, "", &Value::Array(expected), &Value::Array(bare));
+        assert_equivalent(what, "", &Value::Array(expected), &Value::Array(bare));
     }
 
-    /// A recorded element as our configuration writes it: absent columns are `null` only in the original format.
+    /// A recorded element in the configured format: only the original format writes absent columns as `null`.
     fn styled(&self, element: &Value) -> Value {
-        let mut members = element.as_object().expect("an object").clone();
+        let mut members = element.as_object().expect("JSON object").clone();
         if self.style == Style::Default {
             members.retain(|_, value| !value.is_null());
         }
         Value::Object(members)
     }
 
-    /// An element without what the default format adds, which must be there.
+    /// Removes the members that the default format adds, after checking them.
     fn stripped(&self, mut element: Value) -> Value {
         if self.style == Style::Default {
-            let members: &mut Map<_, _> = element.as_object_mut().expect("an object");
-            assert!(members.remove("@timestamp").is_some_and(|time| is_time(&time)));
+            let members: &mut Map<_, _> = element.as_object_mut().expect("JSON object");
+            assert!(members.remove("@timestamp").is_some_and(|time| is_timestamp(&time)));
             assert_eq!(members.remove("@version"), Some(json!("1")));
             let id = members.remove("event_id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
             assert_eq!((id.len(), id.chars().nth(14)), (36, Some('7')), "a UUIDv7");
@@ -133,11 +133,11 @@ impl Replay {
     }
 
     fn check_statsd(&self, what: &str, expected: &[Value]) {
-        let lines = expected.iter().map(|line| line.as_str().expect("text"));
-        let lines: Vec<_> = lines.filter(|line| !line.contains("null")).map(|line| self.named(line)).collect();
+        let lines = expected.iter().map(|line| line.as_str().expect("string"));
+        let lines: Vec<_> = lines.filter(|line| !line.contains("null")).map(|line| self.renamed(line)).collect();
         let expected = statsd_sum(&lines);
         let mut seen = Vec::new();
-        eventually(&format!("{what}: {expected:?}"), || {
+        eventually(&format!("{what}: StatsD has {expected:?}"), || {
             seen = statsd_sum(&self.statsd.lines());
             (seen.len() >= expected.len()).then_some(())
         });
@@ -145,26 +145,26 @@ impl Replay {
         self.statsd.forget();
     }
 
-    /// A recorded line as our configuration names it.
-    fn named(&self, line: &str) -> String {
+    /// A recorded line in the configured naming.
+    fn renamed(&self, line: &str) -> String {
         if self.style == Style::Original {
             return line.to_owned();
         }
-        let place = "deployment-tracker.servers.hostname.";
-        match line.strip_prefix(place).and_then(|rest| rest.rsplit_once('.')) {
-            Some((hostname, rest)) => format!("{place}{}.{rest}", hostname.replace('.', "_")),
+        let prefix = "deployment-tracker.servers.hostname.";
+        match line.strip_prefix(prefix).and_then(|rest| rest.rsplit_once('.')) {
+            Some((hostname, rest)) => format!("{prefix}{}.{rest}", hostname.replace('.', "_")),
             None => line.replace("..", "."),
         }
     }
 }
 
-/// The body of a request; two of them are only described in the recording.
+/// The body of a request. The recording only describes two of them.
 fn body(case: &Value) -> Vec<u8> {
     match (case["n"].as_u64(), case["request"]["body"].as_str()) {
         (Some(73), _) => {
             let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-            packer.write_all(full_start().to_string().as_bytes()).expect("memory takes it");
-            packer.finish().expect("memory takes it")
+            packer.write_all(full_start().to_string().as_bytes()).expect("writing to memory cannot fail");
+            packer.finish().expect("writing to memory cannot fail")
         }
         (Some(84), _) => {
             let start = with(&full_start(), json!({ "padding": "" })).to_string();
@@ -176,23 +176,23 @@ fn body(case: &Value) -> Vec<u8> {
     }
 }
 
-/// Asserts that `new` says what `old` said: times by their form, durations by their kind, numbers by their value, ids in
-/// lower case, members in any order.
+/// Asserts that `new` is equivalent to `old`: times are compared by format, durations by type, numbers by value, ids in
+/// lower case, and members in any order.
 #[track_caller]
-fn alike(what: &str, place: &str, old: &Value, new: &Value) {
-    let name = place.rsplit('/').next().unwrap_or_default();
+fn assert_equivalent(what: &str, path: &str, old: &Value, new: &Value) {
+    let name = path.rsplit('/').next().unwrap_or_default();
     let same = match (old, new) {
-        (_, new) if ["createdAt", "updatedAt", "generated_at", "tested_at"].contains(&name) => is_time(new),
+        (_, new) if ["createdAt", "updatedAt", "generated_at", "tested_at"].contains(&name) => is_timestamp(new),
         (_, new) if name == "duration_millis" => new.is_number(),
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in old {
-                alike(what, &format!("{place}/{key}"), value, new.get(key).unwrap_or(&json!("(absent)")));
+                assert_equivalent(what, &format!("{path}/{key}"), value, new.get(key).unwrap_or(&json!("(absent)")));
             }
             new.keys().all(|key| old.contains_key(key))
         }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             for (i, (old, new)) in old.iter().zip(new).enumerate() {
-                alike(what, &format!("{place}/{i}"), old, new);
+                assert_equivalent(what, &format!("{path}/{i}"), old, new);
             }
             true
         }
@@ -200,7 +200,7 @@ fn alike(what: &str, place: &str, old: &Value, new: &Value) {
         (Value::String(old), Value::String(new)) if name == "deployment_id" => old.to_lowercase() == *new,
         (old, new) => old == new,
     };
-    assert!(same, "{what}: at `{place}` the old service said {old}, we say {new}");
+    assert!(same, "{what}: at `{path}` the legacy service has {old}, this one {new}");
 }
 
 fn replay(style: Style) {
@@ -209,7 +209,7 @@ fn replay(style: Style) {
         for case in cases() {
             replay.run(&case);
         }
-        let last = json!({ "n": 999, "name": "nothing came late", "ours": { "status": 201 },
+        let last = json!({ "n": 999, "name": "nothing arrives late", "ours": { "status": 201 },
             "request": { "method": "POST", "path": "/v1/deployments/last/logs", "body": r#"{"message":"last"}"#,
                 "headers": { "Content-Type": "application/json" } },
             "old": { "redis": [{ "message": "last", "deployment_id": "last", "index": "deployment-tracker" }],
@@ -219,11 +219,11 @@ fn replay(style: Style) {
 }
 
 #[test]
-fn the_old_service_is_replaced_without_a_change_downstream() {
+fn with_the_original_formats_the_traffic_is_that_of_the_legacy_service() {
     replay(Style::Original);
 }
 
 #[test]
-fn by_default_names_are_clean_and_events_carry_their_identity() {
+fn by_default_metric_names_are_clean_and_events_have_ids() {
     replay(Style::Default);
 }

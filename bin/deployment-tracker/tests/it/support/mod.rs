@@ -1,4 +1,4 @@
-//! What the tests need around the server: neighbours, ids, reports.
+//! Starts the server with its databases and outputs, and builds ids and reports.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +10,8 @@ use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually, s
 
 const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
 
-/// The binary, without an environment, to be run in `folder`.
-pub fn bare(folder: &Path) -> Command {
+/// A command that runs the binary in `folder` with an empty environment.
+pub fn command_in(folder: &Path) -> Command {
     test_servers::bare(BINARY.as_ref(), folder)
 }
 
@@ -20,28 +20,28 @@ pub fn serve(config: Value) -> Server {
     Server::start(BINARY, config)
 }
 
-/// Starts the server in a folder that exists, with `environment`.
+/// Starts the server in an existing folder, with `environment`.
 pub fn serve_in(folder: TempDir, config: Value, environment: &[(&str, &str)]) -> Server {
     Server::start_in(BINARY, folder, config, environment)
 }
 
-/// A file of the old service.
+/// A recorded file of the legacy service.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// An id that no other test has.
+/// An id that no other test uses.
 pub fn new_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("0a0b0c0d-0000-4000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether `value` is a time as the service writes it: RFC 3339, UTC, milliseconds, `Z`.
-pub fn is_time(value: &Value) -> bool {
+/// Whether `value` is a timestamp in the format of the service: RFC 3339 in UTC, with milliseconds and `Z`.
+pub fn is_timestamp(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.replace(|c: char| c.is_ascii_digit(), "0") == "0000-00-00T00:00:00.000Z")
 }
 
-/// Runs `test` with the configuration of each store.
+/// Runs `test` once for each store, with the configuration that selects it.
 pub fn on_each_store(test: impl Fn(Value)) {
     eprintln!("on SQLite:");
     test(json!({}));
@@ -54,7 +54,7 @@ pub fn on_each_store(test: impl Fn(Value)) {
     }
 }
 
-/// A server with a Redis and a StatsD of its own.
+/// A server with its own Redis and StatsD.
 pub struct Stack {
     pub server: Server,
     pub redis: Redis,
@@ -62,7 +62,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the three; `config` is the rest of the configuration.
+    /// Starts all three. `config` is the rest of the configuration.
     pub fn start(mut config: Value) -> Self {
         let (redis, statsd) = (Redis::start(), Statsd::listen());
         config["redis"]["host"] = json!("127.0.0.1");
@@ -73,27 +73,27 @@ impl Stack {
         Self { server: serve(config), redis, statsd }
     }
 
-    /// Everything forwarded so far: the elements of the Redis list, and the metrics since the last call. What belongs
-    /// to the deployment `id` is complete: two more reports on it are sent, waited for, and left out.
+    /// The elements in Redis, and the metrics since the last call. Everything for the deployment `id` is included: this
+    /// sends two marker reports on it, waits until they arrive, and leaves them out of the result.
     pub fn forwarded(&self, id: &str) -> (Vec<Value>, Vec<String>) {
         let mark = format!("mark-{}", new_id());
         assert_eq!(self.server.post(&format!("/v1/deployments/{id}/logs"), &json!({ "message": mark })).status, 201);
         let path = format!("/v1/deployments/{id}/servers");
         assert_eq!(self.server.post(&path, &json!({ "hostname": mark })).status, 201);
-        let elements = eventually("the marking log message in Redis", || {
+        let elements = eventually("the marker is in Redis", || {
             let elements = self.redis.elements();
             elements.iter().any(|element| element["message"] == json!(mark)).then_some(elements)
         });
-        let own = |element: &Value| !element["message"].as_str().is_some_and(|text| text.starts_with("mark-"));
+        let is_no_marker = |element: &Value| !element["message"].as_str().is_some_and(|text| text.starts_with("mark-"));
         let metrics = self.metrics_up_to(&format!("dt.servers.hostname.{mark}.started:1|c"));
-        (elements.into_iter().filter(own).collect(), metrics)
+        (elements.into_iter().filter(is_no_marker).collect(), metrics)
     }
 
-    /// Waits for the metric `mark`, forgets everything, and answers what came before it, [summed](statsd_sum), but for
-    /// the one log message that goes with a mark.
+    /// Waits for the metric `mark`, and takes all metrics so far, [summed](statsd_sum). Leaves out `mark` and the log
+    /// message that was sent with it.
     fn metrics_up_to(&self, mark: &str) -> Vec<String> {
-        let arrived = || self.statsd.lines().iter().any(|line| line == mark).then_some(());
-        eventually(&format!("the metric {mark}"), arrived);
+        let has_arrived = || self.statsd.lines().iter().any(|line| line == mark).then_some(());
+        eventually(&format!("the metric {mark} arrives"), has_arrived);
         let mut lines = self.statsd.lines();
         self.statsd.forget();
         lines.retain(|line| line != mark);
@@ -102,7 +102,7 @@ impl Stack {
     }
 }
 
-/// `template` with every key of `changes` set to its value.
+/// `template` with the members of `changes` set.
 pub fn with(template: &Value, changes: Value) -> Value {
     let mut value = template.clone();
     for (key, change) in changes.as_object().expect("changes are an object") {
@@ -111,7 +111,7 @@ pub fn with(template: &Value, changes: Value) -> Value {
     value
 }
 
-/// A deployment's start with every member that an engine gives.
+/// The start of a deployment with every field that an engine sends.
 pub fn full_start() -> Value {
     json!({
         "engine": "vagrant_orchestrate", "engine_version": "0.6.3", "host": "localhost", "user": "cbaldauf",
