@@ -334,9 +334,8 @@ fn a_long_list_is_streamed_in_bounded_memory() {
 
 #[test]
 fn a_client_that_reads_nothing_is_closed() {
-    let server = serve(
-        json!({ "limits": { "write_seconds": 1, "body_seconds": 1, "keep_alive_seconds": 1, "header_seconds": 1 } }),
-    );
+    // The default `header_seconds` leaves time for a new request while the server prepares the lists.
+    let server = serve(json!({ "limits": { "write_seconds": 1, "body_seconds": 1, "keep_alive_seconds": 1 } }));
     for _ in 0..100 {
         let start = json!({ "arguments": "x".repeat(65_536) });
         assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &start).status, 201);
