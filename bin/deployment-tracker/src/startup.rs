@@ -59,7 +59,9 @@ pub fn log(
 ) -> anyhow::Result<()> {
     match file {
         Some(file) => log::info!(file:% = file.display(); "configuration: read from the file and the environment"),
-        None => log::info!("configuration: read from the environment; no config.json or config.toml in this folder"),
+        None => log::info!(
+            "configuration: read from the environment; the working directory has no config.json or config.toml"
+        ),
     }
     for note in &notes.understood {
         log::info!("configuration: {note}");

@@ -63,7 +63,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
     Ok(loaded)
 }
 
-/// Merges environment variables, given as keys and texts, over `figment`.
+/// Merges environment variables over `figment`. Each is a key, such as `redis.host`, and a text.
 ///
 /// figment's own [`Env`] provider guesses the type of a value from its text; here the type of the key decides, so that
 /// a password of digits remains a string.

@@ -1,7 +1,7 @@
 use super::*;
 
-fn read(given: Value, environment: Option<&str>) -> Result<(Value, Notes), String> {
-    let mut value = given;
+fn read(legacy: Value, environment: Option<&str>) -> Result<(Value, Notes), String> {
+    let mut value = legacy;
     let notes = translate(&mut value, environment).map_err(|error| error.to_string())?;
     Ok((value, notes))
 }
@@ -59,7 +59,7 @@ fn an_option_that_would_change_the_records_is_rejected_by_its_key() {
         let error = url(block.clone()).expect_err("rejected");
         assert!(error.contains(&format!("`database.production.{option}`")), "{block}: {error}");
     }
-    for (given, key) in [
+    for (legacy, key) in [
         (json!({ "redis": { "tls": { "rejectUnauthorized": false } } }), "redis.tls.rejectUnauthorized"),
         (json!({ "redis": { "tls": { "ca": ["-----BEGIN CERTIFICATE-----"] } } }), "redis.tls.ca"),
         (json!({ "redis": { "tls": { "key": "-----BEGIN PRIVATE KEY-----" } } }), "redis.tls.key"),
@@ -73,7 +73,7 @@ fn an_option_that_would_change_the_records_is_rejected_by_its_key() {
         (json!({ "statsd": { "mock": 1 } }), "statsd.mock"),
         (json!({ "database": { "test": { "dialect": "sqlite" } } }), "database.development"),
     ] {
-        let error = read(given, None).expect_err("rejected");
+        let error = read(legacy, None).expect_err("rejected");
         assert!(error.contains(&format!("`{key}`")), "{error}");
     }
 }
@@ -89,7 +89,7 @@ fn a_current_configuration_is_unchanged() {
 
 #[test]
 fn client_options_are_renamed_and_the_rest_is_noted() {
-    let given = json!({
+    let legacy = json!({
         "port": "8080", "comment": "x", "shutdown_seconds": null,
         "redis": { "host": "h", "port": "6380", "keyPrefix": "old:", "connectTimeout": "500", "family": 4,
             "retryStrategy": null, "tls": null },
@@ -97,7 +97,7 @@ fn client_options_are_renamed_and_the_rest_is_noted() {
         "database": { "development": { "dialect": "sqlite", "storage": "d", "logging": false },
             "test": null, "staging": 5, "logs": true },
     });
-    let (mut value, notes) = read(given, None).expect("translated");
+    let (mut value, notes) = read(legacy, None).expect("translated");
     let host = value.as_object_mut().and_then(|top| top.remove("host")).expect("default host");
     assert!(host == json!("::") || host == json!("0.0.0.0"), "{host}");
     let expected = json!({
@@ -118,7 +118,7 @@ fn client_options_are_renamed_and_the_rest_is_noted() {
 
 #[test]
 fn ioredis_sentinel_and_tls_options_are_translated() {
-    for (given, expected) in [
+    for (legacy, expected) in [
         (
             json!({ "sentinels": [{ "host": "a", "port": "26380" }, { "host": "b" }], "name": "m", "role": "master",
                 "sentinelUsername": "u", "sentinelPassword": 5, "sentinelRetryStrategy": null, "preferredSlaves": [] }),
@@ -135,7 +135,7 @@ fn ioredis_sentinel_and_tls_options_are_translated() {
         (json!({ "tls": false }), json!({})),
         (json!({ "tls": { "rejectUnauthorized": true, "ca": "/ca.pem" } }), json!({ "tls": { "ca": "/ca.pem" } })),
     ] {
-        let (value, _) = read(json!({ "redis": given }), None).expect("translated");
+        let (value, _) = read(json!({ "redis": legacy }), None).expect("translated");
         assert_eq!(value["redis"], expected);
     }
 }
@@ -149,8 +149,8 @@ fn an_empty_node_env_counts_as_unset() {
 
 #[test]
 fn database_url_overrides_the_blocks() {
-    let given = json!({ "database": { "url": "x.sqlite3", "development": { "dialect": "mssql" } } });
-    let (value, notes) = read(given, Some("production")).expect("translated");
+    let legacy = json!({ "database": { "url": "x.sqlite3", "development": { "dialect": "mssql" } } });
+    let (value, notes) = read(legacy, Some("production")).expect("translated");
     assert_eq!(value["database"], json!({ "url": "x.sqlite3" }));
     assert_eq!(notes.ignored.len(), 1, "{notes:?}");
 }
