@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracker_core::OutboxLimits;
-use tracker_server::{Address, Limits, Tls, TlsConfig, TlsError, TokenConfig, Tokens};
+use tracker_server::{Address, Limits, Tls, TlsConfig, TlsError, TokenConfig, TokenError, Tokens};
 use tracker_sql::DatabaseUrl;
 
 use crate::age::Age;
@@ -190,11 +190,6 @@ impl From<tracker_statsd::ConfigError> for ConfigError {
 }
 
 impl Config {
-    /// Whether the database keeps log messages.
-    pub fn keeps_logs(&self) -> bool {
-        self.database.logs.unwrap_or(self.redis.is_none())
-    }
-
     /// The name of this instance, whose first listening address is `address`.
     pub fn instance_name(&self, address: &Address) -> String {
         self.database.replica.clone().unwrap_or_else(|| {
@@ -232,7 +227,11 @@ impl Config {
     /// [`ConfigError`] if a token is invalid, or if its secret cannot be read.
     pub fn tokens(&self) -> Result<Option<Tokens>, ConfigError> {
         let tokens = self.auth.as_ref().map(|auth| Tokens::new(&auth.tokens)).transpose();
-        tokens.map_err(|error| ConfigError::new("auth.tokens", error))
+        tokens.map_err(|error| {
+            let is_secret = matches!(&error, TokenError::Invalid { field, .. } if field.starts_with("secret"));
+            let hint = if is_secret { "; `deployment-tracker token new` makes a token" } else { "" };
+            ConfigError::new("auth.tokens", format_args!("{error}{hint}"))
+        })
     }
 
     /// The certificates, read from their files; `None` without a `tls` section.
@@ -248,11 +247,9 @@ impl Config {
         self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::tls)
     }
 
-    /// The effective configuration, including every default.
-    pub fn effective(&self) -> Value {
-        let mut value = json!(self);
-        value["database"]["logs"] = self.keeps_logs().into();
-        value
+    /// The configuration, including every default.
+    pub fn with_defaults(&self) -> Value {
+        json!(self)
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {

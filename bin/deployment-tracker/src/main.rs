@@ -96,7 +96,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Prints the effective configuration to standard output, and the remarks on legacy options to standard error.
-fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
+fn print(Loaded { config, notes, .. }: &Loaded) -> anyhow::Result<()> {
     let mut stderr = std::io::stderr().lock();
     for note in &notes.understood {
         writeln!(stderr, "understood: {note}")?;
@@ -104,7 +104,8 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> std::io::Result<()> {
     for note in &notes.ignored {
         writeln!(stderr, "ignored: {note}")?;
     }
-    writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&config.effective()))
+    writeln!(std::io::stdout(), "{:#}", tracker_server::redact(&startup::effective(config)?))?;
+    Ok(())
 }
 
 async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -119,8 +120,8 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     let listeners = startup::bind(config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let (tracker, outputs) = startup::tracker(config, &addresses[0])?;
-    startup::log(&loaded, &addresses, &outputs)?;
-    startup::warn(config, &listeners, &addresses);
+    startup::log(&loaded, &addresses, &tracker, &outputs)?;
+    startup::warn(config, &tracker, &listeners, &addresses);
     let tracker = tracker.start();
 
     // The listeners queue connections until the server accepts them.

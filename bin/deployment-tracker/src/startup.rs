@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tracker_core::{OutboxLimits, Tracker, TrackerBuilder};
+use serde_json::Value;
+use tracker_core::{MemoryStore, OutboxLimits, Tracker, TrackerBuilder};
 use tracker_server::{Address, Listener};
 use tracker_sql::{SqlStore, SqlStoreOptions};
 
-use crate::config::{Config, Loaded};
+use crate::config::{Config, ConfigError, Loaded};
 #[cfg(any(feature = "redis", feature = "statsd"))]
 use crate::outputs;
 
@@ -36,10 +37,29 @@ pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBui
     let store = SqlStore::open(url.clone(), options)
         .with_context(|| format!("cannot open the database {url}; check that its folder exists and is writable"))?;
     let tracker = Tracker::builder(Arc::new(store))
-        .keep_logs(config.keeps_logs())
         .outbox_limits(OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes })
         .max_waiting(config.limits.queued_reports)
         .delete_after(config.retention.deployments.as_ref().map(Duration::from));
+    Ok(with_outputs(tracker, config)?)
+}
+
+/// The effective configuration: with every default, and with the decision whether log messages are kept.
+///
+/// # Errors
+/// If the configuration of an output cannot be used.
+pub fn effective(config: &Config) -> Result<Value, ConfigError> {
+    // The outputs decide, and no store is opened for that.
+    let (tracker, _) = with_outputs(Tracker::builder(Arc::new(MemoryStore::new())), config)?;
+    let mut effective = config.with_defaults();
+    effective["database"]["logs"] = tracker.keeps_logs().into();
+    Ok(effective)
+}
+
+/// Adds the configured outputs, and the setting whether log messages are kept.
+fn with_outputs(mut tracker: TrackerBuilder, config: &Config) -> Result<(TrackerBuilder, Vec<String>), ConfigError> {
+    if let Some(keep) = config.database.logs {
+        tracker = tracker.keep_logs(keep);
+    }
     let outputs = Vec::new();
     #[cfg(feature = "redis")]
     let (tracker, outputs) = outputs::redis(tracker, outputs, config)?;
@@ -55,6 +75,7 @@ pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBui
 pub fn log(
     Loaded { config, file, notes, .. }: &Loaded,
     addresses: &[Address],
+    tracker: &TrackerBuilder,
     outputs: &[String],
 ) -> anyhow::Result<()> {
     match file {
@@ -73,7 +94,7 @@ pub fn log(
     log::info!(
         addresses = joined,
         store:% = config.database_url()?,
-        logs = if config.keeps_logs() { "kept" } else { "not kept" },
+        logs = if tracker.keeps_logs() { "kept" } else { "not kept" },
         outputs = outputs.join("; ");
         "listening"
     );
@@ -84,7 +105,7 @@ pub fn log(
 }
 
 /// Warns of settings that are likely to be mistakes.
-pub fn warn(config: &Config, listeners: &[Listener], addresses: &[Address]) {
+pub fn warn(config: &Config, tracker: &TrackerBuilder, listeners: &[Listener], addresses: &[Address]) {
     if config.tls.is_some() && !addresses.iter().any(|address| matches!(address, Address::Https(_))) {
         log::warn!("`tls` has no effect: no address in `listen` begins with https://");
     }
@@ -94,7 +115,7 @@ pub fn warn(config: &Config, listeners: &[Listener], addresses: &[Address]) {
              127.0.0.1"
         );
     }
-    if !config.keeps_logs() && config.redis.is_none() {
-        log::warn!("log messages are refused: `database.logs` is false and there is no `redis` section");
+    if !tracker.takes_logs() {
+        log::warn!("log messages are refused: `database.logs` is false and no output takes them");
     }
 }

@@ -88,7 +88,7 @@ pub use tracker::{Tracker, TrackerBuilder};
 pub use async_trait::async_trait;
 pub use uuid::Uuid;
 
-/// Keeps the example in the README compiling.
+/// Keeps the example in `docs/embedding.md` compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/embedding.md")]
-struct Readme;
+struct Embedding;

@@ -256,11 +256,6 @@ impl Tracker {
         retention::read(&self.0.deleted)
     }
 
-    /// Whether the store keeps log messages.
-    pub fn keeps_logs(&self) -> bool {
-        self.0.keeps_logs
-    }
-
     /// Checks whether a report can be made durable now: the store works, and the outbox has room. An output that is
     /// unavailable does not matter until the outbox is full. The store is checked at most once a second, however many callers
     /// there are.

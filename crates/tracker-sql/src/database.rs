@@ -53,7 +53,8 @@ pub trait Database: Send {
     /// Deletes at most `limit` rows of those deployments of `names` that have nothing from `before` or later.
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError>;
 
-    /// Moves deleted pages out of the write-ahead log, so that no later commit has to.
+    /// Copies the pages that a deletion changed from the write-ahead log to the file, so that no later commit
+    /// has to.
     fn write_back(&mut self) -> Result<(), DbError>;
 
     /// The oldest pending batches of an output.

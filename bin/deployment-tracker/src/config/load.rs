@@ -157,7 +157,7 @@ fn in_words(expected: &str) -> String {
         "u16" => "an integer from 0 to 65535".into(),
         "u32" | "u64" | "usize" => "a non-negative integer".into(),
         "a boolean" => "true or false".into(),
-        "a string" | "a text is wanted here" => "a string".into(),
+        "a string" => "a string".into(),
         "a sequence" => "a list".into(),
         section if section.starts_with("struct ") || section == "a map" => "a section".into(),
         other => other.into(),

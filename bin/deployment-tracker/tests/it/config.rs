@@ -125,7 +125,7 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &[("tracker.json", r#"{"redis":{"tls":{"ca":"gone.pem"}}}"#)],
             from_file,
             &[],
-            &["redis.tls.ca", "cannot read"],
+            &["redis.tls.ca", "cannot be read"],
         ),
         ("an unknown argument", &[], &["--confg"], &[], &["--confg"]),
     ];

@@ -155,13 +155,13 @@ fn deletion_resumes_when_an_unavailable_database_recovers() {
     server.kill();
     postgres.stop();
     server.restart();
-    eventually("the failure is logged", || server.stderr().contains("deleting what is old: ").then_some(()));
+    eventually("the failure is logged", || server.stderr().contains("deleting old records: ").then_some(()));
     postgres.start();
     let log = eventually("the deletion is logged", || {
         let log = server.stderr();
         log.contains(" log messages").then_some(log)
     });
-    let messages = log.lines().filter(|line| line.contains("deleting what is old: ")).count();
+    let messages = log.lines().filter(|line| line.contains("deleting old records: ")).count();
     assert_eq!(messages, 2, "one message for the failure and one for the recovery: {log}");
 }
 

@@ -61,8 +61,16 @@ impl TrackerBuilder {
     /// Whether the store will keep log messages: as set by [`Self::keep_logs`], or else if no at-least-once output has been
     /// added, so that the messages would otherwise be lost.
     pub fn keeps_logs(&self) -> bool {
-        let is_durable = |output: &Arc<InstrumentedOutput>| output.delivery() == Delivery::AtLeastOnce;
-        self.keep_logs.unwrap_or_else(|| !self.outputs.iter().any(is_durable))
+        self.keep_logs.unwrap_or_else(|| !self.has_durable_output())
+    }
+
+    /// Whether log messages are accepted: the store keeps them, or an at-least-once output has been added.
+    pub fn takes_logs(&self) -> bool {
+        self.keeps_logs() || self.has_durable_output()
+    }
+
+    fn has_durable_output(&self) -> bool {
+        self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce)
     }
 
     /// The limits of the outbox, for each output.

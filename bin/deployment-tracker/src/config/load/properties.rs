@@ -155,7 +155,7 @@ fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -
             return Ok(());
         }
     };
-    for shown in [&loaded.raw, &loaded.config.effective()] {
+    for shown in [&loaded.raw, &loaded.config.with_defaults()] {
         let shown = redact(shown).to_string();
         prop_assert!(!shown.contains(secret), "{}", shown);
     }
@@ -175,7 +175,7 @@ fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -
     }
     let again = load_text(folder, "again.json", whole.to_string().as_bytes());
     prop_assert!(again.is_ok(), "{:?} of {}", again, whole);
-    prop_assert_eq!(again.expect("asserted above").config.effective(), loaded.config.effective());
+    prop_assert_eq!(again.expect("asserted above").config.with_defaults(), loaded.config.with_defaults());
     Ok(())
 }
 
