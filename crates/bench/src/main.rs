@@ -3,7 +3,7 @@
 //!
 //! # Method
 //!
-//! wrk sends each workload to a release build that runs as an operator would run it: SQLite or PostgreSQL on a disk
+//! wrk sends each workload to a `dist` build that runs as an operator would run it: SQLite or PostgreSQL on a disk
 //! with the service's default settings, and both outputs configured. Each row gets a new server, one second of traffic
 //! to warm up, and a new database unless the workload only reads. While wrk runs, the program empties the Redis list
 //! ten times a second, as Logstash would; Redis persists nothing, and StatsD is a socket that is read.
