@@ -122,7 +122,7 @@ pub struct Retention {
 
 impl Default for Outbox {
     fn default() -> Self {
-        let OutboxLimits { max_messages, max_bytes } = OutboxLimits::default();
+        let OutboxLimits { max_messages, max_bytes, .. } = OutboxLimits::default();
         Self { max_messages, max_bytes }
     }
 }

@@ -36,8 +36,11 @@ pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBui
         .max_waiting_queries(config.limits.queued_queries);
     let store = SqlStore::open(url.clone(), options)
         .with_context(|| format!("cannot open the database {url}; check that its folder exists and is writable"))?;
+    let mut limits = OutboxLimits::default();
+    limits.max_messages = config.outbox.max_messages;
+    limits.max_bytes = config.outbox.max_bytes;
     let tracker = Tracker::builder(Arc::new(store))
-        .outbox_limits(OutboxLimits { max_messages: config.outbox.max_messages, max_bytes: config.outbox.max_bytes })
+        .outbox_limits(limits)
         .max_waiting(config.limits.queued_reports)
         .delete_after(config.retention.deployments.as_ref().map(Duration::from));
     Ok(with_outputs(tracker, config)?)

@@ -23,11 +23,6 @@ pub trait Database: Debug + Send + Sync {
     /// The name of a database that always exists.
     fn default_database(&self) -> &'static str;
 
-    /// The former name of [`Database::default_database`].
-    fn home(&self) -> &'static str {
-        self.default_database()
-    }
-
     /// Runs `statement` as an administrator and returns one line per row. Identifiers are in double quotes.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ mod supervised;
 
 pub use certificates::Certificates;
 pub use database::Database;
-pub use eventually::{Condition, DEADLINE, DEADLINE as PATIENCE, eventually, within};
+pub use eventually::{Condition, DEADLINE, eventually, within};
 pub use http::{JSON, Response, exchange};
 pub use mariadb::Mariadb;
 pub use postgres::Postgres;
@@ -29,6 +29,6 @@ pub use process::{free_port, signal};
 pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use sentinels::{Sentinel, Sentinels};
-pub use server::{Server, command, command as bare};
+pub use server::{Server, command};
 pub use statsd::{Statsd, sum as statsd_sum};
 pub use statsd_daemon::StatsdDaemon;

@@ -28,7 +28,7 @@ impl<T> Queued<T> {
 
 /// The queue has reached a bound, or is closed.
 #[derive(Debug)]
-pub(crate) struct Full;
+pub(crate) struct FullError;
 
 /// Creates a queue of at most `max_items` items and `max_bytes` bytes.
 pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::Receiver<Queued<T>>) {
@@ -39,10 +39,10 @@ pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::R
 impl<T> Queue<T> {
     /// Adds `item` if it fits now. An item larger than `max_bytes` fits into a queue without any
     /// bytes.
-    pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), Full> {
-        let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| Full)?;
-        let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| Full)?;
-        self.sender.try_send(Queued { item, permit }).map_err(|_| Full)
+    pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), FullError> {
+        let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| FullError)?;
+        let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| FullError)?;
+        self.sender.try_send(Queued { item, permit }).map_err(|_| FullError)
     }
 
     /// The number of items in the queue.
@@ -51,8 +51,8 @@ impl<T> Queue<T> {
     }
 
     /// Adds `item`, which counts no bytes, as soon as the number of items allows it.
-    pub(crate) async fn send(&self, item: T) -> Result<(), Full> {
-        let permit = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| Full)?;
-        self.sender.send(Queued { item, permit }).await.map_err(|_| Full)
+    pub(crate) async fn send(&self, item: T) -> Result<(), FullError> {
+        let permit = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| FullError)?;
+        self.sender.send(Queued { item, permit }).await.map_err(|_| FullError)
     }
 }

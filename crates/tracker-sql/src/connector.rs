@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracker_core::chain;
+use tracker_core::{Backoff, chain};
 
 use crate::database::{self, Database};
 use crate::error::DbError;
 use crate::url::DatabaseUrl;
 
 /// How long [`Connector::connect`] fails without an attempt after an attempt has failed.
-const RECONNECT_BACKOFF: Duration = Duration::from_millis(200);
+const RECONNECT_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(200));
 
 /// Opens connections for the threads of a store. The first connection migrates the tables.
 #[derive(Debug, Clone)]
@@ -24,16 +24,18 @@ pub struct Connector {
 /// A circuit breaker that all threads share: after one thread has failed to connect, because of an outage or
 /// a limit of connections, no thread tries until the backoff has passed; after one has succeeded, all may
 /// try.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Circuit {
     last_success: Option<Instant>,
     /// When the backoff ends, and why the last attempt failed.
     open: Option<(Instant, String)>,
+    backoff: Backoff,
 }
 
 impl Connector {
     pub fn new(url: DatabaseUrl) -> Self {
-        Self { url, is_migrated: Arc::default(), circuit: Arc::default() }
+        let circuit = Circuit { last_success: None, open: None, backoff: RECONNECT_BACKOFF };
+        Self { url, is_migrated: Arc::default(), circuit: Arc::new(Mutex::new(circuit)) }
     }
 
     /// Opens a connection, or fails with [`DbError::Down`] during the backoff.
@@ -48,9 +50,13 @@ impl Connector {
         let connected = self.try_connect();
         let mut circuit = circuit();
         match &connected {
-            Ok(_) => *circuit = Circuit { last_success: Some(Instant::now()), open: None },
+            Ok(_) => {
+                circuit.last_success = Some(Instant::now());
+                circuit.open = None;
+                circuit.backoff.reset();
+            }
             Err(error) if circuit.last_success.is_none_or(|success| success < begun) => {
-                circuit.open = Some((Instant::now() + RECONNECT_BACKOFF, chain(error)));
+                circuit.open = Some((Instant::now() + circuit.backoff.next_pause(), chain(error)));
             }
             // Another thread has connected since this attempt began.
             Err(_) => {}

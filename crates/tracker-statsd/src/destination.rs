@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use statsd::Client;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tracker_core::OutputError;
+use tracker_core::{Backoff, OutputError};
 
 /// The timeout of a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The time after which an address is looked up again.
 const ADDRESS_MAX_AGE: Duration = Duration::from_mins(1);
-/// The backoff after a failed lookup. Until it ends, callers get the same error.
-const LOOKUP_BACKOFF: Duration = Duration::from_secs(1);
+/// The pause after a failed lookup. Until it ends, callers get the same error.
+const LOOKUP_BACKOFF: Backoff = Backoff::constant(Duration::from_secs(1));
 
 /// A StatsD server, by its name or address.
 pub(crate) struct Destination {
@@ -34,9 +34,10 @@ pub(crate) struct Endpoint {
 
 type Lookup = Result<Arc<Endpoint>, Arc<io::Error>>;
 
-#[derive(Default)]
 struct State {
+    /// The last lookup, and until when it counts.
     last: Option<(Instant, Lookup)>,
+    backoff: Backoff,
     /// The running lookup. It is single-flight: it cannot be cancelled, so later callers wait for it instead of
     /// starting another one.
     running: Option<JoinHandle<io::Result<Endpoint>>>,
@@ -44,7 +45,8 @@ struct State {
 
 impl Destination {
     pub(crate) fn new(host: String, port: u16, prefix: String) -> Self {
-        Self { host, port, prefix, state: Mutex::default() }
+        let state = State { last: None, backoff: LOOKUP_BACKOFF, running: None };
+        Self { host, port, prefix, state: Mutex::new(state) }
     }
 
     /// Looks the server up, unless the last lookup is recent. Safe to cancel.
@@ -62,11 +64,10 @@ impl Destination {
 
     async fn look_up(&self) -> Lookup {
         let mut state = self.state.lock().await;
-        if let Some((at, lookup)) = &state.last {
-            let max_age = if lookup.is_ok() { ADDRESS_MAX_AGE } else { LOOKUP_BACKOFF };
-            if at.elapsed() < max_age {
-                return lookup.clone();
-            }
+        if let Some((until, lookup)) = &state.last
+            && Instant::now() < *until
+        {
+            return lookup.clone();
         }
         let running = state.running.get_or_insert_with(|| {
             let (host, port, prefix) = (self.host.clone(), self.port, self.prefix.clone());
@@ -74,7 +75,8 @@ impl Destination {
         });
         let lookup = running.await.map_err(io::Error::other).flatten().map(Arc::new).map_err(Arc::new);
         state.running = None;
-        state.last = Some((Instant::now(), lookup.clone()));
+        let age = if lookup.is_ok() { ADDRESS_MAX_AGE } else { state.backoff.next_pause() };
+        state.last = Some((Instant::now() + age, lookup.clone()));
         lookup
     }
 }

@@ -77,7 +77,7 @@ fn the_server_listens_on_every_address_in_the_list() {
     assert!(line.contains(&socket) && line.contains("`listen`"), "{line}");
     assert_records(&server, &["--unix-socket", &socket, "http://any"]);
     server.signal("TERM");
-    server.ends_within(test_servers::PATIENCE);
+    server.ends_within(test_servers::DEADLINE);
     assert!(!Path::new(&socket).exists(), "the socket is removed at shutdown");
 }
 

@@ -46,7 +46,7 @@ fn the_server_starts_without_mariadb_and_recovers() {
 }
 
 fn starts_without_the_database_and_recovers(database: &mut dyn Database) {
-    let server = serve(json!({ "database": { "url": database.url(database.home()) } }));
+    let server = serve(json!({ "database": { "url": database.url(database.default_database()) } }));
     let id = new_id();
     let path = format!("/v1/deployments/{id}");
     let assert_unavailable = || {

@@ -184,7 +184,7 @@ fn metrics_are_served_while_the_database_or_redis_is_unavailable_or_frozen() {
     let mut postgres = Postgres::absent();
     let redis = Redis::start();
     let server = serve(json!({
-        "database": { "url": postgres.url(postgres.home()) },
+        "database": { "url": postgres.url(postgres.default_database()) },
         "redis": { "host": "127.0.0.1", "port": redis.port },
     }));
     let path = format!("/v1/deployments/{}", new_id());

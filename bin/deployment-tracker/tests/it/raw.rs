@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use serde_json::json;
-use test_servers::{PATIENCE, Server};
+use test_servers::{DEADLINE, Server};
 
 use crate::support::{new_id, serve};
 
@@ -24,7 +24,7 @@ use Outcome::{Closed, Status};
 #[track_caller]
 fn exchange(server: &Server, bytes: &[u8]) -> (Vec<u16>, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
     // The server may respond and close the connection before it has read everything.
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     let mut text = Vec::new();

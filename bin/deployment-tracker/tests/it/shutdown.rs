@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{JSON, PATIENCE, Redis, eventually};
+use test_servers::{DEADLINE, JSON, Redis, eventually};
 
 use crate::support::{full_start, new_id, on_each_store, serve, serve_in};
 
@@ -138,7 +138,7 @@ fn systemd_is_notified_when_the_server_listens_and_when_it_stops() {
     let folder = TempDir::new().expect("temporary folder");
     let path = folder.path().join("notify");
     let systemd = UnixDatagram::bind(&path).expect("socket is bound");
-    systemd.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    systemd.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
     let receive = || {
         let mut bytes = [0; 256];
         let size = systemd.recv(&mut bytes).expect("message");

@@ -11,6 +11,7 @@ use crate::time::{self, Timestamp};
 /// The limits of the outbox, for each output. Beyond them, reports are refused with
 /// [`UnavailableReason::OutboxFull`](crate::UnavailableReason::OutboxFull).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutboxLimits {
     /// The maximum number of messages. Each message of a log batch counts, and any other event counts as one. Defaults to
     /// 1,000,000.

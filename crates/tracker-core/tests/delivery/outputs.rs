@@ -208,7 +208,8 @@ async fn kept_logs_are_both_kept_and_forwarded() {
 async fn a_full_outbox_refuses_reports_until_the_output_is_back() {
     let (store, list) = (FaultyStore::default(), List::default());
     list.set(Mode::Fails);
-    let limits = OutboxLimits { max_messages: 10, max_bytes: 1 << 20 };
+    let mut limits = OutboxLimits::default();
+    (limits.max_messages, limits.max_bytes) = (10, 1 << 20);
     let tracker =
         Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).outbox_limits(limits).start();
     let first = new_id();
@@ -267,7 +268,9 @@ async fn an_output_keeps_the_marker_of_a_batch_whose_delivery_failed() {
 async fn an_output_that_never_answers_counts_as_failing_and_has_a_bounded_backlog() {
     let (store, list) = (FaultyStore::default(), List::default());
     let builder = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone()));
-    let tracker = builder.outbox_limits(OutboxLimits { max_messages: 10, ..OutboxLimits::default() }).start();
+    let mut limits = OutboxLimits::default();
+    limits.max_messages = 10;
+    let tracker = builder.outbox_limits(limits).start();
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, &[first]).await;
     list.set(Mode::Hangs);

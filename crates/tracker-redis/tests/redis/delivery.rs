@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use test_servers::{PATIENCE, Redis};
+use test_servers::{DEADLINE, Redis};
 use tracker_core::testing::{deployment_report, eventually, new_id, output_suite, started};
 use tracker_core::{Batch, DeploymentFields, MemoryStore, Output, Tracker, chain};
 use tracker_redis::{Format, Secret};
@@ -176,5 +176,5 @@ async fn one_tracker_may_push_to_two_lists() {
     for key in ["logstash", "other"] {
         eventually("the list has the element", async || redis.command(&["LLEN", key]) == 1).await;
     }
-    tracker.shutdown(PATIENCE).await;
+    tracker.shutdown(DEADLINE).await;
 }

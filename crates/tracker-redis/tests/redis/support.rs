@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use test_servers::{PATIENCE, Redis};
+use test_servers::{DEADLINE, Redis};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
@@ -98,7 +98,7 @@ impl Reports {
             output.forget(&acknowledged);
             while let Err(error) = output.deliver(std::slice::from_ref(&batch)).await {
                 // A failover may need a second vote.
-                assert!(begun.elapsed() < PATIENCE, "{n} is not delivered: {}", chain(&error));
+                assert!(begun.elapsed() < DEADLINE, "{n} is not delivered: {}", chain(&error));
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             acknowledged = vec![batch.id];

@@ -8,6 +8,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
+use tracker_core::{Backoff, chain};
 
 use super::postgres::Connection;
 use crate::database::IsStoreOpen;
@@ -55,10 +56,8 @@ const WIDEN_COLUMNS: &str = r#"
 
 /// The advisory lock of the instance that creates the indexes.
 const LOCK: &str = "2015070718";
-/// The backoff while another instance creates the indexes.
-const LOCKED_BACKOFF: Duration = Duration::from_millis(500);
-/// The backoff after a failure.
-const FAILURE_BACKOFF: Duration = Duration::from_secs(2);
+/// The pauses after a failure, and while another instance creates the indexes.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
 
 /// Starts the thread, if anything is left to migrate. The thread ends when it is done or the store is closed.
 pub fn start(connection: &mut Connection, url: &str, is_store_open: IsStoreOpen) -> Result<(), DbError> {
@@ -68,17 +67,15 @@ pub fn start(connection: &mut Connection, url: &str, is_store_open: IsStoreOpen)
     }
     let url = url.to_owned();
     let work = move || {
+        let mut backoff = BACKOFF;
         while is_store_open() {
             let attempt = Connection::connect(&url).and_then(|mut connection| migrate(&mut connection, &mut is_wide));
-            let backoff = match attempt {
+            match attempt {
                 Ok(true) => return,
-                Ok(false) => LOCKED_BACKOFF,
-                Err(error) => {
-                    log::warn!("cannot finish the migration of the tables yet: {}", tracker_core::chain(&error));
-                    FAILURE_BACKOFF
-                }
-            };
-            thread::sleep(backoff);
+                Ok(false) => {}
+                Err(error) => log::warn!("cannot finish the migration of the tables yet: {}", chain(&error)),
+            }
+            thread::sleep(backoff.next_pause());
         }
     };
     thread::Builder::new()

@@ -12,7 +12,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
 
 /// A command that runs the binary in `folder` with an empty environment.
 pub fn command_in(folder: &Path) -> Command {
-    test_servers::bare(BINARY.as_ref(), folder)
+    test_servers::command(BINARY.as_ref(), folder)
 }
 
 /// Starts the server with `config` and a port, and waits until it listens.
