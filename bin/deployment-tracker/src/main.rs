@@ -90,7 +90,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let served = system.block_on(serve(loaded, arguments.config));
     drop(system);
     let runtime = Arc::into_inner(runtime).expect("the system held the only other reference");
-    // A DNS lookup may hang, and cannot be cancelled.
+    // A DNS lookup may hang, and cannot be canceled.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }

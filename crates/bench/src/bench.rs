@@ -76,7 +76,7 @@ impl Bench {
         for round in 0..rounds {
             let mut builds =
                 [(baseline, &mut comparison.baseline), (self.stack.binary.as_path(), &mut comparison.candidate)];
-            // Each build goes first in turn, so that the order favours neither.
+            // Each build goes first in turn, so that the order favors neither.
             if round % 2 == 1 {
                 builds.reverse();
             }

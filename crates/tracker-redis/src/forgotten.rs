@@ -24,7 +24,7 @@ impl Forgotten {
         }
     }
 
-    /// Takes all ids, oldest first. If the push is cancelled, they are lost, and Redis expires their markers.
+    /// Takes all ids, oldest first. If the push is canceled, they are lost, and Redis expires their markers.
     pub(crate) fn take(&self) -> Vec<Uuid> {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *ids).into_iter().collect()

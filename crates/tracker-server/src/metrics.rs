@@ -59,7 +59,7 @@ pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResp
 fn process(text: &mut Exposition, metrics: &Metrics) {
     text.family("deployment_tracker_build_info", "gauge", "The running version, as a label; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.family("process_start_time_seconds", "gauge", "Start time of the server, in seconds since the Unix epoch.")
+    text.family("process_start_time_seconds", "gauge", "Start time of the process, in seconds since the Unix epoch.")
         .sample(&[], metrics.started.as_secs_f64());
 }
 

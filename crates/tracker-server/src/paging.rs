@@ -1,4 +1,4 @@
-//! Pagination: `limit` with `offset` or with the cursor `before`, and `Link` headers to the neighbouring pages.
+//! Pagination: `limit` with `offset` or with the cursor `before`, and `Link` headers to the neighboring pages.
 
 mod stream;
 
