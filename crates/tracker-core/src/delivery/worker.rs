@@ -108,11 +108,8 @@ impl DeliveryWorker {
         let batches: Vec<_> = received.batches.iter().map(|outgoing| outgoing.batch.clone()).collect();
         match self.delivery.deliver(&batches).await {
             Ok(()) => {
-                if self.delivery.confirm(received.batches) {
-                    State::Live
-                } else {
-                    State::CatchingUp
-                }
+                self.delivery.succeeded();
+                if self.delivery.confirm(received.batches) { State::Live } else { State::CatchingUp }
             }
             Err(error) => {
                 self.delivery.failed(&error);
@@ -255,9 +252,8 @@ impl Delivery {
             output = output.name(), batches = batches.len(), delivered = delivered.is_ok();
             "delivered {} batches to output `{}`", batches.len(), output.name()
         );
-        match delivered {
-            Ok(()) => self.succeeded(),
-            Err(_) => self.in_doubt.extend(batches.iter().map(|batch| batch.id)),
+        if delivered.is_err() {
+            self.in_doubt.extend(batches.iter().map(|batch| batch.id));
         }
         delivered
     }
@@ -310,6 +306,8 @@ impl Delivery {
         self.deliver(&batches).await?;
         let ids: Vec<_> = batches.iter().map(|batch| batch.id).collect();
         let outcome = committer.commit(&output.name(), self.acknowledge(ids.clone())).await?;
+        // Only now: while acknowledgements fail, the same batches are delivered again and again.
+        self.succeeded();
         self.recent.extend(&ids);
         self.recent.drain(..self.recent.len().saturating_sub(RECENTLY_DELIVERED));
         let is_certain = |pending: &&PendingBatch| !self.in_doubt.remove(&pending.batch.id) && !pending.is_adopted;

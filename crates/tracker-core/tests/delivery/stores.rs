@@ -172,3 +172,28 @@ async fn a_slow_commit_is_delivered_once() {
     arrives_once_in_order(&store, &list, &expected).await;
     tracker.shutdown(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_counts_as_failing_until_its_acknowledgements_are_committed() {
+    let (store, list) = (FaultyStore::default(), List::default());
+    let tracker = start(&store, &list);
+    let first = deploy(&tracker).await;
+    arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
+    list.set(Mode::Fails);
+    let id = new_id();
+    tracker.start_deployment(deployment_report(id, "{}")).await.expect("the store is available");
+    let failing_since = || tracker.outputs()[0].failing_since;
+    eventually("the output counts as failing", async || failing_since().is_some()).await;
+    let since = failing_since();
+
+    store.faults().refuses_acknowledgements = true;
+    list.set(Mode::Works);
+    let before = list.deliveries();
+    eventually("the batch is delivered again and again", async || list.deliveries() >= before + 4).await;
+    assert_eq!(failing_since(), since, "no delivery in between counts as a success");
+
+    store.faults().refuses_acknowledgements = false;
+    eventually("the output recovers", async || failing_since().is_none()).await;
+    arrives_once_in_order(&store, &list, &[first, vec![format!("start {id}")]]).await;
+    tracker.shutdown(Duration::from_secs(5)).await;
+}

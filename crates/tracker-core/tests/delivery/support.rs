@@ -164,6 +164,8 @@ pub struct Faults {
     pub loses_answers: bool,
     /// The answer to a commit is lost, and the commit takes effect this long afterwards.
     pub commits_after: Option<Duration>,
+    /// Groups without a report about a deployment fail without any effect, such as acknowledgements.
+    pub refuses_acknowledgements: bool,
     /// The delay between an outbox read and its answer.
     pub outbox_reads_take: Duration,
     /// Health checks do not return.
@@ -218,6 +220,9 @@ impl Store for FaultyStore {
                 memory.commit(lane, group).await
             });
             return Err(StoreError::Unknown("the answer was lost".into()));
+        }
+        if faults.refuses_acknowledgements && group.deployments().is_empty() {
+            return Err(StoreError::Unavailable("the store refuses acknowledgements".into()));
         }
         let committed = self.reach()?.commit(lane, group).await;
         tokio::time::sleep(faults.answers_take).await;
