@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::mime::{self, Mime};
 use actix_web::web::{Data, block};
 use actix_web::{FromRequest, HttpRequest};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -134,13 +133,19 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
         return unsupported("the content type is missing; send the header `Content-Type: application/json`");
     }
     for value in values {
-        // `mime` accepts no white space before `;` and around `=`; some clients send it.
-        let value: String = value.to_str().unwrap_or_default().split_ascii_whitespace().collect();
-        let mime = value.parse::<Mime>().ok().filter(|mime| mime.essence_str() == mime::APPLICATION_JSON);
-        let Some(mime) = mime else {
+        // Read by hand: engines send parameters that RFC 9110 does not allow, such as `application/json; utf-8`, and only
+        // the type and the charset matter.
+        let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+        if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
             return unsupported("the content type is not JSON; send the header `Content-Type: application/json`");
+        }
+        let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
         };
-        if mime.params().any(|(name, value)| name == mime::CHARSET && value != mime::UTF_8) {
+        if !parts.all(is_utf8) {
             return unsupported("the charset is not utf-8; send JSON in UTF-8");
         }
     }

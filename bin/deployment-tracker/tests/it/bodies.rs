@@ -49,6 +49,7 @@ fn only_json_in_utf_8_is_accepted() {
                 "application/json;charset=utf-16",
                 "application/json; charset=utf-8; charset=latin1",
                 "application/jsonx",
+                "application /json",
                 "nonsense",
                 "",
             ] {
@@ -66,6 +67,9 @@ fn only_json_in_utf_8_is_accepted() {
                 "Application/JSON;charset=\"UTF-8\";v=1;",
                 "application/json;charset=UTF-8",
                 "Application/JSON; charset=\"utf-8\"",
+                "application/json; utf-8",
+                "application/json;;charset=utf-8",
+                "application/json; profile=http://example.com/a",
             ] {
                 let twice = [("content-type", kind), JSON];
                 let answer = server.send(method, path, &twice[..1 + usize::from(kind.contains(';'))], body.as_bytes());
