@@ -1,54 +1,57 @@
-//! Fans committed events out to every output: one delivery worker per at-least-once output, one forwarder per best-effort
-//! output.
+//! Fans committed events out to every output: one delivery worker per at-least-once output, one forwarder per
+//! best-effort output.
 //!
 //! # Delivery to an at-least-once output
 //!
-//! A report commits together with one outbox row per output that wants it. The lane then hands the batch to the queue of the
-//! output's delivery worker, which delivers it, and removes it from the outbox once the output has acknowledged it. The
-//! outbox is the truth; the queue only saves a read.
+//! A group of reports commits together with its outbox rows: one for each batch and each output that wants it. The lane
+//! then hands each batch to the queue of the output's delivery worker. The worker delivers the batch, and removes it
+//! from the outbox once the output has acknowledged it. The outbox is authoritative; the queue only saves a read.
 //!
 //! ## States
 //!
 //! | state | source | incoming items |
 //! |---|---|---|
 //! | `Live` | the queue | are delivered, one call at a time |
-//! | `CatchingUp` | the outbox, oldest batch first | are taken from the queue; an event that is in no store is committed to the outbox |
+//! | `CatchingUp` | the outbox, oldest batch first | leave the queue; an event that is in no store goes to the outbox |
 //! | `Draining` | the rest of the outbox | stay in the queue, as long as it has room |
 //!
-//! A worker starts in `CatchingUp`, because an earlier run may have left batches. It reads the outbox, up to 256 batches at a
-//! time:
+//! A worker starts in `CatchingUp`, because an earlier run may have left batches. It reads the outbox, up to 256
+//! batches at a time:
 //!
-//! - After a full read, it stays in `CatchingUp`.
-//! - After a read that found less, the end is near, and it goes on to `Draining`. Without this state, a steady stream of
-//!   reports would keep the outbox from ever being empty.
-//! - After an empty read, it goes to `Live`, unless a *resync* was requested during the read.
-//! - A resync request in `Draining` says that the queue has overflowed: it goes back to `CatchingUp`.
-//! - After a failure, it waits (exponential backoff with jitter) and goes to `CatchingUp`.
+//! - In `CatchingUp`, a full read changes nothing. A partial read means that the end of the outbox is near, and leads
+//!   to `Draining`. Without that state, a steady stream of reports would keep the outbox from ever being empty.
+//! - In either state, an empty read leads to `Live`. If a *resync* was requested during that read, it leads from
+//!   `CatchingUp` to `Draining`.
+//! - In `Draining`, any read during which a resync was requested leads to `CatchingUp`, because the queue may have
+//!   overflowed.
+//! - After a failure, the worker waits (exponential backoff with jitter) and goes to `CatchingUp`.
 //!
 //! `Live` ends when a delivery or an acknowledgement fails, or when a resync is requested.
 //!
 //! ## Resync
 //!
-//! A resync request says that the outbox holds a batch that the queue does not, and that the worker must read it before it
-//! delivers anything newer. The reasons are:
+//! A resync request means that the outbox may hold a batch that the queue does not. The worker must read the outbox
+//! before it delivers anything newer. The reasons are:
 //!
 //! - The queue was full.
-//! - A commit was slow. Its rows became visible before its answer arrived, so that the worker may have delivered the batch
-//!   from the outbox already. After `SLOW_COMMIT` (see [`crate::lane`]), the batch is left to the outbox.
-//! - A commit is in doubt: its answer was lost, and it may still take effect. For `IN_DOUBT_WINDOW` after that, each commit of
-//!   the lane requests a resync before its reports are answered, so that no later event overtakes the one in doubt. A
-//!   duplicate report requests it too, because the original may be the one in doubt.
+//! - While it was catching up, the worker took an item from the queue that its current read may not see.
+//! - A commit took longer than `SLOW_COMMIT` (see [`crate::lane`]). Its rows became visible before its answer arrived,
+//!   so the worker may already have delivered the batch from the outbox. The batch therefore stays out of the queue.
+//! - A commit is in doubt: its answer was lost, and it may still take effect. For `IN_DOUBT_WINDOW` after that, each
+//!   commit of the lane requests a resync before its reports are answered, so that no later event overtakes the one in
+//!   doubt. A duplicate report requests it too, because the original may be the one in doubt.
 //! - The backlog poll found a batch that is older than `STALE`, such as one that this instance has adopted.
 //!
 //! ## Invariants
 //!
 //! 1. A batch leaves the outbox only after the output has acknowledged it.
-//! 2. A batch keeps its id however often it is delivered. An output recognizes a duplicate by it.
+//! 2. A batch has the same id in every delivery, so that an output can recognize a duplicate.
 //! 3. An output may forget a batch only when nothing can deliver it again: its removal from the outbox is committed, no
-//!    attempt has failed (an attempt that was given up may still arrive), and no other instance has adopted it.
-//! 4. The events of one deployment reach an output in the order of their commits, as long as they go through one instance.
-//! 5. An event that is in no store (a log message that the store does not keep) is answered only when the output has
-//!    acknowledged it, or when it is in the outbox.
+//!    attempt has failed (an abandoned attempt may still arrive), and no instance has adopted it.
+//! 4. The events of one deployment reach an output in the order of their commits, as long as they go through one
+//!    instance.
+//! 5. An event that is in no store (a log message that the store does not keep) is answered with `Ok` only when every
+//!    output that wants it has acknowledged it or has it in its outbox.
 //! 6. An output delays neither the answer to a report that the store keeps, nor another output.
 
 mod backlog;
@@ -83,8 +86,8 @@ use crate::store::Store;
 /// The maximum size of the items that may wait in the queue of a worker, in bytes.
 const QUEUE_BYTES: usize = 64 << 20;
 
-/// The tasks of the outputs. They end after [`Dispatcher::close_workers`] and [`Dispatcher::close_forwarders`]; those that
-/// poll the backlog never end, and are aborted.
+/// The tasks of the outputs. Workers end after [`Dispatcher::close_workers`], forwarders after
+/// [`Dispatcher::close_forwarders`]. Backlog polls never end; the shutdown aborts them.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryTasks {
     pub workers: JoinSet<()>,
@@ -160,10 +163,11 @@ impl Dispatcher {
         if has_room { Ok(()) } else { Err(UnavailableReason::OutboxFull.into()) }
     }
 
-    /// Hands the events of a commit to the outputs. With `outbox_only`, the delivery workers must read them from the outbox.
+    /// Hands the events of a commit to the outputs. With `outbox_only`, the delivery workers must read them from the
+    /// outbox.
     pub(crate) fn dispatch(&self, decision: &Decision, outbox_only: bool) {
         for OutboxEntry { output, batch } in &decision.pending {
-            // An entry that a worker has made of unpersisted events is no news to it.
+            // A worker already knows about an entry that it has made of unpersisted events.
             let is_new = decision.batches.iter().any(|new| new.id == batch.id);
             let handle = self.handles.iter().find(|handle| is_new && handle.output.name() == output);
             if let Some(handle) = handle {
@@ -175,8 +179,8 @@ impl Dispatcher {
         }
     }
 
-    /// Sends an event that no store keeps to every at-least-once output that wants it, and waits until each has it, or has it
-    /// in its outbox.
+    /// Sends an event that no store keeps to every at-least-once output that wants it, and waits until each output has
+    /// it or has it in its outbox.
     pub(crate) async fn send(&self, event: Arc<Event>) -> Result<(), TrackerError> {
         let mut answers = Vec::with_capacity(self.handles.len());
         for handle in self.handles.iter().filter(|handle| handle.output.wants(&event)) {

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TrackerError {
-    /// The record holds another value, and a start never overwrites a value.
+    /// The record has another value for a reported field, or none.
     #[error("`{field}` is recorded with another value, or without one")]
     Conflict {
         /// The first field that differs.
@@ -22,13 +22,13 @@ pub enum TrackerError {
     /// The store never accepts this report, however often it is sent.
     #[error("the database does not accept this report")]
     Rejected,
-    /// The store keeps no log messages, so that there are none to read.
+    /// The store does not keep log messages, so there are none to read.
     #[error("log messages are not kept")]
     LogsNotKept,
     /// Neither the store nor an output takes log messages.
-    #[error("no output and no store takes log messages")]
+    #[error("neither an output nor the database takes log messages")]
     NoLogDestination,
-    /// Not possible now; the same call may succeed later.
+    /// Not possible now. The same call may succeed later.
     #[error("{0}")]
     Unavailable(UnavailableReason),
 }
@@ -41,7 +41,7 @@ pub enum UnavailableReason {
     Busy,
     /// Neither the store nor an output answered in time. The change may still be made.
     TimedOut,
-    /// The store cannot be reached.
+    /// The store failed, or its answer was lost. The change may still be made.
     Store,
     /// The outbox of an output is at its limit. Nothing was done.
     OutboxFull,

@@ -23,7 +23,7 @@ pub enum Change {
     StartServer(ServerReport),
     /// The finish of a deployment on a server was reported.
     FinishServer(ServerReport),
-    /// Log messages arrived that the store keeps: an [`EventKind::Logged`](crate::EventKind::Logged).
+    /// Log messages for the store to keep, as an [`EventKind::Logged`](crate::EventKind::Logged) event.
     KeepLogs(Arc<Event>),
     /// A batch could not be delivered and must wait in the outbox.
     Enqueue(OutboxEntry),
@@ -37,12 +37,12 @@ pub enum Change {
 }
 
 impl Change {
-    /// Whether an engine reported it. Otherwise a delivery worker made it.
+    /// Whether an engine reported the change. Otherwise, a delivery worker made it.
     pub(crate) fn is_report(&self) -> bool {
         !matches!(self, Self::Enqueue(_) | Self::Acknowledge { .. })
     }
 
-    /// The id of the deployment that it is about, for log lines.
+    /// The deployment that the change is about, for log lines.
     pub(crate) fn deployment_id(&self) -> Option<String> {
         match self {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => Some(report.id.to_string()),
@@ -64,7 +64,7 @@ impl Change {
         }
     }
 
-    /// About how many bytes it takes in memory.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => report.fields.size(),
@@ -94,8 +94,9 @@ pub struct Acknowledged {
     pub output: String,
     /// The ids of the batches.
     pub batches: Vec<Uuid>,
-    /// The index of the change among the outcomes. The store sets this outcome to [`Outcome::Unchanged`] when one of the
-    /// batches was not in the outbox any more, because another instance has adopted it.
+    /// The index of the change's outcome in [`Decision::outcomes`]. The store sets that outcome to
+    /// [`Outcome::Unchanged`] if one of the batches is no longer in the outbox, because another instance has adopted
+    /// it.
     pub outcome: usize,
 }
 
@@ -106,7 +107,7 @@ pub enum Outcome {
     Recorded,
     /// The record already holds the same values. Nothing was recorded, and nothing is forwarded.
     Unchanged,
-    /// The record holds another value.
+    /// The record has another value for a field, or none.
     Conflict {
         /// The field that differs.
         field: &'static str,
@@ -117,8 +118,8 @@ pub enum Outcome {
 
 /// Changes that commit in one transaction.
 ///
-/// A [`Store`](crate::Store) reads the records that the group names, calls [`Group::decide`] and writes the [`Decision`]. It
-/// applies no rules of its own.
+/// A [`Store`](crate::Store) reads the records that the group names, calls [`Group::decide`] and writes the
+/// [`Decision`]. It applies no rules of its own.
 #[derive(Debug)]
 pub struct Group {
     pub(crate) changes: Vec<Change>,
@@ -153,7 +154,7 @@ pub struct Decision {
     pub pending: Vec<OutboxEntry>,
     /// Batches to delete from the outbox.
     pub acknowledged: Vec<Acknowledged>,
-    /// All events of the group, in order, for the outputs; in batches that an output can take at once.
+    /// All events of the group, in order, split into batches that an output can take at once.
     pub batches: Vec<Arc<Batch>>,
 }
 
@@ -192,7 +193,7 @@ impl Group {
         })
     }
 
-    /// The deployments all of whose servers must be read, in ascending order, without duplicates.
+    /// The deployments whose servers must all be read, in ascending order, without duplicates.
     pub fn deployments_with_all_servers(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {
             Change::FinishDeployment(report) => report.asserted_result().map(|_| report.id),

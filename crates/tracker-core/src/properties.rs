@@ -19,7 +19,7 @@ use crate::time;
 
 /// The id in the path of each report.
 const ID: &str = "84e803f7-9562-4d95-b828-25b167aea34b";
-/// Names with a meaning in some report, beside [`DEPLOYMENT_FIELDS`].
+/// Names with a meaning in some report, in addition to [`DeploymentFields::NAMES`].
 const OTHER_NAMES: [&str; 8] = [
     "deployment_id",
     "hostname",
@@ -266,7 +266,8 @@ proptest! {
         check_read(&server, &faulty, |report| members(serde_json::json!(report.fields)), &object)?;
 
         let is_field = |name: &str| REPORT_MEMBERS.contains(&name);
-        let is_message = object.get("message").is_some_and(Value::is_string) && !object.keys().any(|name| is_field(name));
+        let has_message = object.get("message").is_some_and(Value::is_string);
+        let is_message = has_message && !object.keys().any(|name| is_field(name));
         prop_assert_eq!(is_log_message(raw), is_message);
     }
 
@@ -288,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn an_event_survives_the_outbox_and_damage_is_an_error(
+    fn an_event_survives_the_outbox_and_damage_never_causes_a_panic(
         bytes in body(), at: Index, damage: Option<u8>, is_end: bool,
     ) {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
@@ -342,7 +343,7 @@ proptest! {
 }
 
 #[test]
-fn a_stored_log_message_that_is_no_object_is_an_error() {
+fn a_stored_log_message_that_is_not_an_object_is_an_error() {
     let row = serde_json::to_string(&event(EventKind::Logged(
         LogBatch::read(LogDeploymentId::new(ID).expect("valid id"), read(br#"{"message":"m"}"#).expect("valid JSON"))
             .expect("valid message"),

@@ -1,4 +1,4 @@
-//! The use cases: what a caller can do with a tracker.
+//! The tracker: one method for each use case.
 
 mod builder;
 
@@ -30,14 +30,14 @@ use crate::time;
 
 pub use builder::TrackerBuilder;
 
-/// How long the result of a store check answers [`Tracker::ready`].
+/// The maximum age of a store check that [`Tracker::ready`] reuses.
 const READY_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Records deployments in one store, and forwards them to any number of outputs. Cheap to clone; all clones share one
 /// tracker.
 ///
-/// A report that is answered `Ok` is durable and on its way to every output. Dropping the future of a report does not take it
-/// back: it may or may not be recorded, as if the answer had been lost.
+/// Once a report returns `Ok`, it is durable and on its way to every output. Dropping the future of a report does not
+/// cancel it: the report may or may not be recorded, as if its answer had been lost.
 #[derive(Debug, Clone)]
 pub struct Tracker(Arc<Inner>);
 
@@ -69,18 +69,18 @@ impl Tracker {
         TrackerBuilder::new(store)
     }
 
-    /// Records the start of a deployment. A duplicate is `Ok` and changes nothing.
+    /// Records the start of a deployment. A duplicate returns `Ok` and changes nothing.
     ///
     /// # Errors
-    /// [`TrackerError::Conflict`] when the record holds other values, [`TrackerError::Rejected`],
-    /// [`TrackerError::Unavailable`].
+    /// [`TrackerError::Conflict`] when a field is recorded with another value or without one,
+    /// [`TrackerError::Rejected`], [`TrackerError::Unavailable`].
     pub async fn start_deployment(&self, report: DeploymentReport) -> Result<(), TrackerError> {
         let id = report.id;
         self.report(ReportKind::DeploymentStart, id, Change::StartDeployment(report)).await
     }
 
-    /// Records the finish of a deployment: the reported fields overwrite the recorded ones. A duplicate is `Ok` and changes
-    /// nothing.
+    /// Records the finish of a deployment: the reported fields overwrite the recorded ones. A duplicate returns `Ok`
+    /// and changes nothing.
     ///
     /// # Errors
     /// [`TrackerError::Unknown`] when the start was not recorded, [`TrackerError::Rejected`],
@@ -90,19 +90,19 @@ impl Tracker {
         self.report(ReportKind::DeploymentFinish, id, Change::FinishDeployment(report)).await
     }
 
-    /// Records the start of a deployment on a server. A duplicate is `Ok` and changes nothing. A start that arrives after its
-    /// finish fills in the fields that are absent.
+    /// Records the start of a deployment on a server. A duplicate returns `Ok` and changes nothing. A start that
+    /// arrives after the finish adds the fields that the record lacks.
     ///
     /// # Errors
-    /// [`TrackerError::Conflict`] when the record holds other values, [`TrackerError::Rejected`],
-    /// [`TrackerError::Unavailable`].
+    /// [`TrackerError::Conflict`] when a field is recorded with another value or without one,
+    /// [`TrackerError::Rejected`], [`TrackerError::Unavailable`].
     pub async fn start_server(&self, report: ServerReport) -> Result<(), TrackerError> {
         let id = report.key.deployment_id;
         self.report(ReportKind::ServerStart, id, Change::StartServer(report)).await
     }
 
-    /// Records the finish of a deployment on a server, whether or not its start was recorded. A duplicate is `Ok` and changes
-    /// nothing.
+    /// Records the finish of a deployment on a server, whether or not its start was recorded. A duplicate returns `Ok`
+    /// and changes nothing.
     ///
     /// # Errors
     /// [`TrackerError::Rejected`], [`TrackerError::Unavailable`].
@@ -111,7 +111,7 @@ impl Tracker {
         self.report(ReportKind::ServerFinish, id, Change::FinishServer(report)).await
     }
 
-    /// Records log messages, all or none. `Ok` means that the store has them, if it keeps logs, and that each at-least-once
+    /// Records log messages, all or none. After `Ok`, the store has them, if it keeps logs, and each at-least-once
     /// output has them or has them in its outbox.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Tracker {
         Ok(servers)
     }
 
-    /// Lists the log messages of a deployment; none when the deployment is unknown.
+    /// Lists the log messages of a deployment. The list is empty when the deployment is unknown.
     ///
     /// # Errors
     /// [`TrackerError::LogsNotKept`], [`TrackerError::Unavailable`].
@@ -195,7 +195,7 @@ impl Tracker {
         queried(self.0.store.logs(query).await)
     }
 
-    /// Checks the store and every output, all at the same time, each for up to [`health::CHECK_DEADLINE`]. An output whose
+    /// Checks the store and every output concurrently, each for up to [`health::CHECK_DEADLINE`]. An output whose
     /// deliveries fail is unhealthy even if its check succeeds. Concurrent callers share one check of the store.
     pub async fn health(&self) -> Health {
         let (generated_at, begun) = (time::now(), Instant::now());
@@ -222,7 +222,7 @@ impl Tracker {
         self.0.dispatcher.statuses()
     }
 
-    /// The metrics since the start. They go on changing while they are read.
+    /// The metrics since the start. They keep changing while you read them.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -256,9 +256,9 @@ impl Tracker {
         retention::read(&self.0.deleted)
     }
 
-    /// Checks whether a report can be made durable now: the store works, and the outbox has room. An output that is
-    /// unavailable does not matter until the outbox is full. The store is checked at most once a second, however many callers
-    /// there are.
+    /// Checks whether the tracker can make a report durable now: the store works, and every outbox has room. An
+    /// unavailable output does not matter until its outbox is full. However many callers there are, they check the
+    /// store at most once a second.
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
@@ -270,11 +270,12 @@ impl Tracker {
         }
     }
 
-    /// Stops accepting reports, delivers pending batches, and ends every task, within `deadline`. Batches that cannot be
-    /// delivered by then stay in the outbox for the next run. Must be awaited: dropping the last tracker ends no task.
+    /// Stops accepting reports, delivers the batches that wait in memory, and ends every task, within `deadline`. Other
+    /// pending batches stay in the outbox for the next run. Await this before you drop the last tracker: dropping it
+    /// aborts every task.
     ///
-    /// Returns whether everything ended in time. If not, every task is aborted, the store is not closed, and callers that
-    /// still wait get [`UnavailableReason::TimedOut`].
+    /// Returns whether everything ended in time. If not, it aborts every task and does not close the store, and callers
+    /// that still wait get [`UnavailableReason::TimedOut`].
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         self.0.is_closed.store(true, Ordering::Release);
         let mut tasks = self.0.tasks.lock().await;

@@ -5,7 +5,7 @@
 pub(crate) enum State {
     /// Delivers from the queue in memory.
     Live,
-    /// Delivers from the outbox. The queue is emptied meanwhile: unpersisted events go to the outbox.
+    /// Delivers from the outbox, and empties the queue meanwhile: unpersisted events go to the outbox.
     CatchingUp,
     /// Delivers the rest of the outbox. The queue fills meanwhile.
     Draining,
@@ -27,7 +27,7 @@ impl State {
     pub(crate) fn after(self, read: Read, resync: bool) -> Self {
         match (self, read, resync) {
             (_, Read::Empty, false) => Self::Live,
-            // The queue has overflowed, and must be emptied.
+            // The queue may have overflowed. `CatchingUp` empties it.
             (Self::Draining, _, true) => Self::CatchingUp,
             (Self::Draining, _, false) => Self::Draining,
             (_, Read::Full, _) => Self::CatchingUp,

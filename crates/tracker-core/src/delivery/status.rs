@@ -8,13 +8,13 @@ use crate::output::chain;
 use crate::store::Backlog;
 use crate::time::{self, Timestamp};
 
-/// The limits of the outbox, for each output. Beyond them, reports are refused with
+/// The limits of each output's outbox. Beyond them, the tracker refuses reports with
 /// [`UnavailableReason::OutboxFull`](crate::UnavailableReason::OutboxFull).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxLimits {
-    /// The maximum number of messages. Each message of a log batch counts, and any other event counts as one. Defaults to
-    /// 1,000,000.
+    /// The maximum number of messages. Each message of a log batch counts, and any other event counts as one. Defaults
+    /// to 1,000,000.
     pub max_messages: u64,
     /// The maximum size in the store, in bytes. Defaults to 1 GiB.
     pub max_bytes: u64,
@@ -32,10 +32,11 @@ impl Default for OutboxLimits {
 pub struct OutputStatus {
     /// The name of the output.
     pub name: String,
-    /// Whether events are delivered from the outbox instead of from memory, because a delivery has failed or the output is
-    /// too slow.
+    /// Whether the worker delivers from the outbox instead of from memory, because the tracker has just started, a
+    /// delivery has failed, or the output is too slow.
     pub is_catching_up: bool,
-    /// The backlog, at most a second old. While the output catches up, it includes every batch that was added since.
+    /// The backlog that the last poll found, normally about a second ago. While the output catches up, it includes
+    /// every batch that was added since.
     pub backlog: Backlog,
     /// Since when deliveries have been failing, if they are.
     pub failing_since: Option<Timestamp>,
@@ -88,7 +89,8 @@ impl StatusCell {
         self.lock().backlog = backlog;
     }
 
-    /// Records that a delivery attempt has failed; it may still have arrived. The output is catching up from now on.
+    /// Records that a delivery attempt has failed, although its batches may have arrived. The output counts as catching
+    /// up from now on.
     pub(crate) fn failed(&self, error: &dyn Error) {
         self.set_catching_up(true);
         let mut report = self.lock();
@@ -101,7 +103,8 @@ impl StatusCell {
         self.lock().failing_since = None;
     }
 
-    /// Whether the outbox has room for more. While the output is live, batches leave the outbox at once, and it has.
+    /// Whether the outbox has room for more. It always has while the output is live, because batches then leave the
+    /// outbox at once.
     pub(crate) fn has_room(&self, limits: OutboxLimits) -> bool {
         if !self.is_catching_up.load(Ordering::Relaxed) {
             return true;
@@ -120,7 +123,7 @@ impl StatusCell {
     }
 
     fn lock(&self) -> MutexGuard<'_, Report> {
-        // Each field is consistent at any time, so that a poisoned lock does no harm.
+        // Each field is consistent at any time, so a poisoned lock does no harm.
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,7 +42,7 @@ const SLOW_DELIVERY: Duration = Duration::from_secs(5);
 /// The number of delivered batches that a worker remembers: more than can wait in its queue.
 const RECENTLY_DELIVERED: usize = QUEUE_ITEMS + READ_BATCHES;
 
-/// An output, and what its worker shares with the rest of the tracker.
+/// An output, and the parts that its worker shares with the rest of the tracker.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     pub output: Arc<dyn Output>,
@@ -82,7 +82,10 @@ impl DeliveryWorker {
                 State::CatchingUp | State::Draining => self.deliver_from_outbox().await,
             };
             if next != self.state {
-                log::debug!(output = self.context.output.name(), from:? = self.state, to:? = next; "delivery changes state");
+                log::debug!(
+                    output = self.context.output.name(), from:? = self.state, to:? = next;
+                    "delivery changes state"
+                );
             }
             self.state = next;
         }
@@ -93,7 +96,7 @@ impl DeliveryWorker {
     async fn deliver_from_queue(&mut self) -> State {
         let items = self.intake.receive().await;
         if items.is_empty() {
-            // The queue is empty, so that no batch in it can have been delivered from the outbox.
+            // The queue is empty, so no batch in it can have been delivered from the outbox.
             self.delivery.recent.clear();
         }
         if !self.delivery.collect_acknowledgements() || self.context.resync.is_requested() {
@@ -143,7 +146,8 @@ impl DeliveryWorker {
     }
 }
 
-/// The receiving side of a worker: takes items from the queue, and moves them to the outbox while the worker catches up.
+/// The receiving side of a worker: takes items from the queue, and moves them to the outbox while the worker catches
+/// up.
 struct Intake {
     context: Context,
     queue: mpsc::Receiver<Queued<QueueItem>>,
@@ -161,8 +165,8 @@ impl Intake {
         items
     }
 
-    /// Runs `work`, and moves unpersisted events to the outbox meanwhile. Returns `None` when the worker is closed, which
-    /// drops `work`.
+    /// Runs `work`, and moves unpersisted events to the outbox meanwhile. Returns `None` when the worker is closed,
+    /// which drops `work`.
     async fn persist_while<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         while self.is_open {
@@ -220,7 +224,7 @@ struct Delivery {
     context: Context,
     /// Delivered batches whose removal from the outbox is submitted, and not committed yet.
     acknowledging: Vec<(Vec<Uuid>, ReplyReceiver)>,
-    /// Batches whose delivery has failed. An attempt that was given up may still arrive after the one that succeeds, so the
+    /// Batches whose delivery has failed. An abandoned attempt may still arrive after the one that succeeds, so the
     /// output must not forget them.
     in_doubt: HashSet<Uuid>,
     /// The batches that were last delivered from the outbox. They may also wait in the queue.
@@ -234,8 +238,8 @@ impl Delivery {
         Self { context, acknowledging: Vec::new(), in_doubt: HashSet::new(), recent: VecDeque::new(), failure_log }
     }
 
-    /// Delivers `batches`. A delivery that takes longer than [`SLOW_DELIVERY`] counts as failing until it ends, so that an
-    /// output that never answers shows in the status, and the outbox limit applies.
+    /// Delivers `batches`. A delivery that takes longer than [`SLOW_DELIVERY`] counts as failing until it ends, so that
+    /// an output that never answers shows in the status, and the outbox limit applies.
     async fn deliver(&mut self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let Context { output, status, .. } = self.context.clone();
         let mut delivery = output.deliver(batches);
@@ -250,7 +254,7 @@ impl Delivery {
         };
         log::debug!(
             output = output.name(), batches = batches.len(), delivered = delivered.is_ok();
-            "delivered {} batches to output `{}`", batches.len(), output.name()
+            "a delivery of {} batches to output `{}` has ended", batches.len(), output.name()
         );
         if delivered.is_err() {
             self.in_doubt.extend(batches.iter().map(|batch| batch.id));
@@ -258,8 +262,8 @@ impl Delivery {
         delivered
     }
 
-    /// Answers the senders of delivered batches, and submits the removal of the others from the outbox. Returns `false` when
-    /// the removal cannot be submitted.
+    /// Answers the senders of delivered batches, and submits the removal of the others from the outbox. Returns `false`
+    /// when the removal cannot be submitted.
     fn confirm(&mut self, delivered: Vec<OutgoingBatch>) -> bool {
         let (persisted, unpersisted): (Vec<_>, Vec<_>) = delivered.into_iter().partition(OutgoingBatch::is_persisted);
         self.context.output.forget(&unpersisted.iter().map(|outgoing| outgoing.batch.id).collect::<Vec<_>>());
@@ -279,7 +283,7 @@ impl Delivery {
         }
     }
 
-    /// Looks at the acknowledgements that are committed by now. Returns `false` when one has failed.
+    /// Handles the acknowledgements that have finished. Returns `false` when one has failed.
     fn collect_acknowledgements(&mut self) -> bool {
         let mut succeeded = true;
         for (batches, mut reply) in std::mem::take(&mut self.acknowledging) {

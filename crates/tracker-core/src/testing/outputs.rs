@@ -16,7 +16,7 @@ use crate::{DeploymentFields, DeploymentResult};
 /// The deadline of [`Output::check`]: the promised two seconds, and a margin for a busy machine.
 const CHECK_DEADLINE: Duration = Duration::from_millis(3_500);
 
-/// An output under test, and the system that it delivers to.
+/// An output under test, and its destination.
 #[async_trait]
 pub trait OutputHarness: Send {
     /// The output under test.
@@ -24,9 +24,9 @@ pub trait OutputHarness: Send {
     /// Everything that has arrived since the start, in order: one line for each element, metric or
     /// row.
     async fn received(&mut self) -> Vec<String>;
-    /// Makes the other system unreachable.
+    /// Makes the destination unreachable.
     async fn take_away(&mut self);
-    /// Makes the other system reachable again.
+    /// Makes the destination reachable again.
     async fn bring_back(&mut self);
 }
 
@@ -40,18 +40,18 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     let identity = (output.name().to_owned(), output.delivery());
     let is_at_least_once = output.delivery() == Delivery::AtLeastOnce;
     assert!(!output.name().is_empty(), "`name` is not empty");
-    check(output).await.expect("`check` succeeds while the other system is reachable");
+    check(output).await.expect("`check` succeeds while the destination is reachable");
     deliver(output, &[], &[]).await.expect("a delivery without batches succeeds");
 
     let [first, second, third] = ["one", "two", "three"].map(events_of_all_kinds);
-    deliver(output, &[&first, &second], &[]).await.expect("batches are delivered while the other system is reachable");
+    deliver(output, &[&first, &second], &[]).await.expect("batches are delivered while the destination is reachable");
     arrive(harness, &[&first, &second]).await;
     if is_at_least_once {
         let before = harness.received().await.len();
         deliver(output, &[&first, &second], &[]).await.expect("duplicates are accepted");
         deliver(output, &[&second], &[&first])
             .await
-            .expect("a duplicate is accepted while another batch is acknowledged");
+            .expect("a duplicate is accepted after the output forgets another batch");
         assert_eq!(harness.received().await.len(), before, "a duplicate does not arrive twice");
     }
     deliver(output, &[&second, &third], &[]).await.expect("a duplicate and a new batch are delivered together");
@@ -83,7 +83,7 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     }
 
     harness.take_away().await;
-    within(DEADLINE, "`check` fails while the other system is unreachable", async {
+    within(DEADLINE, "`check` fails while the destination is unreachable", async {
         while check(output).await.is_ok() {
             poll_interval().await;
         }
@@ -92,11 +92,11 @@ pub async fn output_suite(harness: &mut dyn OutputHarness) {
     let [lost, next] = ["four", "five"].map(events_of_all_kinds);
     let delivered = deliver(output, &[&lost], &[]).await;
     if is_at_least_once {
-        delivered.expect_err("`deliver` fails while the other system is unreachable");
+        delivered.expect_err("`deliver` fails while the destination is unreachable");
     }
     harness.bring_back().await;
     let expected: &[_] = if is_at_least_once { &[&lost, &next] } else { &[&next] };
-    within(DEADLINE, "`check` and `deliver` succeed once the other system is reachable again", async {
+    within(DEADLINE, "`check` and `deliver` succeed once the destination is reachable again", async {
         while check(output).await.is_err() {
             poll_interval().await;
         }
@@ -116,19 +116,15 @@ async fn check(output: &dyn Output) -> Result<(), OutputError> {
     within(CHECK_DEADLINE, "`check` returns", output.check()).await
 }
 
-async fn deliver(
-    output: &dyn Output,
-    batches: &[&Arc<Batch>],
-    acknowledged: &[&Arc<Batch>],
-) -> Result<(), OutputError> {
+async fn deliver(output: &dyn Output, batches: &[&Arc<Batch>], forgotten: &[&Arc<Batch>]) -> Result<(), OutputError> {
     let batches: Vec<_> = batches.iter().copied().cloned().collect();
-    let acknowledged: Vec<_> = acknowledged.iter().map(|batch| batch.id).collect();
-    output.forget(&acknowledged);
+    let forgotten: Vec<_> = forgotten.iter().map(|batch| batch.id).collect();
+    output.forget(&forgotten);
     within(DEADLINE, "`deliver` returns", output.deliver(&batches)).await
 }
 
-/// A batch with two events of every kind, so that order shows whichever kinds the output wants.
-/// Each event has a unique text that contains `name`.
+/// A batch with two events of every kind, so that the suite sees the order, whichever kinds the output wants. Each
+/// event has a unique text that contains `name`.
 fn events_of_all_kinds(name: &str) -> Arc<Batch> {
     let one_of_each = |round: &str| {
         let mark = |part: &str| format!("{name}x{round}x{part}");
@@ -161,9 +157,9 @@ fn marks(event: &Event) -> Vec<Text> {
     }
 }
 
-/// Waits until `batches` have arrived, and asserts that they arrived in order. For an at-least-once
-/// output it also asserts that each event arrived once. The format of an event is up to the output;
-/// of a best-effort output, the suite only expects starts with their engine.
+/// Waits until `batches` have arrived, and asserts that they arrived in order. For an at-least-once output it also
+/// asserts that each event arrived once. The output chooses the format of an event. For a best-effort output, the suite
+/// expects only the starts of deployments, each with its engine.
 async fn arrive(harness: &mut dyn OutputHarness, batches: &[&Arc<Batch>]) {
     let output = harness.output();
     let is_at_least_once = output.delivery() == Delivery::AtLeastOnce;

@@ -189,7 +189,7 @@ async fn each_output_needs_a_unique_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_logs_are_both_kept_and_forwarded() {
+async fn logs_that_the_store_keeps_are_also_forwarded() {
     let (store, list) = (FaultyStore::default(), List::default());
     let tracker = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).keep_logs(true).start();
     list.set(Mode::Fails);
@@ -205,7 +205,7 @@ async fn kept_logs_are_both_kept_and_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_outbox_refuses_reports_until_the_output_is_back() {
+async fn the_tracker_refuses_reports_while_an_outbox_is_full() {
     let (store, list) = (FaultyStore::default(), List::default());
     list.set(Mode::Fails);
     let mut limits = OutboxLimits::default();
@@ -260,7 +260,7 @@ async fn an_output_keeps_the_marker_of_a_batch_whose_delivery_failed() {
     }
     let markers = list.markers();
     assert!(!in_doubt.is_empty() && in_doubt.is_subset(&markers), "an abandoned attempt may still arrive");
-    assert!(markers.len() < in_doubt.len() + 12, "the worker acknowledges the other batches");
+    assert!(markers.len() < in_doubt.len() + 12, "the output forgets the other batches");
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -15,7 +15,7 @@ use tracker_core::{
 };
 use uuid::Uuid;
 
-/// How often a fake that hangs looks whether it still has to.
+/// How often a hanging fake checks whether it must still hang.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How a [`List`] behaves.
@@ -25,7 +25,7 @@ pub enum Mode {
     Works,
     /// Takes nothing and returns an error.
     Fails,
-    /// Takes everything and returns an error, as if the answer was lost.
+    /// Takes everything and returns an error, as if the answer had been lost.
     LosesAnswers,
     /// Takes nothing and does not return.
     Hangs,
@@ -33,8 +33,8 @@ pub enum Mode {
     Panics,
 }
 
-/// An at-least-once output like a Redis list: it skips a batch that arrives again, until the batch
-/// is acknowledged.
+/// An at-least-once output like a Redis list: it skips a batch that arrives again, until the tracker lets it forget the
+/// batch.
 #[derive(Debug, Clone)]
 pub struct List {
     name: &'static str,
