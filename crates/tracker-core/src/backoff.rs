@@ -44,7 +44,7 @@ impl Backoff {
         pause.mul_f64(1.0 - fastrand::f64() / 4.0)
     }
 
-    /// Starts again with the first pause; to be called after a success.
+    /// Starts again with the first pause. Call this after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

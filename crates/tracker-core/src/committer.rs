@@ -53,7 +53,7 @@ impl Committer {
         (Arc::new(Self { lanes: senders, deadline }), receivers)
     }
 
-    /// Commits `change`, after all earlier changes with the same `key`. Dropping the future does not take the change back.
+    /// Commits `change`, after all earlier changes with the same `key`. Dropping the future does not cancel the change.
     pub(crate) async fn commit(&self, key: &impl Hash, change: Change) -> Result<Outcome, TrackerError> {
         self.answer(self.submit(key, change)?).await
     }

@@ -11,7 +11,7 @@ use crate::server::Server;
 use crate::time::{self, Timestamp};
 
 record_fields! {
-    /// The fields of a deployment. In a report they hold what the engine sent, in a record what is stored.
+    /// The fields of a deployment. A report has the values that the engine sent, and a record has the stored values.
     pub struct DeploymentFields {
         /// The deployment tool (engine), such as `vagrant_orchestrate`.
         engine: MAX_TEXT,
@@ -113,8 +113,8 @@ impl DeploymentReport {
     }
 }
 
-/// The members that tell a deployment report from a log message. The list is part of the v1 API: fields that are added later
-/// do not join it.
+/// The members that tell a deployment report from a log message. The list is part of the v1 API: later fields are not
+/// added to it.
 pub(crate) const REPORT_MEMBERS: [&str; 12] = [
     "engine",
     "engine_version",
@@ -130,8 +130,8 @@ pub(crate) const REPORT_MEMBERS: [&str; 12] = [
     "assert_empty_server_result",
 ];
 
-/// Whether `body`, which was sent as the start of a deployment, is a log message: it has a string `message` and none of the
-/// fields of a deployment except `deployment_id`. The README of the Node.js service shows logs that are sent this way.
+/// Whether `body`, which was sent as the start of a deployment, is a log message: it has a string `message` and none of
+/// the fields of a deployment except `deployment_id`. The README of the Node.js service sends logs this way.
 pub fn is_log_message(body: &RawValue) -> bool {
     let Ok(object) = Object::parse(body) else { return false };
     object.get("message").is_some_and(|message| message.get().starts_with('"'))

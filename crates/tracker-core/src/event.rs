@@ -11,15 +11,14 @@ use crate::log::LogBatch;
 use crate::server::Server;
 use crate::time::Timestamp;
 
-/// The size in bytes at which a batch is full. An output must be able to take it within its
-/// deadline.
+/// The size in bytes at which a batch is full. An output must be able to take such a batch within its deadline.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
 /// The number of messages at which a group commit is full.
 pub(crate) const GROUP_MESSAGES: usize = 10_000;
 /// The number of messages at which a batch is full: small enough to overlap encoding with delivery.
 const BATCH_MESSAGES: usize = 1_000;
 
-/// Something that was recorded, in the state of that moment.
+/// Something that was recorded, with the record as it was at that moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// A UUIDv7, which stays the same however often the event is delivered.
@@ -29,11 +28,11 @@ pub struct Event {
     /// The name of the token that sent the report, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reporter: Option<Reporter>,
-    /// What was recorded.
+    /// The kind of event, with its contents.
     pub kind: EventKind,
 }
 
-/// What was recorded.
+/// The kinds of events, with their contents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! The fields that deployments and servers have, and the rules for their values.
 //!
-//! [`record_fields!`] declares the fields of a record once. Reading, sizes, conflicts, merging, JSON and the list of names
-//! all derive from that declaration.
+//! [`record_fields!`] declares the fields of a record once. Reading, sizes, conflicts, merging, JSON and the list of
+//! names all derive from that declaration.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub const MAX_ARGUMENTS: usize = 65_536;
 /// The maximum of `elapsed_seconds`: the maximum of an SQL INTEGER.
 pub const MAX_ELAPSED: i32 = i32::MAX;
 
-/// The text of a field. Up to 24 bytes are stored inline, so that most texts are copied and dropped without an allocation.
-/// `"dev".into()` makes one.
+/// The text of a field. Up to 24 bytes are stored inline, so that most texts are copied and dropped without an
+/// allocation. `"dev".into()` makes one.
 pub type Text = CompactString;
 
 /// The name of the token that sent a report. The service assigns it; the engine cannot choose it.
@@ -46,7 +46,7 @@ impl DeploymentResult {
         }
     }
 
-    /// Reads [`Self::as_str`].
+    /// Parses the text that [`Self::as_str`] returns.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Success, Self::Failure].into_iter().find(|result| result.as_str() == text)
     }
@@ -61,7 +61,7 @@ pub(crate) struct Conflict {
 }
 
 /// Declares the fields of a record: the text fields that it lists, each with its maximum length, then `result` and
-/// `elapsed_seconds`. In a report they hold what the engine sent, in a record what is stored.
+/// `elapsed_seconds`. A report has the values that the engine sent, and a record has the stored values.
 macro_rules! record_fields {
     (
         $(#[$attribute:meta])*
@@ -98,7 +98,7 @@ macro_rules! record_fields {
                 [$((stringify!($text), $text.as_ref()),)*].into_iter()
             }
 
-            /// About how many bytes the fields take in memory.
+            /// The approximate size of the fields in memory, in bytes.
             pub(crate) fn size(&self) -> usize {
                 size_of::<Self>() + self.texts().filter_map(|(_, text)| text).map(|text| text.len()).sum::<usize>()
             }

@@ -47,7 +47,7 @@ pub struct HealthCheck {
     pub tested_at: Timestamp,
     /// How long the check took.
     pub duration: Duration,
-    /// What is wrong, if the check failed.
+    /// The error, if the check failed.
     pub error: Option<String>,
 }
 

@@ -12,7 +12,7 @@ pub struct InputError {
     pub code: InputErrorCode,
     /// The field at fault, if the error concerns one field.
     pub field: Option<Cow<'static, str>>,
-    /// What to change.
+    /// How to correct the report.
     pub message: String,
 }
 

@@ -109,7 +109,7 @@ pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     serde_json::from_str(text).map_err(|error| syntax_error(text, &error))
 }
 
-/// Refuses text that serde_json accepts as a [`RawValue`], which it does not decode. The text need
+/// Refuses text that serde_json accepts as a [`RawValue`], because it does not decode the strings in one. The text need
 /// not be valid JSON.
 fn check_contents(text: &str) -> Result<(), InputError> {
     let bytes = text.as_bytes();
@@ -174,8 +174,8 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> InputError {
     InputError::new(InputErrorCode::Json, message)
 }
 
-/// The word at a position in the text, if it is a value that lacks its quotes. The first command in
-/// the README of the service before this one makes this mistake.
+/// The word at a position in the text, if it is a value that lacks its quotes. The first command in the README of the
+/// Node.js service makes this mistake.
 fn unquoted_word(text: &str, line: usize, column: usize) -> Option<String> {
     let line = text.lines().nth(line.checked_sub(1)?)?;
     let at = column.checked_sub(1)?.min(line.len());

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 
 /// The maximum number of changes in a group.
 const GROUP_CHANGES: usize = 512;
-/// After a commit that takes longer, a delivery worker may already have read the batch from the outbox and delivered it.
+/// If a commit takes longer, a delivery worker may already have read the batch from the outbox and delivered it.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
 /// How long a commit whose answer was lost may still take effect.
 const IN_DOUBT_WINDOW: Duration = Duration::from_mins(1);
@@ -50,12 +50,12 @@ struct LaneWorker {
     store: Arc<dyn Store>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
-    /// Until when a commit whose answer was lost may still take effect.
+    /// The end of the in-doubt window, if a commit has been in doubt.
     in_doubt_until: Option<Instant>,
     failure_log: FailureLog,
 }
 
-/// The sender of a change, who waits for its answer.
+/// The sender of a change, waiting for the answer.
 struct Sender {
     reply: Reply,
     request_id: Option<RequestId>,
@@ -105,14 +105,14 @@ impl LaneWorker {
                 let is_slow = took > SLOW_COMMIT;
                 let is_in_doubt = self.in_doubt_until.is_some_and(|until| Instant::now() < until);
                 if is_in_doubt && group.changes.iter().any(Change::is_report) {
-                    // A retried report adds no outbox row, but the original commit may have landed since the workers last
-                    // read the outbox.
+                    // A retried report adds no outbox row, but the original commit may have landed since the workers
+                    // last read the outbox.
                     self.dispatcher.request_resync();
                 }
                 self.log_committed(&group, &decision, &senders);
                 self.committed(&decision, senders, is_slow || is_in_doubt);
             }
-            // One change spoils the group. Each one alone shows which it is.
+            // One change makes the whole group fail. Commit each change alone, so that the others succeed.
             Err(StoreError::Rejected(_) | StoreError::NotYet(_)) if senders.len() > 1 => {
                 for (change, sender) in group.changes.iter().zip(senders) {
                     Box::pin(self.commit(vec![change.clone()], vec![sender])).await;
@@ -132,7 +132,8 @@ impl LaneWorker {
         }
     }
 
-    /// Dispatches the events, and only then answers: once a report is answered, all earlier events are under way.
+    /// Dispatches the events before it answers the senders, so that an answered report has all earlier events under
+    /// way.
     fn committed(&mut self, decision: &Decision, senders: Vec<Sender>, outbox_only: bool) {
         self.failure_log.succeeded();
         self.dispatcher.dispatch(decision, outbox_only);

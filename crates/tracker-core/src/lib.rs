@@ -1,8 +1,8 @@
 //! The domain of deployment-tracker: the reports of deployment tools (engines), the rules for them, and their delivery.
 //!
-//! A [`Tracker`] takes reports (a deployment starts, finishes or logs; a server of it starts or finishes), records them in one
-//! [`Store`], and forwards them to any number of [`Output`]s. This crate contains no HTTP, SQL or Redis: see
-//! `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or implement the traits yourself.
+//! A [`Tracker`] takes reports (a deployment starts, finishes or logs; one of its servers starts or finishes), records
+//! them in one [`Store`], and forwards them to any number of [`Output`]s. This crate contains no HTTP, SQL or Redis
+//! code: see `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or implement the traits yourself.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -145,8 +145,7 @@ pub struct LogBatch {
     pub deployment_id: LogDeploymentId,
     /// The messages, in order.
     pub messages: Vec<LogMessage>,
-    /// The name of the token that sent them, if known. An [`Event`](crate::Event) has it in its own
-    /// `reporter`.
+    /// The name of the token that sent them, if known. In an [`Event`](crate::Event), `Event::reporter` has it instead.
     #[serde(skip)]
     pub reporter: Option<Reporter>,
 }

@@ -12,7 +12,7 @@ use crate::output::Delivery;
 
 pub use histogram::{Counter, DURATIONS, Histogram, SIZES};
 
-/// What a report is about.
+/// The kind of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportKind {
     /// The start of a deployment.

@@ -1,6 +1,6 @@
-//! OpenAPI schemas of reports and records. The declarations of the fields provide their properties.
+//! OpenAPI schemas of reports and records. Their properties come from the declarations of the fields.
 
-#![expect(deprecated, reason = "the API description has always had `example`, which `examples` is to replace")]
+#![expect(deprecated, reason = "the API description has always had `example`, which `examples` replaces")]
 
 use serde_json::json;
 use utoipa::openapi::RefOr;

@@ -13,16 +13,17 @@ use crate::event::{Batch, Event};
 /// The delivery guarantee of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Every event arrives. A batch that cannot be delivered now stays in the outbox and is retried without end.
+    /// Every event arrives. The tracker keeps a batch that it cannot deliver in the outbox, and retries until the
+    /// output acknowledges it.
     AtLeastOnce,
-    /// Each event is sent once. An event that cannot be sent now is dropped.
+    /// The tracker sends each event once, and drops an event that it cannot send now.
     BestEffort,
 }
 
 /// A destination of events, such as a Redis list or StatsD.
 ///
-/// A [`Tracker`](crate::Tracker) calls [`Output::deliver`] on each output once at a time and in order. Outputs do not wait
-/// for each other. The feature `testing` has `testing::output_suite`, which checks an implementation against these rules.
+/// A [`Tracker`](crate::Tracker) makes one [`Output::deliver`] call per output at a time, in order. Outputs do not wait
+/// for each other. With the feature `testing`, `testing::output_suite` checks an implementation against these rules.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -75,32 +76,32 @@ pub enum Delivery {
 /// ```
 #[async_trait]
 pub trait Output: Debug + Send + Sync + 'static {
-    /// The name of the output in health reports, metrics, log lines and the outbox. It must be unique within a tracker, must
-    /// not be `db`, and must stay the same across releases.
+    /// The name of the output in health reports, metrics, log lines and the outbox. It must be unique within a tracker,
+    /// must not be `db`, and must stay the same across releases.
     fn name(&self) -> &str;
 
     /// The delivery guarantee. It must not change.
     fn delivery(&self) -> Delivery;
 
-    /// Whether the output forwards such an event. Events that it does not want are never kept in the outbox for it.
+    /// Whether the output wants `event`. The outbox never keeps an unwanted event for the output.
     fn wants(&self, event: &Event) -> bool;
 
-    /// Delivers batches, in order. Batches may contain events that the output does not want; it skips them. `batches` may be
-    /// empty.
+    /// Delivers batches, in order. Batches may contain events that the output does not want; it skips them. `batches`
+    /// may be empty.
     ///
-    /// With [`Delivery::AtLeastOnce`], `Ok` means that the destination has every batch. After an error, or when the future is
-    /// dropped, each batch may or may not have arrived. The caller then delivers it again with the same id, and the output
-    /// must recognize a batch that has arrived before.
+    /// With [`Delivery::AtLeastOnce`], `Ok` means that the destination has every batch. After an error, or when the
+    /// future is dropped, each batch may or may not have arrived. The caller then delivers it again with the same id,
+    /// and the output must recognize a batch that has arrived before.
     ///
-    /// An error is retried without end, and newer events wait meanwhile. So an event that the destination will never accept
-    /// must be logged and skipped by the output.
+    /// The caller retries after an error until it succeeds, and newer events wait meanwhile. The output must therefore
+    /// log and skip an event that the destination will never accept.
     ///
     /// # Errors
     /// [`OutputError`] when the destination did not accept the batches within the output's own deadline.
     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError>;
 
-    /// Tells the output that these batches will never be delivered again, so that it can drop the data that it keeps to
-    /// recognize them: at once, or with the next delivery. Must not block. Does nothing by default.
+    /// Tells the output that these batches will never be delivered again, so that it can drop the data by which it
+    /// recognizes them, either at once or with the next delivery. Must not block. Does nothing by default.
     fn forget(&self, batches: &[Uuid]) {
         let _ = batches;
     }

@@ -37,8 +37,7 @@ pub(crate) fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, mpsc::R
 }
 
 impl<T> Queue<T> {
-    /// Adds `item` if it fits now. An item larger than `max_bytes` fits into a queue without any
-    /// bytes.
+    /// Adds `item` if it fits now. An item larger than `max_bytes` fits while no other item takes bytes.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), FullError> {
         let permit = u32::try_from(bytes.min(self.max_bytes)).map_err(|_| FullError)?;
         let permit = self.bytes.clone().try_acquire_many_owned(permit).map_err(|_| FullError)?;
@@ -50,7 +49,7 @@ impl<T> Queue<T> {
         self.sender.max_capacity() - self.sender.capacity()
     }
 
-    /// Adds `item`, which counts no bytes, as soon as the number of items allows it.
+    /// Adds `item` as soon as the queue has room for one more item. The item takes no bytes.
     pub(crate) async fn send(&self, item: T) -> Result<(), FullError> {
         let permit = self.bytes.clone().acquire_many_owned(0).await.map_err(|_| FullError)?;
         self.sender.send(Queued { item, permit }).await.map_err(|_| FullError)

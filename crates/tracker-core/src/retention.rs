@@ -1,9 +1,9 @@
 //! Deletes old records, in small pieces so that no report waits long.
 //!
 //! Each piece is one transaction, and on some stores reports wait until it ends. The number of ids in a piece therefore
-//! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than half of
-//! that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it uses at most a
-//! quarter of the store's time.
+//! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than
+//! half of that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it
+//! uses at most a quarter of the store's time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -136,7 +136,7 @@ impl Retention {
         }
     }
 
-    /// Deletes what is recorded under those of `ids` that are old, piece by piece.
+    /// Deletes the records of those `ids` that are old, piece by piece.
     async fn delete(&mut self, mut ids: Vec<LogDeploymentId>, before: Timestamp) -> Result<(), StoreError> {
         while !ids.is_empty() {
             let piece: Arc<[_]> = ids.split_off(ids.len().saturating_sub(self.piece_ids as usize)).into();

@@ -32,7 +32,7 @@ enum EntryState {
 
 impl<T> Entry<T> {
     fn mark_changed(&mut self) {
-        // A new record stays new: it is inserted as it is at the end.
+        // A new record stays new: the store inserts its final state.
         if self.state == EntryState::Stored {
             self.state = EntryState::Changed;
         }
@@ -149,7 +149,7 @@ impl Decider {
             return Outcome::Recorded;
         };
         let stored = &mut entry.record.fields;
-        // A value that contradicts the record matters more than one that the record lacks.
+        // Look first for a value that contradicts the record, then for one that the record lacks.
         let conflict = stored.conflicts(&report.fields).min_by_key(|conflict| conflict.is_absent);
         match conflict {
             None => Outcome::Unchanged,

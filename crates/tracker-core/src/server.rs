@@ -17,7 +17,7 @@ use crate::time::{self, Timestamp};
 pub struct Hostname(Text);
 
 impl Hostname {
-    /// Checks the length of `text`. Any form is accepted.
+    /// Checks the length of `text`, but not its form.
     ///
     /// # Errors
     /// [`InputError`] when the text is empty, longer than 2,048 characters, or contains a NUL.
@@ -60,7 +60,7 @@ impl WriteJson for Hostname {
     }
 }
 
-/// The key of a server record: one server takes part in many deployments.
+/// The key of a server record. One server may have records of many deployments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerKey {
     /// The deployment.
@@ -70,7 +70,8 @@ pub struct ServerKey {
 }
 
 record_fields! {
-    /// The fields of a deployment on one server. In a report they hold what the engine sent, in a record what is stored.
+    /// The fields of a deployment on one server. A report has the values that the engine sent, and a record has the
+    /// stored values.
     pub struct ServerFields {
         /// The address of the server.
         ip_address: MAX_TEXT,

@@ -21,8 +21,8 @@ use crate::time::Timestamp;
 pub struct Page<K> {
     /// The maximum number of records.
     pub limit: u32,
-    /// The cursor (keyset pagination): only records after this key are listed. The cost does not depend on the position, and
-    /// the record need not exist.
+    /// The cursor (keyset pagination): the list has only records after this key. The cost does not depend on the
+    /// position, and no record needs to have this key.
     pub after: Option<K>,
     /// The number of records to skip, each of which costs time; at most `i64::MAX`.
     pub offset: u64,
@@ -109,7 +109,7 @@ impl LogQuery {
     }
 }
 
-/// The size after which a read of the outbox ends, in bytes, so that a long backlog takes little memory.
+/// The number of bytes after which a read of the outbox ends, so that a long backlog takes little memory.
 pub const PENDING_BYTES: usize = 4 << 20;
 
 /// A batch in the outbox.
@@ -117,8 +117,8 @@ pub const PENDING_BYTES: usize = 4 << 20;
 pub struct PendingBatch {
     /// The batch.
     pub batch: Arc<Batch>,
-    /// Whether it was adopted from an instance that seemed to be gone. That instance may return and deliver it too, so the
-    /// output must go on recognizing the batch.
+    /// Whether it was adopted from an instance that seemed to be gone. That instance may return and deliver it too, so
+    /// the output must keep recognizing the batch.
     pub is_adopted: bool,
 }
 
@@ -156,7 +156,7 @@ impl Deleted {
         self.messages += more.messages;
     }
 
-    /// The difference to an `earlier` value.
+    /// The difference from an `earlier` value.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             deployments: self.deployments - earlier.deployments,
@@ -166,7 +166,7 @@ impl Deleted {
     }
 }
 
-/// The load of the threads of a store that do one kind of work.
+/// The load of those threads of a store that do one kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threads {
     /// The kind of work, such as `reader`.
@@ -185,7 +185,7 @@ pub struct Threads {
 
 /// A database of records, with an outbox of pending batches.
 ///
-/// The feature `testing` has `testing::store_suite`, which checks an implementation against these rules.
+/// With the feature `testing`, `testing::store_suite` checks an implementation against these rules.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// The number of groups that may commit at the same time. All changes of one deployment go through the same lane.
@@ -193,13 +193,13 @@ pub trait Store: Debug + Send + Sync + 'static {
         1
     }
 
-    /// Commits a group of changes in one transaction: reads the records that the group names, calls [`Group::decide`], and
-    /// writes the decision. `Ok` means that the group is durable. For each lane, at most one call is under way at a time.
-    /// When the future is dropped, the group may or may not be committed.
+    /// Commits a group of changes in one transaction: reads the records that the group names, calls [`Group::decide`],
+    /// and writes the decision. `Ok` means that the group is durable. The caller makes one call per lane at a time.
+    /// When it drops the future, the group may or may not be committed.
     ///
     /// # Errors
-    /// [`StoreError`]. After [`StoreError::Unknown`], the group may or may not be committed; after any other error, nothing
-    /// of it is.
+    /// [`StoreError`]. After [`StoreError::Unknown`], the group may or may not be committed; after any other error,
+    /// nothing of it is.
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError>;
 
     /// Reads one deployment with its servers.
@@ -232,23 +232,23 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot be read.
     async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError>;
 
-    /// Reads the oldest pending batches of `output`, in the order of their ids: up to `limit` batches, and not many more
-    /// bytes than [`PENDING_BYTES`]. The result is empty only when no batch is pending.
+    /// Reads the oldest pending batches of `output`, in the order of their ids: up to `limit` batches, and not many
+    /// more bytes than [`PENDING_BYTES`]. The result is empty only when no batch is pending.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError>;
 
-    /// Measures the backlog of `output`. A store that several instances share also records the heartbeat of this instance,
-    /// and adopts pending batches of instances that are gone. Called about once a second.
+    /// Measures the backlog of `output`. A store that several instances share also records the heartbeat of this
+    /// instance, and adopts pending batches of instances that are gone. Called about once a second.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be used.
     async fn backlog(&self, output: &str) -> Result<Backlog, StoreError>;
 
-    /// Lists the deployments that the store keeps log messages of, whether they are recorded or not, in an order of the
-    /// store's own. Each comes once, with the id of its oldest message. Lists up to `limit` deployments after `after`; the
-    /// result is empty only at the end.
+    /// Lists deployments that have log messages, whether or not the deployment itself is recorded. Each appears once,
+    /// with the id of its oldest message. Returns up to `limit` deployments after `after`, in an order that the store
+    /// chooses. The result is empty only at the end of the list.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
@@ -258,13 +258,14 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(LogDeploymentId, Uuid)>, StoreError>;
 
-    /// Deletes in one transaction what is recorded under `ids`: log messages, then servers, then deployments; up to `limit`
-    /// rows, so that everything is gone when there were fewer. An id is skipped when anything under it is from `before` or
-    /// later: its deployment or a server by the time of the last change, a message by [`LogMessage::first_id`]. Skips rows
-    /// that another transaction has locked, instead of waiting. Pending batches stay.
+    /// Deletes the records under `ids` in one transaction: log messages first, then servers, then deployments. Deletes
+    /// up to `limit` rows; a smaller count means that no old row is left. Skips an id if one of its records is from
+    /// `before` or later. The time of the last change counts for a deployment or server, and [`LogMessage::first_id`]
+    /// for a message. Skips rows that another transaction has locked, instead of waiting for them. Keeps pending
+    /// batches.
     ///
     /// # Errors
-    /// [`StoreError`]. The deletion may or may not have happened, and may be repeated.
+    /// [`StoreError`]. The deletion may or may not have happened, and is safe to retry.
     async fn delete_older(
         &self,
         ids: Arc<[LogDeploymentId]>,
@@ -283,12 +284,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Called when the tracker has shut down. It commits and deletes nothing more, but queries may still come. Does nothing
-    /// by default.
+    /// Called at shutdown, after the last commit and deletion. Queries may still arrive. Does nothing by default.
     async fn close(&self) {}
 }
 
-/// Why a store failed, by what the caller can do.
+/// Why a store failed, classified by what the caller can do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -296,7 +296,7 @@ pub enum StoreError {
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// The result is unknown: the change may or may not have been made.
-    #[error("the database did not say whether it has committed")]
+    #[error("the database did not confirm whether it has committed")]
     Unknown(#[source] Box<dyn Error + Send + Sync>),
     /// The store never accepts this change. Another change may succeed.
     #[error("the database rejects a change")]

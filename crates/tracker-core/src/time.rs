@@ -17,7 +17,7 @@ pub fn now() -> Timestamp {
 /// `time` in RFC 3339 with milliseconds and `Z`, as in `2015-07-07T17:34:12.075Z`.
 pub fn rfc3339(time: &Timestamp) -> Text {
     let (year, millis) = (time.year().cast_unsigned(), time.nanosecond() / 1_000_000);
-    // Other years, and leap seconds, have another length.
+    // The text of other years and of leap seconds has another length.
     if year > 9_999 || millis > 999 {
         return time.to_rfc3339_opts(SecondsFormat::Millis, true).into();
     }

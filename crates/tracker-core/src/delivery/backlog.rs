@@ -12,11 +12,11 @@ use crate::time::{self, Timestamp};
 
 /// How often the backlog is read.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A pending batch that is older was missed by its worker.
+/// The worker may have missed a pending batch that is older than this.
 const STALE: Duration = Duration::from_secs(10);
 
-/// Reads the backlog every second, and keeps the last value on an error. Requests a resync while the oldest batch is stale,
-/// for example because this instance has adopted it. Never ends.
+/// Reads the backlog every second, and keeps the last value on an error. Requests a resync while the oldest batch is
+/// stale, for example because this instance has adopted it. Never ends.
 pub(super) async fn poll(output: Arc<dyn Output>, store: Arc<dyn Store>, status: Arc<StatusCell>, resync: Arc<Resync>) {
     // The creation time of the oldest batch, and when this instance first saw it: clocks of other instances may differ.
     let mut oldest: Option<(Timestamp, Instant)> = None;

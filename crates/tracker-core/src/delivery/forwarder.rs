@@ -36,7 +36,7 @@ impl FromIterator<Forwarder> for Forwarders {
 }
 
 impl Forwarders {
-    /// Hands `batch` to each output that wants an event of it. An output whose queue is full loses the batch.
+    /// Hands `batch` to each output that wants an event of it. Drops the batch for an output whose queue is full.
     pub(crate) fn forward(&self, batch: &Arc<Batch>) {
         for forwarder in self.0.iter() {
             if batch.events.iter().any(|event| forwarder.output.wants(event))

@@ -12,7 +12,7 @@ use crate::metrics::OutputMetrics;
 use crate::output::{Delivery, Output, OutputError};
 use crate::panics::catch_panic;
 
-/// Wraps an output, and records its metrics.
+/// Wraps an output, records its metrics, and turns its panics into errors.
 #[derive(Debug)]
 pub(crate) struct InstrumentedOutput {
     output: Arc<dyn Output>,
@@ -29,7 +29,7 @@ impl InstrumentedOutput {
         self.metrics.clone()
     }
 
-    /// Counts a batch that the output never gets.
+    /// Counts a dropped batch.
     pub(crate) fn record_dropped(&self, batch: &Batch) {
         self.metrics.dropped.add(self.wanted(batch));
     }
@@ -68,7 +68,7 @@ impl Output for InstrumentedOutput {
     }
 
     fn forget(&self, batches: &[Uuid]) {
-        // The output then remembers more than it must, which does no harm.
+        // After a panic, the output may recognize more batches than it needs to, which does no harm.
         let _ = catch_unwind(AssertUnwindSafe(|| self.output.forget(batches)));
     }
 

@@ -23,12 +23,12 @@ pub(crate) enum QueueItem {
 #[derive(Debug)]
 pub(crate) struct UnpersistedEvent {
     pub event: Arc<Event>,
-    /// Whether the best-effort outputs get it from this worker.
+    /// Whether this worker passes the event to the best-effort outputs.
     pub forward: bool,
     pub reply: oneshot::Sender<Result<(), TrackerError>>,
 }
 
-/// A batch to deliver, with the unpersisted events that it was made of; none if the batch is in the outbox.
+/// A batch to deliver. `unpersisted` has the events that it was made of, and is empty if the batch is in the outbox.
 #[derive(Debug)]
 pub(crate) struct OutgoingBatch {
     pub batch: Arc<Batch>,

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A request to a delivery worker to read the outbox before it delivers anything newer, because the outbox may hold a batch
-/// that the worker's queue does not.
+/// A request to a delivery worker to read the outbox before it delivers anything newer, because the outbox may hold a
+/// batch that the worker's queue does not.
 #[derive(Debug, Default)]
 pub(crate) struct Resync(AtomicBool);
 
@@ -18,8 +18,8 @@ impl Resync {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Takes the request back before a read. A request that arrives during the read may be about a batch that the read does
-    /// not see.
+    /// Clears the request. Must be called before a read, not after it: a request that arrives during the read may be
+    /// about a batch that the read does not see.
     pub(crate) fn clear(&self) {
         self.0.store(false, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Writes the records of an API answer as JSON.
+//! Writes the records of an API response as JSON.
 //!
 //! A list has thousands of members, and hardly any of them has a character to escape. serde_json
 //! still examines each name and value character by character. [`ObjectWriter`] copies names
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::fields::{DeploymentResult, Text};
 use crate::time::{Timestamp, rfc3339};
 
-/// A value that the API answers as JSON.
+/// A value that the API returns as JSON.
 pub trait WriteJson {
     /// Appends the JSON text of the value to `out`.
     fn write_json(&self, out: &mut Vec<u8>);
@@ -85,7 +85,7 @@ impl<'a> ObjectWriter<'a> {
         self.out
     }
 
-    /// Appends members that are already JSON text, each of them after a comma.
+    /// Appends members that are already JSON text. A comma must precede each of them.
     pub fn raw_members(&mut self, members: &[u8]) {
         self.out.extend_from_slice(members);
     }
@@ -157,8 +157,9 @@ mod properties {
             result in option::of(select(vec![DeploymentResult::Success, DeploymentResult::Failure])),
             elapsed_seconds in option::of(any::<i32>()),
         ) {
-            let [engine, engine_version, host, user, environment, package, package_url, version, arguments, ip_address] =
-                texts.try_into().expect("ten texts were generated");
+            let [
+                engine, engine_version, host, user, environment, package, package_url, version, arguments, ip_address,
+            ] = texts.try_into().expect("ten texts were generated");
             let (id, created_at, updated_at) = (DeploymentId(Uuid::now_v7()), time::now(), time::now());
             let fields = DeploymentFields {
                 engine, engine_version, host, user, environment, package, package_url, version, arguments,

@@ -89,7 +89,7 @@ impl Tested<'_> {
         self.commit_in(0, changes).await
     }
 
-    /// Commits, and asserts that the store then has every record that the group decided.
+    /// Commits, and asserts that the store then has every record of the decision.
     async fn commit_in(&self, lane: usize, changes: Vec<Change>) -> Decision {
         let outputs: Arc<[Arc<dyn Output>]> = SINKS.map(|sink| Arc::new(sink) as Arc<dyn Output>).into();
         let group = Arc::new(Group::new(changes, outputs));
@@ -157,7 +157,7 @@ impl Tested<'_> {
 
 async fn answer<T>(method: &str, call: impl Future<Output = Result<T, StoreError>>) -> T {
     let answer = within(DEADLINE, &format!("`{method}` returns"), call).await;
-    answer.unwrap_or_else(|error| panic!("`{method}` succeeds, but: {}", chain(&error)))
+    answer.unwrap_or_else(|error| panic!("`{method}` failed: {}", chain(&error)))
 }
 
 fn all<K>() -> Page<K> {

@@ -51,20 +51,20 @@ impl TrackerBuilder {
         self
     }
 
-    /// Whether the store keeps log messages. The default is [`Self::keeps_logs`].
+    /// Sets whether the store keeps log messages. By default, it keeps them if no at-least-once output has been added.
     #[must_use]
     pub fn keep_logs(mut self, keep: bool) -> Self {
         self.keep_logs = Some(keep);
         self
     }
 
-    /// Whether the store will keep log messages: as set by [`Self::keep_logs`], or else if no at-least-once output has been
-    /// added, so that the messages would otherwise be lost.
+    /// Whether the store will keep log messages: as [`Self::keep_logs`] says, or by default if no at-least-once output
+    /// has been added, because the messages would otherwise be lost.
     pub fn keeps_logs(&self) -> bool {
         self.keep_logs.unwrap_or_else(|| !self.has_durable_output())
     }
 
-    /// Whether log messages are accepted: the store keeps them, or an at-least-once output has been added.
+    /// Whether the tracker will accept log messages: the store keeps them, or an at-least-once output has been added.
     pub fn takes_logs(&self) -> bool {
         self.keeps_logs() || self.has_durable_output()
     }
@@ -73,30 +73,30 @@ impl TrackerBuilder {
         self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce)
     }
 
-    /// The limits of the outbox, for each output.
+    /// Sets the limits of each output's outbox.
     #[must_use]
     pub fn outbox_limits(mut self, limits: OutboxLimits) -> Self {
         self.outbox_limits = limits;
         self
     }
 
-    /// The maximum number of reports that wait for each writing connection of the store. Defaults to 16,384. Beyond that,
-    /// reports are refused with [`UnavailableReason::Busy`](crate::UnavailableReason::Busy).
+    /// Sets the maximum number of reports that wait in each lane of the store. Defaults to 16,384. The tracker refuses
+    /// further reports with [`UnavailableReason::Busy`](crate::UnavailableReason::Busy).
     #[must_use]
     pub fn max_waiting(mut self, reports: usize) -> Self {
         self.max_waiting = reports.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How long a report waits for its commit. Defaults to 5 s. After that it is unknown whether the report was recorded.
+    /// Sets how long a report waits for its commit. Defaults to 5 s. After that, the report may or may not be recorded.
     #[must_use]
     pub fn commit_deadline(mut self, deadline: Duration) -> Self {
         self.commit_deadline = deadline;
         self
     }
 
-    /// Deletes a deployment with its servers and log messages once nothing of it is younger than `age`. By default nothing is
-    /// deleted. A report on a deleted deployment is a report on a new deployment.
+    /// Deletes a deployment with its servers and log messages once all of them are older than `age`. By default, the
+    /// tracker deletes nothing. A report on a deleted deployment counts as a report on a new one.
     #[must_use]
     pub fn delete_after(mut self, age: Option<Duration>) -> Self {
         self.delete_after = age;
@@ -106,8 +106,8 @@ impl TrackerBuilder {
     /// Starts the tracker. Its tasks run on the current tokio runtime until [`Tracker::shutdown`].
     ///
     /// # Panics
-    /// When there is no current tokio runtime, or when the [name](Output::name) of an output is empty, not unique, or `db`,
-    /// which is the name of the store in the health report.
+    /// When there is no current tokio runtime, or when the [name](Output::name) of an output is empty, not unique, or
+    /// `db`, which is the name of the store in the health report.
     pub fn start(self) -> Tracker {
         let mut names = HashSet::from(["", health::STORE]);
         for output in &self.outputs {

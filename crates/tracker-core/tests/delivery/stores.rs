@@ -38,7 +38,7 @@ async fn an_in_doubt_commit_is_delivered_before_events_that_follow_its_retry() {
     let tracker = start(&store, &list);
     let id = new_id();
     let report = || deployment_report(id, "{}");
-    // The worker resyncs before that, and finds an empty outbox.
+    // The worker resyncs before the commit takes effect, and finds an empty outbox.
     store.faults().commits_after = Some(Duration::from_secs(2));
     tracker.start_deployment(report()).await.expect_err("the commit is in doubt");
     store.faults().commits_after = None;

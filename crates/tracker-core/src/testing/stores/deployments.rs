@@ -28,7 +28,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     let recorded = store.deployment(id).await.expect("a committed deployment is readable");
     assert_eq!(recorded.deployment.fields, deployment_report(id, full).fields, "every field is stored");
     let Deployment { created_at, updated_at, .. } = recorded.deployment;
-    assert_eq!(created_at, updated_at, "a new record was not updated yet");
+    assert_eq!(created_at, updated_at, "a new record has not been updated yet");
 
     next_millisecond().await;
     let bare = new_id();
@@ -52,12 +52,15 @@ pub async fn are_recorded(store: &Tested<'_>) {
     let recorded = store.deployment(id).await.expect("a committed deployment is readable");
     assert_eq!(recorded.deployment, expected, "a finish changes the result, the duration and `updated_at`");
     let EventKind::DeploymentFinished(forwarded) = &event.kind else { panic!("a finish is forwarded: {event:?}") };
-    assert_eq!(*forwarded, expected, "an event has the record as stored");
+    assert_eq!(*forwarded, expected, "an event contains the record as stored");
 
     // Deployments of one group have the same time.
     store.commit((0..3).map(|_| start(new_id())).collect()).await;
     let list = store.deployments(all()).await;
-    assert_eq!(list[0].deployment.created_at, list[2].deployment.created_at, "a group has one time");
+    assert_eq!(
+        list[0].deployment.created_at, list[2].deployment.created_at,
+        "the records of a group have the same time"
+    );
     let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
     assert!(order.is_sorted_by(|a, b| a > b), "deployments are listed newest first, by creation: {order:?}");
     is_paged(|page| store.deployments(page), deployment_cursor).await;
