@@ -9,7 +9,7 @@ use crate::database::{self, Database};
 use crate::error::DbError;
 use crate::url::DatabaseUrl;
 
-/// How long [`Connector::connect`] fails without an attempt after an attempt has failed.
+/// How long, after a failed attempt, [`Connector::connect`] fails without trying.
 const RECONNECT_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(200));
 
 /// Opens connections for the threads of a store. The first connection migrates the tables.
@@ -21,9 +21,8 @@ pub struct Connector {
     circuit: Arc<Mutex<Circuit>>,
 }
 
-/// A circuit breaker that all threads share: after one thread has failed to connect, because of an outage or
-/// a limit of connections, no thread tries until the backoff has passed; after one has succeeded, all may
-/// try.
+/// A circuit breaker that all threads share. After one thread has failed to connect, because of an outage or a
+/// connection limit, no thread tries until the backoff has passed. After one has succeeded, all may try.
 #[derive(Debug)]
 struct Circuit {
     last_success: Option<Instant>,
@@ -66,7 +65,7 @@ impl Connector {
 
     fn try_connect(&self) -> Result<Box<dyn Database>, DbError> {
         let mut connection = database::open(&self.url)?;
-        // A panic during the migration leaves `false`.
+        // After a panic during the migration, the value is still `false`.
         let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_migrated {
             let store = Arc::downgrade(&self.is_migrated);

@@ -12,10 +12,10 @@ use crate::error::DbError;
 use crate::liveness::Liveness;
 use crate::url::DatabaseUrl;
 
-/// A connection to any database. `queries.rs` implements this trait once for each, on top of
+/// A connection to any database. `queries.rs` implements this trait once for each database, on top of
 /// [`crate::dialect`].
 pub trait Database: Send {
-    /// Brings the tables up to date. Changes that take long continue in the background while `is_store_open`.
+    /// Brings the tables up to date. Slow changes continue in the background as long as `is_store_open` returns `true`.
     fn migrate(&mut self, url: &str, is_store_open: IsStoreOpen) -> Result<(), DbError>;
 
     /// Prepares the connection for reports and queries.
@@ -30,7 +30,7 @@ pub trait Database: Send {
     /// Decides and commits a group in one transaction.
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
 
-    /// Makes all reads see one state until [`Self::end_snapshot`], where that saves locks.
+    /// Makes all reads until [`Self::end_snapshot`] see one state, if that saves locks on this database.
     fn begin_snapshot(&mut self) -> Result<(), DbError>;
 
     /// Ends the snapshot: reads see the latest commit again.
@@ -50,7 +50,7 @@ pub trait Database: Send {
     /// because `limit` bounds the rows that are read.
     fn logged(&mut self, after: Option<&LogDeploymentId>, limit: u32) -> Result<Vec<(LogDeploymentId, Uuid)>, DbError>;
 
-    /// Deletes at most `limit` rows of those deployments of `names` that have nothing from `before` or later.
+    /// Deletes at most `limit` rows of those deployments in `names` whose records are all older than `before`.
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError>;
 
     /// Copies the pages that a deletion changed from the write-ahead log to the file, so that no later commit

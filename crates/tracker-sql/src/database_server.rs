@@ -14,22 +14,22 @@ mod online_migration;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
-/// What a database server has to provide beside its [`Dialect`]. `records.rs` implements
-/// [`RecordAccess`](crate::dialect::RecordAccess) with it.
+/// The parts of a database server that its [`Dialect`] does not have. `records.rs` implements
+/// [`RecordAccess`](crate::dialect::RecordAccess) with them.
 ///
 /// The statements on heartbeats use the clock of the database server, the only one that all instances share.
 pub trait DatabaseServer: Dialect {
-    /// What makes two rows of a table the same row, in an upsert.
+    /// The keys by which an upsert recognizes an existing row.
     type ConflictTarget<T: Table>;
 
     /// Deletes instances without a heartbeat for an hour.
     const FORGET_DEAD: &'static str;
 
-    /// Records a heartbeat and ends the claim of another instance, unless the last heartbeat is less than two
-    /// seconds old. Parameter: own instance.
+    /// Records a heartbeat, and ends another instance's claim on this one. Does nothing if the last heartbeat is less
+    /// than two seconds old. Parameter: own instance.
     const HEARTBEAT: &'static str;
 
-    /// Gives each unknown owner of pending batches a heartbeat now. Parameters: output, own instance.
+    /// Records a heartbeat for each owner of pending batches that has none. Parameters: output, own instance.
     const REGISTER_OWNERS: &'static str;
 
     /// Locks an instance that has pending batches, has sent no heartbeat for 15 s, and is not claimed by another
@@ -44,7 +44,7 @@ pub trait DatabaseServer: Dialect {
 
     fn conflict_target<T: Table>(table: T) -> Self::ConflictTarget<T>;
 
-    /// The value of a column in the row that an upsert could not insert.
+    /// The SQL for the value of `column` in the row that an upsert could not insert.
     fn proposed(column: &str) -> String;
 
     /// Fails with [`DbError::TooLarge`] if the database server would not accept a row of `size` bytes.

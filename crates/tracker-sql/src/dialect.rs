@@ -1,4 +1,4 @@
-//! What a database has to provide.
+//! The traits that each database implements.
 //!
 //! The module of a database has a type `Connection` that implements [`Dialect`] and [`RecordAccess`]. It includes
 //! `queries.rs`, which implements [`Database`](crate::database::Database) for that type. The module of a database
@@ -28,7 +28,8 @@ pub trait Dialect: diesel::Connection {
     /// `messages`, `bytes` and `oldest` of the pending batches. Parameters: output, owner.
     const BACKLOG: &'static str;
 
-    /// `name` and `event_id` of log messages of deployments after a name, in ascending order. Parameters: name, limit.
+    /// `name` and `event_id` of log messages of the deployments after a name, in ascending order. MySQL orders
+    /// deployments by the hash of the name. Parameters: name, limit.
     const LOGGED_DEPLOYMENTS: &'static str;
 
     /// Each `name` that has a log message from an id on. Parameters: names as a JSON array, event id.
@@ -42,16 +43,16 @@ pub trait Dialect: diesel::Connection {
     /// Parameters: deployment ids as a JSON array, time, limit.
     const DELETE_SERVERS: &'static str;
 
-    /// Deletes deployments likewise.
+    /// Deletes deployments, in the same way as [`Self::DELETE_SERVERS`].
     const DELETE_DEPLOYMENTS: &'static str;
 
     /// Opens a connection.
     fn connect(url: &str) -> Result<Self, DbError>;
 
-    /// Runs the migrations. Of several instances that start together, one migrates and the others wait.
+    /// Runs the migrations. If several instances start together, one migrates and the others wait.
     fn migrate(&mut self) -> Result<(), DbError>;
 
-    /// Starts the changes to the tables that take too long for [`Self::migrate`], in the background.
+    /// Starts a background thread for table changes that are too slow for [`Self::migrate`].
     fn migrate_online(&mut self, _url: &str, _is_store_open: IsStoreOpen) -> Result<(), DbError> {
         Ok(())
     }
@@ -90,13 +91,13 @@ pub trait Dialect: diesel::Connection {
     fn is_log_of(deployment: &str) -> Filter<'_, logs::table, Self>;
 }
 
-/// How a database finds and changes records: in one file that one process owns, or shared with other
-/// instances.
+/// How a database finds and changes records. A file belongs to one process; other instances may share a database
+/// server.
 pub trait RecordAccess: Sized {
     /// A condition that a column has one of several ids.
     type HasId<C: Expression<SqlType = SqlUuid>>;
 
-    /// An id as the index of a list sorts it.
+    /// The form of an id by which the index of a list is sorted.
     type CursorId;
 
     /// See [`Database::commit`](crate::database::Database::commit).

@@ -48,8 +48,8 @@ pub enum DbError {
         "columns are still as narrow as the Node.js service created them; retry after the service has widened them"
     )]
     Narrow,
-    /// The thread panicked, so the operation is in doubt.
-    #[error("a database thread ended during a statement")]
+    /// The operation panicked, so its result is in doubt.
+    #[error("a database thread panicked during a statement")]
     Abandoned,
     #[error("other instances keep changing the same records")]
     Race,
@@ -71,7 +71,7 @@ impl DbError {
         match self {
             Self::Race => true,
             Self::Query(QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
-            // diesel has no kind for a deadlock.
+            // diesel has a kind for a deadlock on MySQL, but not on PostgreSQL.
             Self::Query(QueryError::DatabaseError(_, about)) => about.message().starts_with("deadlock detected"),
             _ => false,
         }

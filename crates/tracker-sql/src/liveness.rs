@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 /// How long this instance must have sent heartbeats before it adopts batches. Equals the age at which a
 /// heartbeat of another instance counts as lost.
 const MIN_UPTIME: Duration = Duration::from_secs(15);
-/// A pause between two of its own heartbeats that starts [`MIN_UPTIME`] over. After a shorter pause, other
-/// instances have time left to send a heartbeat before [`MIN_UPTIME`] ends.
+/// After a longer gap between two of its own heartbeats, this instance starts [`MIN_UPTIME`] over. After a shorter gap,
+/// other instances still have time to send a heartbeat before their last one counts as lost.
 const MAX_GAP: Duration = Duration::from_secs(10);
 /// How often an instance looks for dead ones, which reads the index of all pending batches.
 const ADOPTION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The heartbeats of this instance. After a gap, the database may have been unreachable for all instances,
-/// and old heartbeats of the others prove nothing.
+/// The heartbeats of this instance. A gap may mean that no instance could reach the database, so old heartbeats of the
+/// others prove nothing.
 #[derive(Debug, Default)]
 pub struct Liveness(Mutex<State>);
 
@@ -45,7 +45,7 @@ impl Liveness {
         is_allowed && is_due
     }
 
-    /// Makes the next look due at once, because the last one may have left batches.
+    /// Makes the next search due at once, because the last one may have left batches.
     pub fn adopt_again_soon(&self, output: &str) {
         self.state().last_adoption.remove(output);
     }

@@ -5,7 +5,7 @@ use diesel::sql_types::{SqlOrd, SqlType};
 
 use crate::fields::with_text_fields;
 
-/// `UUID` on PostgreSQL, hyphenated text in lower case elsewhere.
+/// `UUID` on PostgreSQL. Elsewhere hyphenated text, which this service writes in lower case.
 #[derive(SqlType, QueryId)]
 #[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 2950, array_oid = 2951)))]
 #[cfg_attr(feature = "mysql", diesel(mysql_type(name = "String")))]

@@ -80,7 +80,7 @@ impl Dialect for Connection {
         Ok(())
     }
 
-    /// Takes the locks of the file once for all reads of the snapshot.
+    /// Locks the file once for all reads of the snapshot.
     fn begin_snapshot(&mut self) -> Result<(), DbError> {
         Ok(AnsiTransactionManager::begin_transaction(self)?)
     }
@@ -109,7 +109,8 @@ impl Dialect for Connection {
     }
 }
 
-/// The Node.js service stored an id in the letter case that the engine chose, so each look-up considers both.
+/// The Node.js service stored an id in the letter case that the engine chose, so each look-up considers lower and upper
+/// case.
 impl RecordAccess for Connection {
     type HasId<C: Expression<SqlType = SqlUuid>> = HasId<C>;
     type CursorId = StoredId;
@@ -142,8 +143,8 @@ impl RecordAccess for Connection {
         Ok(rows.load(self)?.into_iter().next())
     }
 
-    /// If a server is stored in both letter cases, the row in lower case comes last and counts. The condition
-    /// `ne` keeps an id without letters from matching twice.
+    /// If a server is stored in both letter cases, the row in lower case comes last, so [`Group::decide`] uses that
+    /// one. The condition `ne` keeps an id without letters from matching twice.
     fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
         let in_upper_case = servers::table.filter(servers::deployment_id.eq(UpperCaseId(id)));
         let rows = in_upper_case

@@ -26,10 +26,10 @@ const MAX_WAITING_WRITES: usize = 1_024;
 
 /// A store for records and the outbox in an SQL database.
 ///
-/// Each writing connection commits one group at a time. SQLite has one of them, with a write-ahead log and
-/// `synchronous = FULL`. Queries have connections of their own and see everything that was committed before they were
-/// sent; queries that wait at the same time may share a snapshot. The store replaces a failed connection with
-/// the next call, so it recovers by itself after an outage.
+/// Each writer connection commits one group at a time. SQLite has one writer, with a write-ahead log and
+/// `synchronous = FULL`. Queries use separate connections, and see everything that was committed before they were sent.
+/// On SQLite, queries that wait at the same time may share a snapshot. The next call replaces a failed connection, so
+/// the store recovers by itself after an outage.
 #[derive(Debug)]
 pub struct SqlStore {
     writers: Vec<Workers>,
@@ -41,8 +41,8 @@ pub struct SqlStore {
 }
 
 impl SqlStore {
-    /// Opens the database. An SQLite file is opened and migrated now. A database server may be unreachable:
-    /// until it can be reached and migrated, every call fails with [`StoreError::Unavailable`].
+    /// Opens and migrates an SQLite file at once. A database server may be unreachable: every call fails with
+    /// [`StoreError::Unavailable`] until the store can reach and migrate it.
     ///
     /// When an instance that shares the database server has sent no heartbeat for 15 s, one other instance
     /// adopts all of its pending batches. The adopter must have sent heartbeats for 15 s itself.
@@ -148,7 +148,7 @@ impl Store for SqlStore {
         let workers = if self.is_file { &self.writers[0] } else { &self.readers };
         let deleted = workers.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
         if deleted.rows() > 0 {
-            // As a job of its own, so that a commit waits for the deletion or for this, not for both.
+            // A separate job, so that a commit waits for the deletion or for the write-back, not for both.
             workers.run(None, |connection| connection.write_back()).await?;
         }
         Ok(deleted)

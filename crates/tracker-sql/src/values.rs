@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::schema::{SqlTime, SqlUuid};
 
-/// An id in a column; in lower case where it is text.
+/// An id in a column. A text column gets it in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = SqlUuid)]
 pub struct Id(pub Uuid);
@@ -101,8 +101,8 @@ mod sqlite {
             .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|time| time.and_utc()))
     }
 
-    /// Parses the format that this service and the Node.js service write, ten times as fast as a chrono
-    /// format does. A page of a list contains hundreds of times.
+    /// Parses the format that this service and the Node.js service write, ten times as fast as a chrono format does. A
+    /// page of a list contains hundreds of timestamps.
     fn parse_canonical(text: &[u8]) -> Option<DateTime<Utc>> {
         let number = |from: usize, to: usize| {
             text[from..to]

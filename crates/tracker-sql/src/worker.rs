@@ -14,8 +14,8 @@ use crate::connector::Connector;
 use crate::database::Database;
 use crate::error::DbError;
 
-/// How long jobs share a snapshot. SQLite cannot restart its write-ahead log while a snapshot is open, so the
-/// log grows.
+/// How long jobs share a snapshot. Short, because SQLite cannot restart its write-ahead log while a snapshot is open,
+/// so the log grows.
 const MAX_SNAPSHOT_AGE: Duration = Duration::from_micros(200);
 
 struct Job {
@@ -30,7 +30,7 @@ pub enum Snapshots {
     Never,
 }
 
-/// Threads with a common queue. They end when it is dropped.
+/// Threads with a common queue. They end when this handle is dropped.
 #[derive(Debug)]
 pub struct Workers {
     jobs: Sender<Job>,
@@ -63,7 +63,7 @@ impl Workers {
         Self { jobs, stats }
     }
 
-    /// The sums over `pools`, as `name`.
+    /// The summed load of `pools`, under `name`.
     pub fn stats(name: &'static str, pools: &[Self]) -> Threads {
         let sum = |counter: fn(&PoolStats) -> &AtomicU64| {
             pools.iter().map(|pool| counter(&pool.stats).load(Ordering::Relaxed)).sum()
@@ -148,7 +148,7 @@ impl Worker {
         }
     }
 
-    /// Begins a snapshot for the waiting jobs, so that the database locks once instead of once for each job.
+    /// Begins a snapshot for the waiting jobs, so that SQLite locks the file once instead of once for each job.
     fn begin_snapshot(&mut self) {
         let begun = Instant::now();
         match self.connection.as_mut().map(|connection| connection.begin_snapshot()) {

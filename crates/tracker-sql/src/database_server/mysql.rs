@@ -108,8 +108,7 @@ impl Dialect for Connection {
         if lock.get_result::<Option<i32>>(self)? != Some(1) {
             return Err(DbError::Overload("another instance has been migrating the database for a minute"));
         }
-        // While a migration waits for a table lock, all other users of the table wait behind it. Fail early
-        // and retry.
+        // While a migration waits for a table lock, all other users of the table wait for it. Fail early and retry.
         self.batch_execute("SET SESSION lock_wait_timeout = 2")?;
         let migrated = self.run_pending_migrations(MIGRATIONS).map(drop).map_err(DbError::Migrate);
         self.batch_execute(&format!("DO release_lock({MIGRATION_LOCK})"))?;
@@ -137,7 +136,7 @@ impl Dialect for Connection {
 }
 
 impl DatabaseServer for Connection {
-    /// Any key: each table has one only.
+    /// Any unique key: each table has only one.
     type ConflictTarget<T: Table> = DuplicatedKeys;
 
     const FORGET_DEAD: &'static str = "DELETE FROM Replicas WHERE seenAt < utc_timestamp(3) - INTERVAL 1 HOUR";
@@ -176,8 +175,8 @@ impl DatabaseServer for Connection {
         format!("values(`{column}`)")
     }
 
-    /// Compares with `max_allowed_packet`, because the database server closes the connection over a larger
-    /// statement.
+    /// Compares with `max_allowed_packet`, because the database server closes the connection when a statement is
+    /// larger.
     fn check_row_size(&mut self, size: usize) -> Result<(), DbError> {
         let limit = diesel::select(sql::<BigInt>("@@max_allowed_packet")).get_result::<i64>(self)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -1,6 +1,6 @@
-//! Migrations of PostgreSQL that take long on large tables of the Node.js service. A thread of its own runs
-//! them while the service serves, and no report or query waits for it. The next start continues an
-//! interrupted migration.
+//! Migrations of PostgreSQL that take long on large tables of the Node.js service. A separate thread runs them while
+//! the service accepts reports, and no report or query waits for them. The next start continues an interrupted
+//! migration.
 
 use std::thread;
 use std::time::Duration;
@@ -32,9 +32,9 @@ const HAS_NARROW_COLUMNS: &str = "
             AND data_type = 'character varying'
     ) AS answer";
 
-/// Changes the columns to TEXT. PostgreSQL rewrites no row, since both types are stored alike. A column that
-/// a view uses keeps its type and limit. While the statement waits for a table lock, all other users of the
-/// table wait behind it, so it waits for 100 ms only.
+/// Changes the columns to TEXT. PostgreSQL rewrites no rows, because it stores both types in the same format. A column
+/// that a view uses keeps its type and limit. While the statement waits for a table lock, all other users of the table
+/// wait for it, so it waits for at most 100 ms.
 const WIDEN_COLUMNS: &str = r#"
     SET LOCAL lock_timeout = 100;
     DO $$
@@ -102,7 +102,7 @@ fn migrate(connection: &mut Connection, is_wide: &mut bool) -> Result<bool, DbEr
             connection.batch_execute(&format!("DROP INDEX CONCURRENTLY {invalid}"))?;
         }
         connection.batch_execute(&format!(r#"CREATE INDEX CONCURRENTLY "{name}" ON {columns}"#))?;
-        log::info!(index = name; "made the index {name}");
+        log::info!(index = name; "created the index `{name}`");
     }
     Ok(true)
 }

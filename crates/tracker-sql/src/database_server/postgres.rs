@@ -87,7 +87,7 @@ impl Dialect for Connection {
             WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
             AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
-    /// Unless the URL says otherwise, a lost connection is detected within 30 s.
+    /// Detects a lost connection within 30 s, unless the URL sets other limits.
     fn connect(url: &str) -> Result<Self, DbError> {
         let mut url = url.to_owned();
         for (name, value) in [
@@ -108,8 +108,7 @@ impl Dialect for Connection {
 
     fn migrate(&mut self) -> Result<(), DbError> {
         self.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))?;
-        // While a migration waits for a table lock, all other users of the table wait behind it. Fail early
-        // and retry.
+        // While a migration waits for a table lock, all other users of the table wait for it. Fail early and retry.
         self.batch_execute("SET lock_timeout = 2000")?;
         let migrated = self.run_pending_migrations(MIGRATIONS).map(drop).map_err(DbError::Migrate);
         self.batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))?;
@@ -193,8 +192,9 @@ fn use_english_messages(connection: &mut Connection) -> Result<(), DbError> {
         Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, _)) => WARNING.call_once(|| {
             log::warn!(
                 language = language.as_str();
-                "PostgreSQL reports errors in `{language}`, and not all of them can be recognized: a report that it \
-                 rejects may delay others; as a superuser, run ALTER DATABASE name SET lc_messages = 'C'"
+                "PostgreSQL reports errors in `{language}`, and the store cannot recognize all of them, so a report \
+                 that PostgreSQL rejects may delay others; as a superuser, run \
+                 ALTER DATABASE name SET lc_messages = 'C'"
             );
         }),
         set => set?,

@@ -1,8 +1,8 @@
-//! How database servers find and change records. The module of each server includes this file, as it does
+//! How database servers find and change records. The module of each database server includes this file, as it does
 //! `queries.rs`.
 //!
-//! Several instances may write at the same time. A transaction locks the records that it decides upon, in the
-//! same order everywhere, and starts over if another instance has inserted one of them.
+//! Several instances may write at the same time. A transaction locks the records that it decides on, in the same order
+//! on every instance, and starts over if another instance has inserted one of them.
 
 use diesel::connection::Connection as _;
 use diesel::dsl::{EqAny, sql};
@@ -24,14 +24,14 @@ use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
 use crate::values::Id;
 
-/// How often a group is tried when other instances change the same records.
+/// The maximum number of attempts to commit a group while other instances change the same records.
 const MAX_ATTEMPTS: usize = 5;
 
 /// Maximum rows in a statement: both databases accept 65,535 parameters, and the widest row has 14.
 const MAX_ROWS: usize = 4_000;
 
-/// A statement ends with the row that reaches this size in bytes. MySQL accepts 16 MiB or more, and the
-/// largest row apart from messages takes 0.4 MiB.
+/// A statement ends with the row that reaches this size in bytes. MySQL accepts 16 MiB or more by default. Only rows of
+/// log messages and of the outbox can be larger, and [`DatabaseServer::check_row_size`] checks these.
 const MAX_BYTES: usize = 2 << 20;
 
 /// Assigns to each column its value in the row that an upsert could not insert.

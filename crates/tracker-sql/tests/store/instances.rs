@@ -44,13 +44,13 @@ for_each_server! {
 }
 
 /// Waits for a condition that depends on the age of heartbeats.
-async fn eventually(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
+async fn eventually(description: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(deadline, holds).await.unwrap_or_else(|_| panic!("not within {deadline:?}: {what}"));
+    tokio::time::timeout(deadline, holds).await.unwrap_or_else(|_| panic!("not within {deadline:?}: {description}"));
 }
 
 /// Polls the backlog of the output `sink`, which also sends a heartbeat.
@@ -97,7 +97,7 @@ async fn another_instance_adopts_batches_only_after_their_owner_is_gone(server: 
 }
 
 async fn one_instance_adopts_all_batches_of_a_dead_one(server: &dyn Database) {
-    // More than one statement adopts.
+    // Too many for one statement to adopt.
     const MANY: u64 = 6_000;
     let url = server.new_database();
     let (dead, second, third) = (open(&url, "dead"), open(&url, "second"), open(&url, "third"));

@@ -71,7 +71,7 @@ async fn narrow_columns_are_widened_without_blocking_reports() {
     let start = async |hostname: String| {
         tracker.start_server(server_report(id, &format!("{{\"hostname\":\"{hostname}\"}}"))).await
     };
-    // The long hostname neither fails the other change of its group, nor is it rejected for good.
+    // The other change of the group succeeds, and the long hostname is refused only for now.
     let (long, short) = tokio::join!(start("h".repeat(300)), start("h".to_owned()));
     assert_eq!((long, short), (Err(TrackerError::Unavailable(UnavailableReason::Store)), Ok(())));
     let narrow_columns = || {
@@ -87,7 +87,7 @@ async fn narrow_columns_are_widened_without_blocking_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_schema_gets_indexes_of_its_own() {
+async fn each_schema_gets_its_own_indexes() {
     let (url, database) = new_database();
     open(&url, "only").check().await.expect("the store serves");
     eventually_has_all_indexes(&database).await;

@@ -57,9 +57,9 @@ async fn queries_that_share_a_snapshot_see_earlier_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_processes_may_open_one_file() {
+async fn two_stores_can_open_one_file() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (first, second) = (open(&path(&folder, "data.sqlite3"), ""), open(&path(&folder, "data.sqlite3"), ""));
-    first.check().await.expect("first process");
-    second.check().await.expect("second process");
+    first.check().await.expect("first store");
+    second.check().await.expect("second store");
 }

@@ -46,7 +46,7 @@ fn errors_are_in_english_where_the_user_may_choose_the_language() {
     Dialect::configure(&mut connection).expect("settings");
     let language = diesel::select(sql::<Text>("current_setting('lc_messages')"));
     assert_eq!(language.get_result::<String>(&mut connection).expect("setting"), "C");
-    // A user who may not change the language can use the connection nevertheless.
+    // A user who may not change the language can still use the connection.
     connection.batch_execute("SET lc_messages = 'POSIX'; CREATE ROLE plain; SET ROLE plain").expect("role");
     Dialect::configure(&mut connection).expect("settings");
     connection.batch_execute("RESET ROLE; DROP ROLE plain").expect("role");
