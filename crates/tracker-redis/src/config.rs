@@ -19,8 +19,8 @@ pub use secret::Secret;
 /// The maximum timeout, in milliseconds.
 const MAX_MILLIS: u64 = 600_000;
 
-/// Where Redis is, and what is pushed there. Fields that are missing from the input have the values of
-/// [`RedisConfig::default`].
+/// Configuration of the output: the Redis server, the list, and the format of its elements. Fields that are missing
+/// from the input have the values of [`RedisConfig::default`].
 ///
 /// ```
 /// let mut config = tracker_redis::RedisConfig::default();
@@ -44,14 +44,16 @@ pub struct RedisConfig {
     /// Sentinels that find the primary, instead of `host` and `port`. The service asks all of them at once: when it
     /// connects, when its connection is older than a second, and after every failure.
     pub sentinels: Vec<Sentinel>,
-    /// The name of the primary at the Sentinels, as in `sentinel monitor <master-name>`. `sentinels` needs it.
+    /// The name by which the Sentinels know the primary, as in `sentinel monitor <master-name>`. Required with
+    /// `sentinels`.
     #[cfg_attr(feature = "schema", schemars(example = &"mymaster"))]
     pub master_name: Option<String>,
-    /// The ACL user at the Sentinels. It needs permission for PING and SENTINEL, and `sentinel_password`.
+    /// The ACL user for the Sentinels. It needs permission for PING and SENTINEL. Requires `sentinel_password`.
     #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "secret::text")]
     pub sentinel_username: Option<String>,
-    /// The password at the Sentinels. If unset, the service sends them none; it never sends them `password`.
+    /// The password for the Sentinels. If unset, the service sends the Sentinels no password; it never sends them
+    /// `password`.
     #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
     pub sentinel_password: Option<Secret>,
     /// Nodes of a Redis Cluster, instead of `host` and `port`. A few are enough: the service asks all of them at once
@@ -60,14 +62,14 @@ pub struct RedisConfig {
     /// TLS, for Redis and for Sentinels. An empty section is enough if the system trusts the certificates of the
     /// servers.
     pub tls: Option<Tls>,
-    /// The ACL user at Redis. It needs `password`. If unset, the user is `default`. The user needs permission for
-    /// WATCH, MULTI, EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING; for ROLE with
-    /// `sentinels`, WAIT with `wait_replicas` and SELECT with `db` (even 0); and for `key` and all keys that
-    /// begin with `{key}:delivered:` (including the braces).
+    /// The ACL user for Redis; if unset, `default`. Requires `password`. The user needs permission for WATCH, MULTI,
+    /// EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING; for ROLE with `sentinels`, WAIT with
+    /// `wait_replicas` and SELECT with `db` (even 0); and for `key` and all keys that begin with `{key}:delivered:`
+    /// (with the braces, unless `key` itself contains a hash tag such as `{a}`).
     #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
     #[serde(deserialize_with = "secret::text")]
     pub username: Option<String>,
-    /// The password at Redis.
+    /// The password for Redis.
     #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
     pub password: Option<Secret>,
     /// The number of the Redis database; if unset, 0.
@@ -75,8 +77,8 @@ pub struct RedisConfig {
     pub db: Option<u8>,
     /// The key of the list that elements are pushed to; at most 1,024 bytes.
     pub key: String,
-    /// The value of the member `index` in every element, by which Logstash selects an index. With the format
-    /// `ecs`, the member is in `labels`.
+    /// The value of the member `index` in every element. Logstash can select the Elasticsearch index by this value.
+    /// With the format `ecs`, the member is in `labels`.
     pub index: String,
     /// The format of the elements.
     pub format: Format,
@@ -85,19 +87,20 @@ pub struct RedisConfig {
     #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
     /// The maximum length of the list. When Logstash falls behind and the list is full, further elements wait in
-    /// the outbox. The last push may exceed it. If unset, there is no limit.
+    /// the outbox. The service checks the length before it pushes, so one push may exceed the limit. If unset, there is
+    /// no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
     pub max_list_length: Option<u64>,
     /// How many replicas must confirm a push before it counts as delivered. If fewer confirm it within half of
-    /// `timeout_millis`, the service retries the push; Redis ignores the duplicate. 0 disables this, which
-    /// saves a round trip for each push.
+    /// `timeout_millis`, the service retries the push; Redis ignores the duplicate. With 0, the service waits for no
+    /// replica, and saves a round trip for each push.
     pub wait_replicas: u8,
-    /// The timeout of a push, in milliseconds. After it, the service does not know whether Redis has the push,
-    /// and retries it; Redis ignores a duplicate.
+    /// The timeout of a push, in milliseconds. After a timeout, the result of the push is unknown and the service
+    /// retries it; Redis ignores a duplicate.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub timeout_millis: u64,
-    /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the questions to
-    /// `sentinels` or `cluster`, the TLS handshake and authentication.
+    /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the queries to `sentinels` or
+    /// `cluster`, the TLS handshake and authentication.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub connect_timeout_millis: u64,
 }
@@ -191,11 +194,11 @@ pub enum Format {
     /// the name of the token that sent the report.
     #[default]
     Logstash,
-    /// As deployment-tracker 0.1 pushed them: without `@timestamp`, `@version`, `event_id` and `reporter`, and
-    /// with absent fields as `null` at the end of a deployment.
+    /// The elements of deployment-tracker 0.1: without `@timestamp`, `@version`, `event_id` and `reporter`. The
+    /// element for the finish of a deployment has absent fields as `null`.
     Original,
     /// The names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for
-    /// indices that use it. Fields that the schema has no name for are text in `labels`, as is `reporter`.
+    /// indices that use it. `reporter`, and fields for which the schema has no name, are strings in `labels`.
     Ecs,
 }
 
@@ -224,7 +227,7 @@ impl RedisConfig {
         Duration::from_millis(self.connect_timeout_millis)
     }
 
-    /// Where Redis is, for log and error messages.
+    /// The address of Redis, for log and error messages.
     pub(crate) fn address(&self) -> String {
         let address = |(host, port)| format!("{host}:{port}");
         let sentinels: Vec<_> = self.sentinels().map(address).collect();
@@ -237,7 +240,7 @@ impl RedisConfig {
         }
     }
 
-    /// The fields that say where Redis is, for error messages.
+    /// The names of the fields that set the address of Redis, for error messages.
     pub(crate) fn address_fields(&self) -> &'static str {
         match (&self.path, &self.tls) {
             (Some(_), _) => "`path`",

@@ -1,10 +1,10 @@
 //! A connection to Redis that is opened on demand and closed after any failure.
 //!
-//! fred's own reconnection is not used. It notices a hanging connection (a frozen Redis, a network that drops
-//! packets) late or never. It keeps commands in its buffers and sends them later. It does not tell the caller
-//! why there is no connection. Here every failure ends the connection and is returned to the caller, and the
-//! next push opens a new one. This also handles a failover: the new connection goes to the server that the
-//! Sentinels or the cluster name then.
+//! This module does not use fred's own reconnection. fred notices a hanging connection (a frozen Redis, a network
+//! that drops packets) late or never. It buffers commands and sends them later. It does not tell the caller why
+//! there is no connection. Here, every failure closes the connection and returns to the caller, and the next push
+//! opens a new connection. This also handles a failover: the new connection leads to the server that the Sentinels
+//! or the cluster now report as the primary.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ use crate::config::{Credentials, RedisConfig};
 use crate::tls::Tls;
 use crate::topology::Topology;
 
-/// The maximum age of a connection that Sentinel resolved. During a failover, the old primary accepts writes for
-/// up to 10 s, and they are lost.
+/// The maximum age of a connection to a primary that a Sentinel reported. During a failover, the old primary accepts
+/// writes for up to 10 s and then loses them.
 const SENTINEL_MAX_AGE: Duration = Duration::from_secs(1);
 /// The timeout of QUIT.
 const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A slot for one connection, which one caller at a time leases.
+/// A slot for one connection. One caller at a time can lease it.
 pub(crate) struct Link {
     topology: Topology,
     dialer: Dialer,
@@ -74,7 +74,7 @@ impl Link {
         }
     }
 
-    /// Waits until no other caller has the connection, then leases it, or a new one if it is closed or too old.
+    /// Waits until no other caller leases the connection, then leases it. Opens a new one if it is closed or too old.
     pub(crate) async fn lease(&self) -> Result<Lease<'_>, Error> {
         let mut idle = self.idle.lock().await;
         let connection = match idle.take().filter(|connection| self.is_usable(connection)) {
@@ -96,7 +96,7 @@ impl Link {
         self.topology.connect_to_primary(&self.dialer.with_connector().await?).await
     }
 
-    /// Closes the connection, after the current lease ends.
+    /// Waits for the end of the current lease, then closes the connection.
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.idle.lock().await.take() {
             // If Redis does not answer, dropping the connection closes it.
@@ -132,7 +132,7 @@ impl Dialer {
             max_command_buffer_len: 8,
             tcp: TcpConfig {
                 nodelay: Some(true),
-                // Closing discards unsent data: an abandoned push must not arrive after its retry.
+                // Closing the socket must discard unsent data: an abandoned push must not arrive after its retry.
                 linger: Some(Duration::ZERO),
                 ..TcpConfig::default()
             },

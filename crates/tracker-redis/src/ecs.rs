@@ -17,10 +17,10 @@ use crate::encode::{Elements, Encoder, Phase, message_text};
 const ECS_VERSION: &str = "9.3.0";
 /// The labels that a member of a log message cannot set.
 const RESERVED: [&str; 2] = ["deployment_id", "index"];
-/// The label that holds the members that cannot have a label of their own.
+/// The label for all members that cannot have their own label.
 const OTHERS: &str = "_others";
-/// The maximum length of a label's name, in bytes. For a value that it does not index, Elasticsearch indexes the
-/// name of the field as a term instead, and it refuses terms of more than 32,766 bytes.
+/// The maximum length of a label's name, in bytes. If a value is too long to index, Elasticsearch indexes the name of
+/// its field as a term instead, and it rejects terms longer than 32,766 bytes.
 const MAX_LABEL: usize = 512;
 
 /// Encodes events as `ecs`.
@@ -35,7 +35,7 @@ impl Ecs {
         Self { index: config.index.clone(), additional_fields: config.additional_fields.clone() }
     }
 
-    /// Completes `element` with the members that every element has and appends it. A `null` in it means absent.
+    /// Completes `element` with the common members, removes members that are `null`, and appends the element.
     fn push(&self, mut element: Value, elements: &mut Elements) {
         element["ecs"]["version"] = ECS_VERSION.into();
         element["event"]["kind"] = "event".into();
@@ -128,7 +128,7 @@ impl Encoder for Ecs {
 /// Converts `members` to labels, except those with a [`RESERVED`] name.
 fn labels(mut members: Vec<(&str, &RawValue)>) -> Map<String, Value> {
     members.retain(|(name, _)| !RESERVED.contains(name));
-    // Names without a dot go first: they keep their label, and a name that maps to the same label goes to OTHERS.
+    // Names without a dot go first, so that they get their label; a later name with the same label goes to OTHERS.
     members.sort_by_key(|(name, _)| name.contains('.'));
     let mut labels = Map::new();
     let mut others = BTreeMap::new();
@@ -169,8 +169,8 @@ fn scalar(value: &RawValue) -> Option<String> {
     (!value.get().starts_with(['{', '[', 'n'])).then(|| text(value))
 }
 
-/// A time in the form that Elasticsearch parses. `None` if `value` is not a time, or one with a leap second, which
-/// Elasticsearch does not support.
+/// The time in `value`, formatted for Elasticsearch. `None` if `value` is not a time, or if Elasticsearch does not
+/// support it: a leap second, or a year outside 0 to 9999.
 fn timestamp(value: &RawValue) -> Option<String> {
     let time: DateTime<FixedOffset> = serde_json::from_str(value.get()).ok()?;
     let time = time.to_utc();

@@ -66,7 +66,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The member `message` in the element of a deployment.
+/// The value of the member `message` in the element of a deployment.
 pub(crate) fn message_text(phase: Phase, id: DeploymentId) -> impl fmt::Display {
     fmt::from_fn(move |formatter| {
         write!(formatter, "Deployment Tracker recording deployment {phase} for deployment {id}")
@@ -85,11 +85,12 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) const ID: &str = "00000000-0000-4000-8000-000000000001";
-    pub(crate) const FULL: &str = r#"{"engine":"vagrant_orchestrate","engine_version":"0.6.3","host":"localhost","user":"Zoë \u2028 😀",
-        "environment":"dev","package":"test","package_url":"http://mypackage.mydomain.com","version":"4.5.6",
+    pub(crate) const FULL: &str = r#"{"engine":"vagrant_orchestrate","engine_version":"0.6.3","host":"localhost",
+        "user":"Zoë \u2028 😀","environment":"dev","package":"test",
+        "package_url":"http://mypackage.mydomain.com","version":"4.5.6",
         "arguments":"a 'b' \"c\" \\ \n\t</script>","result":"success","elapsed_seconds":234}"#;
 
-    /// Encodes `event`.
+    /// The elements of `event`, as strings.
     pub(crate) fn texts(config: &RedisConfig, event: &Event) -> Vec<String> {
         let mut elements = Elements::default();
         encoder(config).encode(event, &mut elements);

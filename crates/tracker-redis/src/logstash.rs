@@ -19,7 +19,7 @@ pub(crate) struct Logstash {
     format: Format,
     /// The members that are the same in every element. They replace members of the same name.
     constants: Map<String, Value>,
-    /// The constants as JSON, with a comma before each: the end of every element.
+    /// The constants as JSON, with a comma before each. Every element ends with them.
     encoded_constants: Vec<u8>,
 }
 
@@ -40,7 +40,8 @@ impl Logstash {
     }
 }
 
-/// The text columns of the Node.js service. Its element of a finish has them all, absent ones as `null`, and no others.
+/// The text columns of the Node.js service. Its element for a finish has exactly these texts, with `null` for absent
+/// ones.
 const ORIGINAL_TEXTS: [&str; 9] =
     ["engine", "engine_version", "host", "user", "environment", "package", "package_url", "version", "arguments"];
 
@@ -111,7 +112,7 @@ fn is_time(value: &RawValue) -> bool {
     serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
 }
 
-/// An element that is being written. It leaves out members whose names the constants have.
+/// Writes one element. Omits members that a constant replaces.
 struct Element<'a> {
     encoder: &'a Logstash,
     object: ObjectWriter<'a>,
@@ -183,7 +184,7 @@ mod tests {
         let parsed = texts(&config, event).into_iter().map(|text| {
             let value: Value = serde_json::from_str(&text).expect("elements are JSON");
             for name in value.as_object().expect("JSON object").keys() {
-                let written = serde_json::to_string(name).expect("elements are JSON") + ":";
+                let written = serde_json::to_string(name).expect("strings serialize") + ":";
                 assert_eq!(text.matches(&written).count(), 1, "`{name}` must occur once in {text}");
             }
             value
@@ -241,7 +242,8 @@ mod tests {
             (r#"{"message":"one"}"#, json!({"message": "one"}), json!({})),
             (
                 r#"{ "message" : "two", "severity":"info","host":{"h":1},"n":5,"o":{"a":[1,null]},"q\"\n":"" }"#,
-                json!({"message": "two", "severity": "info", "host": {"h": 1}, "n": 5, "o": {"a": [1, null]}, "q\"\n": ""}),
+                json!({"message": "two", "severity": "info", "host": {"h": 1}, "n": 5, "o": {"a": [1, null]},
+                    "q\"\n": ""}),
                 json!({}),
             ),
             (r#"{"deployment_id":"mine","message":"m","ind\u0065x":"mine"}"#, json!({"message": "m"}), json!({})),
@@ -279,8 +281,8 @@ mod tests {
 
     #[test]
     fn additional_fields_replace_members_of_the_same_name() {
-        let everything = json!({"deployment_id": 1, "engine": 2, "message": 3, "index": 4, "@timestamp": 5, "@version": 6,
-            "event_id": 7, "createdAt": 8, "updatedAt": 9, "new": {"a": [true]}});
+        let everything = json!({"deployment_id": 1, "engine": 2, "message": 3, "index": 4, "@timestamp": 5,
+            "@version": 6, "event_id": 7, "createdAt": 8, "updatedAt": 9, "new": {"a": [true]}});
         let Value::Object(additional_fields) = everything.clone() else { unreachable!() };
         for format in [Format::Original, Format::Logstash] {
             let config = || RedisConfig { additional_fields: additional_fields.clone(), ..config(format) };

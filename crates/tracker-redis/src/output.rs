@@ -111,10 +111,10 @@ impl RedisOutput {
     }
 
     /// Waits until enough replicas have the writes of this connection. If too few have them, the caller closes the
-    /// connection: its server may no longer be the primary and not know it.
+    /// connection, because the server may not have noticed that it is no longer the primary.
     async fn wait(&self, client: &Client) -> Result<(), OutputError> {
         let wait = CustomCommand::new_static("WAIT", ClusterHash::FirstKey, false);
-        // To Redis, 0 means no timeout.
+        // Redis interprets 0 as no timeout.
         let millis = i64::try_from((self.timeout / 2).as_millis()).unwrap_or(i64::MAX).max(1);
         let confirmed: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
         let confirmed = confirmed.map_err(|error| self.failed("wait for the replicas of", error))?;
@@ -165,7 +165,7 @@ impl RedisOutput {
                 "; Redis is out of memory: check whether Logstash is behind, or raise `maxmemory`"
             }
             _ if details.starts_with("LOADING") => {
-                "; Redis is loading its data and accepts pushes when it has finished"
+                "; Redis is loading its data, and will accept pushes when it has finished"
             }
             _ if is_forbidden(details) => "; grant the user the permissions that are listed for `username`",
             _ => "",
@@ -174,7 +174,7 @@ impl RedisOutput {
     }
 }
 
-/// Whether the user lacks a permission, in the words of Redis 6 and 7 for commands and scripts.
+/// Whether `details` reports a missing permission, for a command or a script. Redis 6 and 7 use different words.
 fn is_forbidden(details: &str) -> bool {
     ["NOPERM", "ACL failure", "executing the script can't"].iter().any(|words| details.contains(words))
 }
@@ -197,8 +197,10 @@ impl Output for RedisOutput {
         encode::has_elements(event)
     }
 
-    /// Takes up to `connect_timeout_millis`, and up to `timeout_millis` for every 1,000 elements or 1 MiB. It
-    /// encodes the next push while Redis handles the current one, and sends it after the answer, to keep the
+    /// Adds batches to a push until it has 1,000 elements or 1 MiB. Each push takes up to `timeout_millis`, or twice as
+    /// long with `wait_replicas`, and up to `connect_timeout_millis` more if it opens a connection.
+    ///
+    /// It encodes the next push while Redis handles the current one, but sends it only after the answer, to keep the
     /// order.
     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let mut rest = batches.iter();

@@ -12,7 +12,7 @@ for batch = 1, batches do
     if max_length and redis.call('LLEN', KEYS[1]) >= max_length then
       return redis.error_reply('CONGESTED the list has reached its maximum length')
     end
-    -- RPUSH precedes the marker: if it fails, no marker may exist. unpack takes fewer than 8,000 arguments.
+    -- RPUSH precedes SET: if RPUSH fails, no marker may exist. unpack takes fewer than 8,000 arguments.
     for from = first, last, 1000 do
       redis.call('RPUSH', KEYS[1], unpack(ARGV, from, math.min(from + 999, last)))
     end

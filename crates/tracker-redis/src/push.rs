@@ -1,7 +1,7 @@
-//! A push: batches that go to Redis together, each with a marker by which Redis recognizes a duplicate.
+//! A push: batches that go to Redis together. Each has a marker, so that Redis recognizes a duplicate.
 //!
-//! A small push is one script, `push.lua`. A large push is a transaction if it can be, and the script otherwise:
-//! `docs/decisions/0012-large-pushes-are-transactions.md` explains both.
+//! A small push is one script, `push.lua`. A large push is a transaction if all its batches are new, and the script
+//! otherwise: `docs/decisions/0012-large-pushes-are-transactions.md` explains both.
 
 use std::collections::HashSet;
 use std::{iter, mem};
@@ -24,7 +24,7 @@ const PUSH: &str = include_str!("push.lua");
 /// The script that sets the markers of a transaction.
 const MARK: &str = include_str!("mark.lua");
 
-/// The number of elements from which a transaction costs less than the script.
+/// The minimum number of elements of a transaction. With fewer elements, the script costs less.
 const MIN_TRANSACTION: usize = 250;
 
 /// The number of elements, and of bytes, at which a push is full. Redis does nothing else during a push.
@@ -138,9 +138,8 @@ impl EncodedPush {
         client.custom(command("EVAL"), arguments).await
     }
 
-    /// The optimistic path, check-and-set with WATCH, MULTI and EXEC, if every batch is new. Unlike Lua, it does
-    /// not copy each element twice. Returns false without side effects if it does not apply; the caller falls
-    /// back to the script.
+    /// Pushes with an optimistic transaction (WATCH, MULTI and EXEC) if every batch is new. Unlike Lua, this does not
+    /// copy each element twice. Otherwise returns false without side effects, and the caller falls back to the script.
     ///
     /// WATCH precedes reading the markers. A transaction that hangs in an abandoned connection therefore fails
     /// if it reaches Redis after its retry.
@@ -154,18 +153,18 @@ impl EncodedPush {
         add(&query, "WATCH", self.markers.clone()).await?;
         add(&query, "MGET", self.markers.clone()).await?;
         add(&query, "LLEN", vec![list()]).await?;
-        // Confirmed before RPUSH is sent, which must not run outside the transaction.
+        // Redis confirms MULTI before this sends RPUSH, because RPUSH must not run outside the transaction.
         add(&query, "MULTI", Vec::new()).await?;
         let (_, markers, length, _): (Value, Vec<Value>, u64, Value) = query.all().await?;
-        let has_room = max_list_length.is_none_or(|max| length < max);
-        if !has_room || !markers.iter().all(Value::is_null) {
+        let is_below_limit = max_list_length.is_none_or(|max| length < max);
+        if !is_below_limit || !markers.iter().all(Value::is_null) {
             let () = client.custom(command("DISCARD"), Vec::<Value>::new()).await?;
             return Ok(false);
         }
 
         let transaction = client.pipeline();
-        // These two have no effect, but a user who may not use them has the whole transaction refused. MARK
-        // calls both.
+        // These two commands change nothing. If the user lacks permission for one of them, Redis rejects the whole
+        // transaction, instead of executing RPUSH and then failing in MARK, which calls both.
         add(&transaction, "SET", vec![self.markers[0].clone(), "".into(), "XX".into()]).await?;
         add(&transaction, "LINDEX", vec![list(), i64::MAX.to_string().into()]).await?;
         add(&transaction, "RPUSH", iter::once(list()).chain(self.elements.iter().cloned()).collect()).await?;
@@ -177,7 +176,7 @@ impl EncodedPush {
         }
         add(&transaction, "EXEC", Vec::new()).await?;
         let answers: Vec<Value> = transaction.all().await?;
-        // Null if another connection wrote a marker after WATCH.
+        // EXEC returns null if another connection wrote a marker after WATCH.
         Ok(answers.last().is_some_and(|answer| !answer.is_null()))
     }
 }

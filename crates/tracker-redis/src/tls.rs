@@ -31,9 +31,8 @@ pub struct Tls {
     /// The file with the private key of `certificate`.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/client.key"))]
     pub key: Option<PathBuf>,
-    /// The name or address that the certificate of every server must be valid for. If unset, that is the name or
-    /// address that the service connects to, which `sentinels` or `cluster` report if they are used. They often
-    /// report an address.
+    /// The name or address for which the certificate of every server must be valid. If unset, it is the name or
+    /// address that the service connects to. `sentinels` and `cluster` often report addresses instead of names.
     #[cfg_attr(feature = "schema", schemars(example = &"redis.example.com"))]
     pub server_name: Option<String>,
 }

@@ -1,7 +1,8 @@
-//! Finds the Redis primary: direct, through Sentinel, or in a cluster.
+//! Finds the Redis primary: directly, through Sentinel, or in a cluster.
 //!
-//! fred can do this, too. But it stays with the first Sentinel that accepts it and hides why the others refuse.
-//! In a cluster it connects to every primary, although one has the list, and fails when any of them is down.
+//! This module replaces fred's own search. fred stays with the first Sentinel that accepts a connection, and hides
+//! why the others refuse. In a cluster, fred connects to every primary, although only one has the list, and fails
+//! when any of them is down.
 
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface};
@@ -55,8 +56,8 @@ impl Topology {
         matches!(self.kind, Kind::Sentinel { .. })
     }
 
-    /// Connects to the primary. All Sentinels or nodes are asked at once, and each answer is followed; the first
-    /// that leads to a primary wins. Servers that are down, frozen or out of date therefore cause no delay.
+    /// Connects to the primary. Asks all Sentinels or nodes at once and follows each answer; the first answer that
+    /// leads to a primary wins. Servers that are down, frozen or out of date therefore cause no delay.
     pub(crate) async fn connect_to_primary(&self, dialer: &Dialer) -> Result<Connection, Error> {
         match &self.kind {
             Kind::Direct(server) => dialer.connect(server.clone(), self.credentials.clone(), self.database).await,

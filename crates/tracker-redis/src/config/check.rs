@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::{Credentials, MAX_MILLIS, RedisConfig};
 use crate::tls::Tls;
 
-/// The longest list key, in bytes.
+/// The maximum length of the list key, in bytes.
 const MAX_KEY: usize = 1_024;
 
 /// A field of [`RedisConfig`] whose value cannot work. The message never contains the value, which may be a secret.

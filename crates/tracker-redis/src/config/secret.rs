@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
-/// A text that `Debug` does not show. It serializes as the plain text.
+/// A string that `Debug` output hides. It serializes as plain text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!from))]
 #[serde(from = "Scalar")]
@@ -35,7 +35,7 @@ impl From<Scalar> for Secret {
     }
 }
 
-/// A text that may arrive as another scalar: readers of environment variables take `123456` for a number.
+/// A string that may arrive as a number or a boolean: some readers of environment variables parse `123456` as a number.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "must be a string")]
 enum Scalar {
@@ -58,7 +58,7 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(Option::<Scalar>::deserialize(deserializer)?.map(String::from))
 }
 
-/// A user name and a password. An empty text, as from an empty environment variable, counts as absent.
+/// A user name and a password. An empty string, such as from an empty environment variable, counts as absent.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) username: Option<String>,

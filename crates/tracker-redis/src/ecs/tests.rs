@@ -69,7 +69,8 @@ fn members_of_log_messages_map_to_the_schema_if_their_types_match() {
     let table = [
         (r#"{"message":""}"#, json!({ "message": "" }), json!({})),
         (
-            r#"{"message":"m","severity":"warn","level":7,"host":"h","user":"u","n":1.50,"s":"é","o":{"a":[1, null]},"z":null}"#,
+            r#"{"message":"m","severity":"warn","level":7,"host":"h","user":"u",
+                "n":1.50,"s":"é","o":{"a":[1, null]},"z":null}"#,
             json!({ "log": { "level": "warn" }, "host": { "name": "h" }, "user": { "name": "u" } }),
             json!({ "level": "7", "n": "1.50", "s": "é", "o": r#"{"a":[1, null]}"#, "z": "null" }),
         ),
@@ -79,7 +80,8 @@ fn members_of_log_messages_map_to_the_schema_if_their_types_match() {
             json!({ "severity": "null", "host": r#"{"h":1}"#, "user": r#"["u"]"# }),
         ),
         (
-            r#"{"message":"m","host":5,"event":"x","labels":5,"service":"s","@timestamp":"yesterday","log":{"level":3},"ecs":1}"#,
+            r#"{"message":"m","host":5,"event":"x","labels":5,"service":"s",
+                "@timestamp":"yesterday","log":{"level":3},"ecs":1}"#,
             json!({}),
             json!({ "host": "5", "event": "x", "labels": "5", "service": "s", "@timestamp": "yesterday",
                 "log": r#"{"level":3}"#, "ecs": "1" }),
@@ -173,7 +175,7 @@ fn any_members() -> impl Strategy<Value = Map<String, Value>> {
         .prop_map(|(members, time)| members.into_iter().chain(time.map(|time| ("@timestamp".into(), time))).collect())
 }
 
-/// Whether `element` has the member `name` of a log message, under any name.
+/// Whether `element` keeps the member `name` of a log message, possibly under another name.
 fn keeps(element: &Value, name: &str, value: &Value) -> bool {
     let json = value.to_string();
     let text = value.as_str().unwrap_or(&json);
@@ -208,8 +210,10 @@ proptest! {
 
     #[test]
     fn every_deployment_fits_the_index_template(
-        texts in proptest::collection::vec(prop::option::of("\\PC{0,40}"), DeploymentFields::TEXT_NAMES.len()), is_end: bool,
-        result in prop::option::of(prop_oneof![Just("success"), Just("failure")]), elapsed in prop::option::of(0..=i32::MAX),
+        texts in vec(prop::option::of("\\PC{0,40}"), DeploymentFields::TEXT_NAMES.len()),
+        is_end: bool,
+        result in prop::option::of(prop_oneof![Just("success"), Just("failure")]),
+        elapsed in prop::option::of(0..=i32::MAX),
     ) {
         let names = DeploymentFields::NAMES.iter().copied();
         let values = texts.into_iter().map(|text| json!(text)).chain([json!(result), json!(elapsed)]);

@@ -135,7 +135,7 @@ async fn it_follows_a_list_that_moves_to_another_node() {
 }
 
 #[tokio::test]
-async fn errors_point_to_the_field_cluster() {
+async fn errors_name_the_field_cluster() {
     let cluster = RedisCluster::start();
     let other = &cluster.nodes[(cluster.first + 1) % 3];
     let single = output(config(other));

@@ -82,7 +82,7 @@ async fn a_batch_whose_answer_was_lost_arrives_once() {
 }
 
 #[tokio::test]
-async fn a_key_that_does_not_hold_a_list_is_named_and_nothing_is_marked() {
+async fn errors_name_a_key_that_does_not_hold_a_list_and_no_marker_remains() {
     let redis = Redis::start();
     let output = output(config(&redis));
     redis.command(&["SET", "logstash", "a string"]);
@@ -154,13 +154,13 @@ async fn a_full_list_accepts_duplicates_and_refuses_new_batches() {
         let error = chain(&output.deliver(batches).await.expect_err("the list is full"));
         assert!(error.contains("the list `logstash` in Redis has reached `max_list_length`"), "{error}");
     }
-    output.deliver(slice::from_ref(&first)).await.expect("a duplicate needs no room");
+    output.deliver(slice::from_ref(&first)).await.expect("a full list accepts a duplicate");
     redis.command(&["LPOP", "logstash", "2"]);
-    output.deliver(&[first, second]).await.expect("there is room again");
+    output.deliver(&[first, second]).await.expect("the list is below its limit again");
     assert_eq!(pushed(&redis), [2, 3, 4]);
     redis.command(&["LPOP", "logstash"]);
-    output.deliver(slice::from_ref(&large)).await.expect("there is room again");
-    output.deliver(&[large]).await.expect("a duplicate needs no room");
+    output.deliver(slice::from_ref(&large)).await.expect("the list is below its limit again");
+    output.deliver(&[large]).await.expect("a full list accepts a duplicate");
     assert!(pushed(&redis).into_iter().eq(3..5 + LARGE));
 }
 

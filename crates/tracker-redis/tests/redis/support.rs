@@ -21,7 +21,7 @@ pub const PERMISSIONS: [&str; 13] = [
     "+lindex",
 ];
 
-/// A number of elements that makes a push a transaction.
+/// Enough elements to make a push a transaction.
 pub const LARGE: usize = 300;
 
 pub fn output(config: RedisConfig) -> RedisOutput {
@@ -43,7 +43,7 @@ pub fn with(config: &RedisConfig, change: impl FnOnce(&mut RedisConfig)) -> Redi
     config
 }
 
-/// The number of connections to Redis, except the one that asks.
+/// The number of connections to Redis, without the one that this query uses.
 pub fn connections(redis: &Redis) -> usize {
     let list = redis.command(&["CLIENT", "LIST", "TYPE", "normal"]);
     list.as_str().expect("CLIENT LIST returns a text").lines().count() - 1
@@ -107,7 +107,7 @@ impl Reports {
         n
     }
 
-    /// Stops. Returns how many messages were delivered, which are all that were started.
+    /// Stops the task after its current batch. Returns the number of delivered messages.
     pub async fn end(self) -> usize {
         drop(self.stop);
         self.task.await.expect("every message is delivered")

@@ -87,7 +87,7 @@ async fn a_server_or_client_that_fails_verification_is_refused_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn unusable_files_are_named_at_start_and_later_and_read_again() {
+async fn errors_name_an_unusable_file_and_the_output_reads_the_files_again() {
     let certificates = Certificates::new();
     let (redis, right) = start(&certificates);
     let ca = certificates.path("ca.pem");

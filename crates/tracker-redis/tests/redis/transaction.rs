@@ -1,4 +1,4 @@
-//! Large pushes, which are transactions, under races.
+//! Races in large pushes, which are transactions.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use tracker_redis::RedisOutput;
 
 use crate::support::{LARGE, config, connections, markers, numbered, output, pushed, with};
 
-/// A proxy to Redis that holds the first transaction back before its EXEC until it is released.
+/// A proxy to Redis that holds back the first EXEC until the test releases it.
 struct Gate {
     port: u16,
     reached: Receiver<()>,
@@ -88,7 +88,7 @@ async fn a_transaction_whose_answer_was_lost_is_not_pushed_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_another_connection_pushes_in_between_is_not_pushed_twice() {
+async fn a_batch_that_another_connection_pushes_meanwhile_is_not_pushed_twice() {
     let redis = Redis::start();
     let gate = Gate::in_front_of(&redis);
     let (slow, other) = (Arc::new(gate.output(&redis, 10_000)), output(config(&redis)));

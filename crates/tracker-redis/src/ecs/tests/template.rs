@@ -53,7 +53,7 @@ fn dynamic(path: &str, value: &Value) -> Option<&'static Value> {
 
 fn fits(leaf: &Value, mapping: &Value) -> bool {
     match mapping["type"].as_str() {
-        // Elasticsearch does not index longer keywords; without `ignore_above` it refuses them.
+        // Elasticsearch does not index keywords longer than `ignore_above`; without it, it rejects long ones.
         Some("keyword") => leaf.is_string() && mapping["ignore_above"].as_u64().is_some_and(|max| max <= 32_766 / 4),
         Some("match_only_text") => leaf.is_string(),
         Some("long") => leaf.is_i64(),
