@@ -11,7 +11,7 @@ use tracker_redis::{RedisConfig, RedisOutput};
 /// A hot path: one kind of report, with an example of its body.
 #[derive(Debug)]
 pub struct Path {
-    /// The name in tables and files.
+    /// The name on the command line and in `instructions.txt`.
     pub name: &'static str,
     body: String,
     read: fn(&str) -> Arc<Event>,
@@ -42,7 +42,7 @@ impl Path {
 /// Creates an output with the default configuration. It never connects.
 ///
 /// # Panics
-/// If the default configuration is invalid, which the tests of `tracker-redis` exclude.
+/// If the default configuration is invalid. The tests of `tracker-redis` check that it is valid.
 pub fn output() -> RedisOutput {
     RedisOutput::new(RedisConfig::default()).expect("the default configuration is valid")
 }

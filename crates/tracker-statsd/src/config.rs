@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The maximum length of the prefix and of the suffix, in bytes. With both, the longest line still fits a packet.
+/// The maximum length of the prefix and of the suffix, in bytes. With both, the longest line with a clean name still
+/// fits a packet.
 const MAX_AFFIX: usize = 255;
 
-/// Where StatsD is, and how the metrics are named. Fields that are missing from the input have the values of
-/// [`StatsdConfig::default`].
+/// Configuration of the output: the StatsD server and the names of the metrics. Fields that are missing from the input
+/// have the values of [`StatsdConfig::default`].
 ///
 /// ```
 /// let mut config = tracker_statsd::StatsdConfig::default();
@@ -28,9 +29,9 @@ pub struct StatsdConfig {
     pub port: u16,
     /// The prefix of every metric name, with or without a dot at its end; at most 255 bytes.
     pub prefix: String,
-    /// The suffix of every metric name, including any dot at its start; at most 255 bytes.
+    /// The suffix of every metric name; at most 255 bytes. The service adds no dot before it.
     pub suffix: String,
-    /// How metrics are named.
+    /// The naming scheme of the metrics.
     pub names: Names,
 }
 
@@ -46,17 +47,17 @@ impl Default for StatsdConfig {
     }
 }
 
-/// How metrics are named.
+/// The naming scheme of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Names {
-    /// One dot between the parts of a name. Every dot within a part becomes `_`, and a part is cut after 250 bytes.
+    /// One dot separates the parts of a name. Every dot within a part becomes `_`. Parts are cut to 250 bytes.
     #[default]
     Clean,
-    /// As deployment-tracker 0.1 named them: two dots between a package and `started` or `elapsed`, and only the
-    /// first dot within a part becomes `_`.
+    /// The names of deployment-tracker 0.1: two dots separate a package from `started` or `elapsed`, and only the first
+    /// dot within a part becomes `_`.
     Original,
 }
 

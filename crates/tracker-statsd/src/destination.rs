@@ -1,4 +1,4 @@
-//! The address of the server, which is looked up periodically, and a client that sends to it.
+//! Looks up the address of the server periodically, and provides a client that sends to it.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use tracker_core::{Backoff, OutputError};
 
 /// The timeout of a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The time after which an address is looked up again.
+/// The age of an address at which the output looks it up again.
 const ADDRESS_MAX_AGE: Duration = Duration::from_mins(1);
 /// The pause after a failed lookup. Until it ends, callers get the same error.
 const LOOKUP_BACKOFF: Backoff = Backoff::constant(Duration::from_secs(1));

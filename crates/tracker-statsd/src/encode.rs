@@ -10,7 +10,7 @@ use crate::config::Names;
 /// name, which may have 255 bytes.
 const MAX_PART: usize = 250;
 
-/// A metric, with its name without prefix and suffix.
+/// A metric. Its name has no prefix or suffix yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Metric {
     /// A counter that increases by one.
@@ -109,7 +109,7 @@ fn part(names: Names, text: Option<&str>) -> Option<String> {
     })
 }
 
-/// Replaces characters that would end a name, or make a folder in Graphite.
+/// Replaces characters that would end a name, or create a folder in Graphite.
 fn escape(text: &str) -> String {
     text.replace(|c: char| matches!(c, ':' | '|' | '@' | '/') || c.is_whitespace() || c.is_control(), "_")
 }
@@ -161,7 +161,8 @@ mod tests {
     fn events_have_the_documented_metrics() {
         const SUCCESS: Option<DeploymentResult> = Some(DeploymentResult::Success);
         let dotted = r#"{"hostname":"web01.example.com","result":"success","elapsed_seconds":7}"#;
-        // An event, its clean metrics, and its metrics as version 0.1 sent them: `original/wire.json`.
+        // An event, its clean metrics, and its metrics as version 0.1 sent them. The recorded traffic of version 0.1 is
+        // in `bin/deployment-tracker/tests/fixtures/wire.json`.
         let table: Vec<(Event, &[&str], &[&str])> = vec![
             (
                 start(named("dev", "test")),

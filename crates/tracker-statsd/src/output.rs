@@ -19,9 +19,9 @@ use crate::encode::{self, Metric};
 /// The maximum size of a packet, in bytes. It fits an Ethernet frame of 1,500 bytes with the headers of tunnels,
 /// IP and UDP.
 const MAX_PACKET: usize = 1_432;
-/// The number of metrics that are sent before yielding to other tasks.
+/// The number of queued metrics at which a delivery sends them and yields to other tasks.
 const METRICS_PER_YIELD: usize = 512;
-/// How long a health check waits for an ICMP answer that the port is closed.
+/// How long a health check waits for the ICMP error of a closed port.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Sends events to StatsD as counters and timers, best effort.
@@ -127,7 +127,7 @@ impl Output for StatsdOutput {
     }
 }
 
-/// Sends one packet and waits briefly for an error that it was refused, which only a connected socket receives.
+/// Sends one packet and waits briefly for the ICMP error of a closed port. Only a connected socket receives this error.
 async fn send_and_listen(address: SocketAddr, packet: &[u8]) -> io::Result<()> {
     let any: SocketAddr =
         if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };

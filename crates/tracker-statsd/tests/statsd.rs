@@ -145,7 +145,7 @@ async fn metrics_share_a_packet_and_have_the_prefix() {
 }
 
 #[tokio::test]
-async fn without_a_prefix_names_begin_with_no_dot() {
+async fn names_without_a_prefix_do_not_begin_with_a_dot() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
     output.deliver(&[batch(vec![started(DeploymentFields::default())])]).await.expect("UDP sends without a receiver");
@@ -167,7 +167,7 @@ async fn two_thousand_metrics_arrive_once_each_in_shared_packets() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_is_named_and_delays_nothing_beyond_the_timeout() {
+async fn errors_name_an_unknown_host_and_arrive_within_the_timeout() {
     let output = output(|config| config.host = "statsd.invalid".into());
     let begun = Instant::now();
     let error = output.check().await.expect_err("the name does not exist");
@@ -179,7 +179,7 @@ async fn an_unknown_host_is_named_and_delays_nothing_beyond_the_timeout() {
 }
 
 #[tokio::test]
-async fn a_closed_port_fails_the_check_and_is_named() {
+async fn the_health_check_fails_on_a_closed_port_and_names_it() {
     let mut statsd = Statsd::start();
     let output = statsd.output("", Names::Clean);
     statsd.socket = None;
