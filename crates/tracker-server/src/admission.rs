@@ -22,7 +22,7 @@ use crate::metrics::RequestTimer;
 use crate::stalled_connections::{Connection, InFlight, TrackedBody};
 use crate::unread_body::UnreadBody;
 
-/// Access control. All clones share the same tokens, and a change applies from the next request on.
+/// Access control. All clones share the same tokens. A change applies to the next request.
 #[derive(Debug, Clone, Default)]
 pub struct Access(Arc<ArcSwapOption<Tokens>>);
 
@@ -32,7 +32,7 @@ impl Access {
         Self::default()
     }
 
-    /// From now on, admits only clients with one of these tokens.
+    /// Admits only clients with one of these tokens. Replaces earlier tokens.
     pub fn restrict(&self, tokens: Tokens) {
         self.0.store(Some(Arc::new(tokens)));
     }
@@ -50,7 +50,7 @@ pub(crate) struct Admission {
     /// One permit per byte of a body in memory.
     pub(crate) body_permits: Arc<Semaphore>,
     access: Access,
-    /// One permit per body that is being decompressed: brotli takes up to 16 MB in addition to its output.
+    /// One permit per body in decompression. Brotli takes up to 16 MB in addition to its output, so few run at once.
     pub(crate) inflate_permits: Arc<Semaphore>,
     /// One permit per request in flight.
     request_permits: Semaphore,
@@ -67,7 +67,7 @@ impl Admission {
         }
     }
 
-    /// Admits or refuses a request. The caller keeps the permit until the request is answered.
+    /// Admits or refuses a request. The caller keeps the permit until the response starts.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
         let path = routed_path(request);
         let Some(scopes) = required_scopes(request.method(), path) else { return Ok(None) };

@@ -12,7 +12,7 @@ pub use config::{TokenConfig, hashed};
 pub(crate) use tokens::Token;
 pub use tokens::{TokenError, Tokens};
 
-/// What a token allows. No scope includes another.
+/// A permission of a token. No scope includes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -35,7 +35,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The scopes of which a request for `path`, without a trailing slash, needs one. `None` if it needs no token.
+/// The scopes that admit a request for `path`, which has no trailing slash: its token needs one of them. `None` if the
+/// request needs no token.
 pub(crate) fn required_scopes(method: &Method, path: &str) -> Option<&'static [Scope]> {
     match path {
         "/livez" | "/readyz" => None,

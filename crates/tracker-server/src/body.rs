@@ -90,9 +90,9 @@ async fn read(mut payload: Payload, limit: usize, permits: &Arc<Semaphore>) -> R
     if body.bytes.len() > limit { Err(too_large(limit)) } else { Ok(body) }
 }
 
-/// Decompresses `body` up to the limit, on a thread of its own.
+/// Decompresses `body` up to the limit, on a blocking thread.
 ///
-/// The thread runs to its end even if the client disconnects and this future is dropped. It owns the permits.
+/// The thread owns the permits, because it continues if the client disconnects and drops this future.
 async fn inflate(body: Body, encoding: Encoding, admission: &Admission) -> Result<Body, ApiError> {
     let limit = admission.limits.body_bytes;
     let output_permit = permit(&admission.body_permits, limit)?;
@@ -195,7 +195,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[actix_web::test]
-    async fn an_abandoned_inflation_keeps_its_permits_until_it_ends() {
+    async fn an_abandoned_decompression_keeps_its_permits_until_it_ends() {
         let limits = Limits { body_bytes: 64 << 20, buffered_bytes: 100 << 20, ..Limits::default() };
         let admission = Admission::new(&limits, &Access::open());
         let free = || (admission.inflate_permits.available_permits(), admission.body_permits.available_permits());

@@ -12,13 +12,13 @@ pub trait Cursor: Clone {
     fn write(&self) -> String;
 }
 
-/// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. A time alone excludes
-/// the records of that time.
+/// A time and an id, such as `2015-07-07T17:34:12.075000Z_84e803f7-9562-4d95-b828-25b167aea34b`. After a cursor without
+/// an id, the list continues with records that are older than its time.
 impl Cursor for CreatedCursor {
     fn read(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('_').map_or((text, None), |(time, id)| (time, Some(id)));
         let created_at = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
-        // A UTC offset can move the time out of the years that RFC 3339 and every database support.
+        // The conversion to UTC can leave the range of years that RFC 3339 and every database support.
         (0..=9_999).contains(&created_at.year()).then_some(())?;
         let deployment_id = id.map_or(Some(DeploymentId(Uuid::nil())), |id| DeploymentId::parse(id).ok())?;
         Some(Self { created_at, deployment_id })

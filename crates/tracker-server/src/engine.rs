@@ -20,17 +20,17 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The name of its token.
+    /// The name of the engine's token.
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.token.as_ref().map(|token| token.name.clone())
     }
 
-    /// Fails unless it may report deployments of `environment`.
+    /// Fails unless the engine may report deployments of `environment`.
     pub(crate) fn check_environment(&self, environment: Option<&str>) -> Result<(), ApiError> {
         self.token.as_ref().map_or(Ok(()), |token| token.check_environment(environment))
     }
 
-    /// Fails unless it may report deployments of the environment that is recorded for `id`.
+    /// Fails unless the engine may report deployments of the environment in the record of `id`.
     pub(crate) async fn check_deployment(&self, id: Option<DeploymentId>) -> Result<(), ApiError> {
         if self.token.as_ref().is_none_or(|token| !token.is_limited()) {
             return Ok(());

@@ -79,7 +79,7 @@ impl ApiError {
         Self { hint: Some(Hint::Authenticate(format!("{REALM}{challenge}"))), ..response }
     }
 
-    /// 403 for a valid token that does not allow the request; a token with `scope` would.
+    /// 403 for a valid token that does not allow the request. `scope` is the scope that would allow it.
     pub(crate) fn forbidden(code: &'static str, message: String, scope: Option<Scope>) -> Self {
         let scope = scope.map_or(String::new(), |scope| format!(", scope=\"{scope}\""));
         let challenge = format!("{REALM}, error=\"insufficient_scope\"{scope}");
@@ -99,7 +99,7 @@ impl ApiError {
 
     /// Converts an error of the tracker about `what`, such as "deployment 84e8…".
     pub(crate) fn from_tracker(error: TrackerError, what: impl fmt::Display) -> Self {
-        // A name may contain anything, but the message stays on one line.
+        // A name may contain line breaks, but the message is one line.
         let what = what.to_string().replace(char::is_control, " ");
         match error {
             TrackerError::Conflict { field } => Self {
@@ -118,12 +118,12 @@ impl ApiError {
             }
             TrackerError::LogsNotKept => Self::not_found(
                 "logs_not_kept",
-                "this server forwards log messages and does not keep them; read them where they are forwarded to",
+                "this server forwards log messages and does not keep them; read them in the system that receives them",
             ),
             TrackerError::Rejected => {
                 Self::bad_request("rejected", "the database does not accept a text of this length; shorten it")
             }
-            // Nothing is recorded that the caller could rely on, so that a retry is safe and may help.
+            // The result may be unknown, but a retry is harmless and may succeed.
             error => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",

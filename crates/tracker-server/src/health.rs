@@ -80,7 +80,7 @@ struct LastError {
 
 impl HealthTest {
     fn new(check: HealthCheck, output: Option<&OutputStatus>) -> Self {
-        // While an output is live, its pending messages are just on their way.
+        // A live output delivers its pending messages immediately, so they are not a backlog.
         let backlog = output.filter(|output| output.is_catching_up).map(|output| &output.backlog);
         let backlog = backlog.and_then(|backlog| {
             let oldest_at = time::rfc3339(&backlog.oldest?);
@@ -137,8 +137,8 @@ pub async fn livez() -> HttpResponse {
 
 /// Whether the server can record reports durably
 ///
-/// It can if the database accepts writes and the outbox is below its limit. An unavailable output alone does not
-/// matter.
+/// The server is ready if the database accepts writes and the outbox is below its limit. An unavailable output alone
+/// does not change that.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses(

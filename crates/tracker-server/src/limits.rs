@@ -30,13 +30,13 @@ pub struct Limits {
     /// own idle timeout.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub keep_alive_seconds: u64,
-    /// Timeout for a client that reads nothing of a response, in seconds, in addition to `body_seconds`. Then the
-    /// server closes the connection. It notices progress in pieces of 64 KiB.
+    /// Timeout for a client that stops reading a response, in seconds. The server closes the connection after
+    /// `body_seconds` plus this time without progress. It measures progress in pieces of 64 KiB.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub write_seconds: u64,
     /// Maximum open connections. Further clients wait until a connection closes. A connection takes two file
-    /// descriptors, so fewer are open if the process may not open enough files. It takes 12 kB of memory, up to 130
-    /// kB while it receives a body.
+    /// descriptors; if the limit of the process on open files is too low, the server accepts fewer connections. A
+    /// connection takes 12 kB of memory, and up to 130 kB while it receives a body.
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 1_000_000)))]
     pub connections: usize,
     /// Maximum requests in progress. Further requests get 503, except on `/livez`, `/readyz`, `/healthcheck` and

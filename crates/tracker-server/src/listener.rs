@@ -84,8 +84,8 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens on `address`. A Unix socket is open to the owner and the group of this process, and replaces one that a
-    /// previous server left behind.
+    /// Listens on `address`. A Unix socket is open to the owner and the group of this process, and replaces the stale
+    /// socket of a previous server.
     ///
     /// # Errors
     /// When the address is in use, does not belong to this machine, or is not permitted.
@@ -105,7 +105,7 @@ impl Listener {
         }
     }
 
-    /// Whether other machines can reach it.
+    /// Whether other machines can reach this listener.
     pub fn is_remote(&self) -> bool {
         match self {
             Self::Http(listener) | Self::Https(listener) => {
@@ -115,7 +115,7 @@ impl Listener {
         }
     }
 
-    /// The address it listens on, with the actual port.
+    /// The address of the socket, with the actual port.
     ///
     /// # Errors
     /// When the system cannot return the address.
@@ -134,7 +134,7 @@ pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It fails if the file is already gone.
+        // This fails if the file is already gone.
         let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -17,10 +17,10 @@ use exposition::{CONTENT_TYPE, COUNT, Exposition, NANOSECONDS};
 
 pub use requests::{RequestMetrics, RequestTimer};
 
-/// The statuses of invalid reports.
+/// The statuses that answer invalid reports.
 const INVALID: [&str; 3] = ["400", "413", "415"];
 
-/// The server's own metrics. The tracker has further ones.
+/// The metrics of the server. The tracker has its own metrics.
 #[derive(Debug)]
 pub struct Metrics {
     started: Duration,
@@ -29,7 +29,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All counters are zero.
+    /// Starts all counters at zero.
     pub fn new() -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { started, requests: RequestMetrics::new() }
@@ -103,7 +103,7 @@ fn reports(text: &mut Exposition, requests: &RequestMetrics, metrics: &TrackerMe
         let statuses = answers.filter(|(name, _)| *name == method).flat_map(|(_, answers)| answers.statuses());
         statuses.filter(|(status, _)| INVALID.contains(&status.as_str())).map(|(_, count)| count).sum::<u64>()
     };
-    // The API answers reports that the store rejects as invalid.
+    // If the store rejects a report, the API answers 400, which counts as `invalid`.
     let results = || ReportResult::ALL.into_iter().filter(|result| *result != ReportResult::Rejected);
     let mut family =
         text.family("deployment_tracker_reports_total", "counter", "Answered reports, by kind and result.");

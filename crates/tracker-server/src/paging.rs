@@ -66,7 +66,7 @@ impl Paging {
     pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
         let (mut limit, mut offset, mut before, mut others) = (None, None, None, String::new());
         for parameter in request.query_string().split('&').filter(|parameter| !parameter.is_empty()) {
-            // A form has a space for `+`. Here it is the sign of a UTC offset: `before=2015-07-07T00:00:00+02:00`.
+            // In a form, `+` means a space. Here it is the sign of a UTC offset: `before=2015-07-07T00:00:00+02:00`.
             let encoded = parameter.replace('+', "%2B");
             let Some((name, value)) = form_urlencoded::parse(encoded.as_bytes()).next() else { continue };
             match &*name {
@@ -118,7 +118,7 @@ impl Paging {
         let offset = match self.start {
             Start::Offset(offset) => offset,
             Start::Before(_) => {
-                // The old service recorded empty hostnames. They sort last, and an empty cursor would restart the list.
+                // The legacy service recorded empty hostnames. They sort last; an empty cursor would restart the list.
                 let cursor = last.map(|last| last.write()).filter(|cursor| !cursor.is_empty())?;
                 let cursor = utf8_percent_encode(&cursor, SEGMENT);
                 return Some(format!("<{url}?before={cursor}&limit={limit}{others}>; rel=\"next\""));
@@ -164,7 +164,7 @@ fn read_number(
     }
 }
 
-/// The host that the client asked for, so that links lead back the same way. HTTP/2 has it in the request target.
+/// The host that the client requested; links use the same host. HTTP/2 has it in the request target.
 fn host(request: &HttpRequest) -> String {
     if let Some(authority) = request.uri().authority() {
         return authority.to_string();

@@ -5,7 +5,7 @@ use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use actix_web::http::{StatusCode, Uri};
 use actix_web::test::TestRequest;
 use chrono::{Datelike, SubsecRound};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::listener::Address;
 use crate::paging::Paging;
 use crate::redact::redact;
+use crate::servers::SEGMENT;
 
 /// The secret that must not appear.
 const SECRET: &str = "hunter2";
@@ -36,7 +37,8 @@ fn field(error: &ApiError) -> String {
 }
 
 fn time() -> &'static str {
-    "[+-]?[0-9]{4,6}-(0[1-9]|1[0-9])-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{1,12})?(Z|[+-][0-2][0-9]:[0-5][0-9])"
+    "[+-]?[0-9]{4,6}-(0[1-9]|1[0-9])-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{1,12})?\
+     (Z|[+-][0-2][0-9]:[0-5][0-9])"
 }
 
 fn cursor() -> impl Strategy<Value = String> {
@@ -84,7 +86,7 @@ fn query() -> impl Strategy<Value = String> {
     let name = select(vec!["limit", "offset", "%6cimit", "of%66set", "Limit", "other", "", "x%26y", "\"{|}"]);
     let parameter = prop_oneof![
         8 => (name, select(vec!["=", "=", "=", ""]), value).prop_map(|(name, is, value)| format!("{name}{is}{value}")),
-        1 => cursor().prop_map(|cursor| format!("before={}", percent_encoding::utf8_percent_encode(&cursor, crate::servers::SEGMENT))),
+        1 => cursor().prop_map(|cursor| format!("before={}", utf8_percent_encode(&cursor, SEGMENT))),
     ];
     vec(parameter, 0..4).prop_map(|parameters| parameters.join("&"))
 }
@@ -206,7 +208,9 @@ fn a_plus_sign_in_a_query_is_not_a_space() {
 proptest! {
     #[test]
     fn a_query_selects_a_page_with_valid_links_or_names_the_invalid_parameter(
-        query in query(), path in "/v1/[!-~&&[^#<>?%]]{0,6}(%[0-9a-f]{2})?é?", host in "[a-z]{1,4}(:[0-9]{1,5})?|[!-~]{0,6}",
+        query in query(),
+        path in "/v1/[!-~&&[^#<>?%]]{0,6}(%[0-9a-f]{2})?é?",
+        host in "[a-z]{1,4}(:[0-9]{1,5})?|[!-~]{0,6}",
     ) {
         let Some(paging) = read(&format!("{path}?{query}"), &host) else { return Ok(()) };
         let limit = number(&query, "limit", 25, 1..=1_000);
@@ -249,9 +253,11 @@ proptest! {
             prop_assert_eq!(there.offset, (here.offset + u64::from(here.limit)).min(i64::MAX as u64));
         }
         let others = |query: &str| {
-            let is_ours = |name: &str| ["limit", "offset", "before"].contains(&&*percent_decode_str(name).decode_utf8_lossy());
-            let others = query.split('&').filter(|parameter| !parameter.is_empty() && !is_ours(parameter.split('=').next().unwrap_or("")));
-            others.map(str::to_owned).collect::<Vec<_>>()
+            let is_other = |parameter: &&str| {
+                let name = percent_decode_str(parameter.split('=').next().unwrap_or("")).decode_utf8_lossy();
+                !parameter.is_empty() && !["limit", "offset", "before"].contains(&&*name)
+            };
+            query.split('&').filter(is_other).map(str::to_owned).collect::<Vec<_>>()
         };
         prop_assert_eq!(others(uri.query().unwrap_or("")), others(&query));
     }
@@ -273,16 +279,18 @@ proptest! {
 
     #[test]
     fn an_address_round_trips_or_is_refused_in_one_line(
-        scheme in "(http|https|unix|HTTP|ftp|)", rest in ":(//)?", cursor in "[a-z0-9.\\[\\]:/@ -]{0,8}|\\PC{0,4}|.{0,4}",
+        scheme in "(http|https|unix|HTTP|ftp|)",
+        separator in ":(//)?",
+        host in "[a-z0-9.\\[\\]:/@ -]{0,8}|\\PC{0,4}|.{0,4}",
         port in "(:\\+?-?[0-9]{1,6})?",
     ) {
-        let text = format!("{scheme}{rest}{cursor}{port}");
+        let text = format!("{scheme}{separator}{host}{port}");
         match text.parse::<Address>() {
             Ok(address) => {
                 prop_assert_eq!(address.to_string(), text.as_str());
-                if let Address::Http(cursor) | Address::Https(cursor) = &address {
-                    let (host, port) = cursor.rsplit_once(':').expect("the address has a port");
-                    prop_assert!(!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()), "{}", cursor);
+                if let Address::Http(authority) | Address::Https(authority) = &address {
+                    let (host, port) = authority.rsplit_once(':').expect("the address has a port");
+                    prop_assert!(!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()), "{}", authority);
                 }
                 let json = json!(address);
                 prop_assert_eq!(serde_json::from_value::<Address>(json).ok(), Some(address));
@@ -294,7 +302,12 @@ proptest! {
     #[test]
     fn only_a_request_with_the_secret_exactly_once_is_admitted(
         secret in "[!-~]{1,8}",
-        headers in vec((select(vec!["Bearer", "bearer", "BEARER", "Basic", "Bear", ""]), "[ \t]{0,3}", select(vec!["", "x", "ÿ"]), "[ \t]{0,2}"), 0..3),
+        headers in vec((
+            select(vec!["Bearer", "bearer", "BEARER", "Basic", "Bear", ""]),
+            "[ \t]{0,3}",
+            select(vec!["", "x", "ÿ"]),
+            "[ \t]{0,2}",
+        ), 0..3),
     ) {
         prop_assume!(!secret.starts_with("sha256:"));
         let written = if secret.len() % 2 == 0 { secret.clone() } else { hashed(&secret) };
@@ -324,7 +337,8 @@ proptest! {
             let message = error.to_string();
             prop_assert!(is_one_line(&message) && !message.contains(SECRET), "{:?}", message);
         } else {
-            prop_assert!(!name.is_empty() && name.is_ascii() && secret.trim().bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(!name.is_empty() && name.is_ascii());
+            prop_assert!(secret.trim().bytes().all(|byte| byte.is_ascii_graphic()));
         }
     }
 

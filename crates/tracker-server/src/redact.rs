@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
-/// Parts of names of secrets. Names are compared in lower case, without `_` and `-`.
+/// A name that contains one of these is the name of a secret. Names are compared in lower case, without `_` and `-`.
 const SECRETS: [&str; 12] = [
     "password",
     "passphrase",
@@ -90,8 +90,10 @@ mod tests {
             "port": 1, "redis": {"key": "logstash", "password": 12, "sentinelPassword": "x",
                 "tls": {"key": "-----BEGIN PRIVATE KEY-----\nx", "ca": "x"}, "auth_pass": "x", "API-Key": "x"},
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
-            "auth": {"tokens": [{"secret": "x"}]}, "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
-            "pass": "x", "auth_": {"auth": "x"}, "a": "postgres://h:1/x?user=u&password=top@secret&x=1", "b": "host=h password='a b' x=1",
+            "auth": {"tokens": [{"secret": "x"}]},
+            "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
+            "pass": "x", "auth_": {"auth": "x"}, "a": "postgres://h:1/x?user=u&password=top@secret&x=1",
+            "b": "host=h password='a b' x=1",
             "c": "postgres:me:hunter2@h/x", "d": "jdbc:x://h;Pwd=x;y=1", "e": "https://h/#access_token=x",
             "f": "http://u:p@h, http://v:q@i/", "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
@@ -99,7 +101,8 @@ mod tests {
             "port": 1, "redis": {"key": "logstash", "password": REDACTED, "sentinelPassword": REDACTED,
                 "tls": {"key": REDACTED, "ca": "x"}, "auth_pass": REDACTED, "API-Key": REDACTED},
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
-            "auth": {"tokens": REDACTED}, "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
+            "auth": {"tokens": REDACTED},
+            "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
             "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:[REDACTED]&x=1",
             "b": "host=h password=[REDACTED] x=1", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED]",
             "e": "https://h/#access_token=[REDACTED]", "f": "http://u:[REDACTED]@h, http://v:[REDACTED]@i/",

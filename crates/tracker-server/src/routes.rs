@@ -59,7 +59,7 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
         .default_service(web::to(service::no_route));
 }
 
-/// The resource at `path`, with or without a trailing slash. Other methods than those in `allow` get 405.
+/// The resource at `path`, with or without a trailing slash. Methods other than those in `allow` get 405.
 fn at(path: &str, allow: &'static str) -> Resource {
     let paths = if path == "/" { vec![path.to_owned()] } else { vec![path.to_owned(), format!("{path}/")] };
     web::resource(paths).default_service(not_allowed(allow))

@@ -36,7 +36,7 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Grace period for requests in flight at shutdown, rounded up to whole seconds. Default: 10 seconds.
     pub shutdown_timeout: Duration,
-    /// The answer of `/config`, before it is [redacted](crate::redact). Default: an empty object.
+    /// The response of `/config`, before [redaction](crate::redact). Default: an empty object.
     pub raw_config: Value,
 }
 
@@ -54,12 +54,12 @@ impl Default for Settings {
 
 /// Serves `tracker` on `listeners` until `shutdown` completes.
 ///
-/// Then the server accepts no more connections and returns when all requests in flight are answered, at the latest
-/// after [`Settings::shutdown_timeout`]. It does not shut the tracker down.
+/// The server then stops accepting connections. It returns when it has answered all requests in flight, or after
+/// [`Settings::shutdown_timeout`]. It does not shut the tracker down.
 ///
 /// Run it on the tokio runtime that runs the tracker. Inside an [`actix_web::rt::System`], a worker wakes up once for
-/// all answers that arrive together. Elsewhere it wakes up for each answer, and posting log messages takes up to 8 %
-/// longer.
+/// all answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
+/// takes up to 8 % longer.
 ///
 /// # Errors
 /// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates.

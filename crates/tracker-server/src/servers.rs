@@ -47,7 +47,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
 
 /// Record the finish of a deployment on a server
 ///
-/// Every given field overwrites the recorded value. A finish without a start records the server, too.
+/// Every given field overwrites the recorded value. A finish without a start also records the server.
 #[utoipa::path(
     put, path = "/v1/deployments/{id}/servers", operation_id = "finish_server", tag = "servers",
     params((

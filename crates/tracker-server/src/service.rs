@@ -47,7 +47,7 @@ pub async fn openapi(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
-/// The API description, at a path of the old service
+/// The API description, at a path of the legacy service
 #[utoipa::path(
     get, path = "/swagger.json", tag = "service",
     responses((status = 200, description = "The same document as `/openapi.json`", body = Object))
@@ -56,7 +56,7 @@ pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
-/// The API description, at a path of the old service
+/// The API description, at a path of the legacy service
 #[utoipa::path(
     get, path = "/swagger", tag = "service",
     responses((status = 200, description = "The same document as `/openapi.json`", body = Object))

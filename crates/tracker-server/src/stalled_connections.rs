@@ -1,9 +1,9 @@
 //! Closes stalled connections (slow clients), because actix-web lacks these timeouts.
 //!
-//! actix-web limits the time until the first head of a connection and between two requests. It does not limit the
-//! time that a later head or an unread body takes to arrive, the time that a client takes to read a response, or the
-//! number of concurrent requests on a connection. This module adds these limits: middleware and response bodies
-//! record progress, and a task shuts down the socket of every connection without progress.
+//! actix-web limits the time until the first head of a connection, and the time between two requests. It does not
+//! limit the time that a later head or an unread body takes to arrive, the time that a client takes to read a
+//! response, or the number of concurrent requests on a connection. This module adds these limits: middleware and
+//! response bodies record progress, and a task shuts down the socket of every connection without progress.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum concurrent requests on a connection.
 const MAX_REQUESTS: usize = 256;
-/// Bytes of a response that are passed on at once, which is the resolution of its progress.
+/// Maximum bytes of a response that are passed on at once. Progress is measured in these pieces.
 const PIECE: usize = 64 << 10;
 
 /// Timeouts for connections without progress.
@@ -41,7 +41,7 @@ pub(crate) struct StallTimeouts {
 pub(crate) struct Connection {
     /// A duplicate of the socket, to shut it down.
     socket: Socket,
-    /// Requests whose response has not been passed on completely.
+    /// Requests whose response is not yet passed on completely.
     requests: AtomicUsize,
     /// The value of `ticks` at the last progress. This is cheaper than reading the clock.
     last_progress: AtomicU64,
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     fn close(&self) {
-        // It fails if the connection is already closed.
+        // This fails if the connection is already closed.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
@@ -85,7 +85,7 @@ impl Connections {
         } else {
             return;
         };
-        // Without a free file descriptor the connection has no timeouts.
+        // If no file descriptor is free, the connection has no timeouts.
         let Ok(socket) = socket else { return };
         let connection = Arc::new(Connection {
             socket,

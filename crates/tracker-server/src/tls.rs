@@ -28,11 +28,11 @@ pub struct TlsConfig {
     /// The file with the private key of the certificate.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/tls/key.pem"))]
     pub key: PathBuf,
-    /// The file with the certificates of the authorities that sign client certificates. Without it, clients need no
+    /// The file with the certificates of the authorities that sign client certificates. If unset, clients need no
     /// certificate.
     #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/tls/clients.pem"))]
     pub client_ca: Option<PathBuf>,
-    /// With `client_ca`: whether clients without a certificate are accepted, too.
+    /// With `client_ca`: whether the server also accepts clients without a certificate.
     #[serde(default)]
     pub client_optional: bool,
 }
@@ -44,14 +44,14 @@ impl TlsConfig {
     }
 }
 
-/// The reason why certificates cannot be used. It contains no secret.
+/// A reason to refuse certificates. It contains no secret.
 #[derive(Debug, Error)]
 #[error("`{field}`: {problem}")]
 #[non_exhaustive]
 pub struct TlsError {
     /// The field of [`TlsConfig`].
     pub field: &'static str,
-    /// What is wrong, and how to fix it.
+    /// The problem, and how to fix it.
     pub problem: String,
 }
 
@@ -63,7 +63,7 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`TlsError`] when a file cannot be read or does not contain what it should.
+    /// [`TlsError`] when a file cannot be read or its contents cannot be used.
     pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let current = ArcSwap::from_pointee(Current::read(config, &provider)?);
@@ -116,7 +116,7 @@ impl Current {
         let TlsConfig { certificate, key, client_ca, client_optional } = config;
         let files = [("certificate", Some(certificate)), ("key", Some(key)), ("client_ca", client_ca.as_ref())];
         for (field, path) in files {
-            // Such a path may be a private key, so the message omits it.
+            // This text may be a private key, so the message omits it.
             if path.is_some_and(|path| path.to_string_lossy().contains("-----BEGIN")) {
                 let problem = "this is PEM, not a path; write it to a file and give the path".to_owned();
                 return Err(TlsError { field, problem });

@@ -17,7 +17,7 @@ use futures_util::Stream;
 /// Timeout for discarding a body.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The unread rest of a body, shared by the handler and admission control.
+/// The unread rest of a body. The handler and admission control share it.
 #[derive(Clone)]
 pub(crate) struct UnreadBody(Rc<RefCell<Payload>>);
 
@@ -38,7 +38,7 @@ impl UnreadBody {
     /// report a broken connection instead of the response.
     pub(crate) async fn discard(mut self) {
         let rest = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {} };
-        // A client that sends for longer gets the reset.
+        // A client that keeps sending gets the reset.
         let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
     }
 }

@@ -15,7 +15,7 @@ use super::tokens::Digest;
 
 /// The prefix of a hashed secret.
 const SHA256: &str = "sha256:";
-/// The longest name, in bytes.
+/// The maximum length of a name, in bytes.
 const MAX_NAME: usize = 128;
 
 /// A token that clients send as `Authorization: Bearer SECRET` ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
@@ -32,7 +32,7 @@ pub struct TokenConfig {
     /// The secret in clear text, or its SHA-256 hash as `sha256:` and 64 hexadecimal digits.
     #[cfg_attr(feature = "schema", schemars(example = hashed("a secret")))]
     pub secret: Option<String>,
-    /// A file that contains a value for `secret`, in one line.
+    /// A file that contains a value for `secret` on one line.
     #[cfg_attr(feature = "schema", schemars(example = &"/run/secrets/jenkins"))]
     pub secret_file: Option<PathBuf>,
     /// An environment variable that contains a value for `secret`.
@@ -43,18 +43,18 @@ pub struct TokenConfig {
     /// `/livez` and `/readyz` need no token.
     #[cfg_attr(feature = "schema", schemars(example = ["write"]))]
     pub scopes: BTreeSet<Scope>,
-    /// The only environments whose deployments the token may report. Without it: all environments, and deployments
-    /// without an environment.
+    /// The environments whose deployments the token may report. If unset, the token may report all deployments,
+    /// including those without an environment.
     #[cfg_attr(feature = "schema", schemars(example = ["dev"]))]
     pub environments: Option<BTreeSet<String>>,
-    /// The time at which the token expires, in RFC 3339. Without it: never.
+    /// The time at which the token expires, in RFC 3339. If unset, the token never expires.
     #[cfg_attr(feature = "schema", schemars(example = &"2027-01-31T00:00:00Z"))]
     #[serde(alias = "expires", default, deserialize_with = "read_time")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl TokenConfig {
-    /// A token for all environments that does not expire. Its secret is still to be set.
+    /// A token for all environments that does not expire. It has no secret yet.
     pub fn new(name: impl Into<String>, scopes: impl IntoIterator<Item = Scope>) -> Self {
         Self {
             name: name.into(),
@@ -70,7 +70,7 @@ impl TokenConfig {
     /// Checks every field and hashes the secret.
     ///
     /// # Errors
-    /// The field at fault, and what to change.
+    /// The name of the invalid field, and the change that it needs.
     pub(super) fn digest(&self) -> Result<Digest, (&'static str, String)> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_@/".contains(c);
         if !(1..=MAX_NAME).contains(&self.name.len()) || !self.name.chars().all(is_allowed) {

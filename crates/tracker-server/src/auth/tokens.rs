@@ -12,7 +12,7 @@ use tracker_core::Reporter;
 use super::{Scope, TokenConfig};
 use crate::error::ApiError;
 
-/// The reason why tokens cannot be used. It contains no secret.
+/// A reason to refuse a list of tokens. It contains no secret.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -25,7 +25,7 @@ pub enum TokenError {
         name: String,
         /// The field of [`TokenConfig`].
         field: &'static str,
-        /// What is wrong, and how to fix it.
+        /// The problem, and how to fix it.
         problem: String,
     },
     /// The list is empty, so that no client would be admitted.
@@ -39,7 +39,7 @@ pub struct Tokens(Vec<(Digest, Arc<Token>)>);
 
 pub(super) type Digest = [u8; 32];
 
-/// The client behind a request, as its token describes it.
+/// The client that sends a request, as its token describes it.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) name: Reporter,
@@ -95,7 +95,7 @@ impl Tokens {
         Err(ApiError::forbidden("insufficient_scope", message, needs.first().copied()))
     }
 
-    /// Compares `secret` with every token, so that the time it takes reveals nothing.
+    /// Compares `secret` with every token, so that the duration of the search reveals nothing.
     fn find(&self, secret: &[u8]) -> Option<Arc<Token>> {
         let digest: Digest = Sha256::digest(secret).into();
         let mut found = None;
@@ -115,7 +115,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 }
 
 impl Token {
-    /// Whether the token may report deployments of some environments only.
+    /// Whether the token may report only deployments of certain environments.
     pub(crate) fn is_limited(&self) -> bool {
         self.environments.is_some()
     }

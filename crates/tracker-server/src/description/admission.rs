@@ -1,4 +1,4 @@
-//! Adds to each operation the responses of admission control.
+//! Adds the required scopes and the responses of admission control to each operation.
 
 use actix_web::http::Method;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 /// The name of the security scheme.
 const TOKEN: &str = "token";
 
-/// Adds to each operation the scopes that it requires, and the responses that admission control may send instead of it.
+/// Adds the required scopes to each operation, and the responses of admission control when it refuses a request.
 pub(super) struct Admission;
 
 impl Modify for Admission {

@@ -7,16 +7,16 @@ use tracker_core::metrics::Histogram;
 /// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Divides nanoseconds into seconds, the base unit.
+/// Converts nanoseconds to seconds, the base unit of the format.
 pub const NANOSECONDS: f64 = 1e9;
-/// Leaves a count as it is.
+/// Leaves a count unchanged.
 pub const COUNT: f64 = 1.0;
 
 /// Text in the format.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// A metric, to which samples are added.
+/// Adds the samples of one metric.
 pub struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
@@ -42,7 +42,7 @@ impl Family<'_> {
         self
     }
 
-    /// Adds the samples of a histogram, whose values are divided by `unit`.
+    /// Adds the samples of a histogram, and divides its values by `unit`.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram, unit: f64) {
         let mut count = 0;
         for (bound, up_to) in histogram.cumulative() {

@@ -53,7 +53,7 @@ impl RequestMetrics {
         Self { in_flight: AtomicU64::default(), unmatched, routes }
     }
 
-    /// The metrics of the route with this pattern, to be put into its data.
+    /// The metrics of the route with this pattern. `routes` puts them into the data of the route.
     pub fn route(&self, pattern: &'static str) -> Arc<RouteMetrics> {
         self.lock_routes().entry(pattern).or_insert_with(|| Arc::new(RouteMetrics::new(pattern))).clone()
     }
@@ -80,7 +80,7 @@ impl RouteMetrics {
         Self { pattern, methods: std::array::from_fn(method) }
     }
 
-    /// The methods of which there were requests.
+    /// The methods with at least one request.
     pub fn methods(&self) -> impl Iterator<Item = (&'static str, &MethodMetrics)> {
         METHODS.into_iter().zip(&self.methods).filter(|(_, method)| method.durations.count() > 0)
     }
@@ -112,8 +112,8 @@ fn method_index(method: &Method) -> usize {
     }
 }
 
-/// Measures one request. If the client disconnects before the response, the timer is dropped and the request not
-/// counted.
+/// Measures one request. Dropping the timer, as when the client disconnects before the response, does not count the
+/// request.
 #[derive(Debug)]
 pub struct RequestTimer {
     metrics: Data<Metrics>,

@@ -14,10 +14,10 @@ use crate::cursor::Cursor;
 use crate::error::ApiError;
 
 impl Paging {
-    /// Answers with this page: `fetch` reads records, `cursor` returns a record's place in the list.
+    /// Answers with this page. `fetch` reads records, and `cursor` returns the cursor of a record.
     ///
-    /// A page of more than one chunk is streamed. If a later chunk cannot be read, the response ends early and without
-    /// its final chunk, so that no client takes it for complete.
+    /// Streams a page of more than one chunk. If `fetch` fails for a later chunk, the response ends without its final
+    /// chunk, so that the client notices that it is incomplete.
     pub async fn answer<T, K, F>(
         self,
         fetch: impl Fn(Page<K>) -> F + 'static,
@@ -33,7 +33,7 @@ impl Paging {
         let first = fetch(Page { limit: page.limit.min(chunk), ..page.clone() }).await?;
         let is_complete = rest == 0 || first.len() < chunk as usize;
         let last = match self.start {
-            // The `Link` header precedes the chunks, so the page's last record is looked up first.
+            // The `Link` header precedes the chunks and needs the page's last record.
             Start::Before(_) if !is_complete => {
                 let last = fetch(Page { limit: 1, after: page.after, offset: u64::from(page.limit) - 1 }).await?;
                 last.first().map(&cursor)
