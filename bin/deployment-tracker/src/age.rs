@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The allowed range, in days. A report on a deleted deployment records it as a new one, and engines may retry
-/// unanswered reports for a while; hence the minimum of a week.
+/// The allowed range, in days. The minimum is a week because engines may retry reports for a while, and a retry for a
+/// deleted deployment records it again.
 const DAYS: RangeInclusive<u32> = 7..=36_500;
 
 /// An age in whole days or weeks.

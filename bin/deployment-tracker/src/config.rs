@@ -163,13 +163,13 @@ impl ConfigError {
         Self::from_message(format_args!("`{key}`: {problem}"))
     }
 
-    /// An error whose message already names the key, or that concerns no single key.
+    /// An error whose message already names the key, or an error that concerns no single key.
     pub fn from_message(problem: impl fmt::Display) -> Self {
         // Keys and values may contain control characters such as line breaks.
         Self(format!("configuration: {problem}").replace(char::is_control, " "))
     }
 
-    /// A mistake in the section `tls`.
+    /// An error in the section `tls`.
     pub fn tls(error: TlsError) -> Self {
         Self::new(&format!("tls.{}", error.field), error.problem)
     }

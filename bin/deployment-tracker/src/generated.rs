@@ -69,7 +69,7 @@ fn the_shell_completions_are_up_to_date() {
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "deployment-tracker", &mut text);
-    // clap_complete 4.6 spells the hyphen of the name in two ways for bash, so subcommands would not be found.
+    // For bash, clap_complete 4.6 spells the hyphen of the name inconsistently, so bash would find no subcommand.
     String::from_utf8(text).expect("UTF-8").replace("deployment__subcmd__tracker", "deployment__tracker")
 }
 
@@ -101,19 +101,19 @@ impl Key {
         self.schema.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The paragraphs of its description, each as one line.
+    /// The paragraphs of the description, each as one line.
     fn paragraphs(&self) -> impl Iterator<Item = String> {
         let text = self.get("description");
         assert!(!text.is_empty(), "`{}` is not documented", self.path);
         text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "))
     }
 
-    /// Its default, unless that is null.
+    /// The default, unless it is null.
     fn default(&self) -> Option<&Value> {
         self.schema.get("default").filter(|default| !default.is_null())
     }
 
-    /// Its default, or else the example of its field.
+    /// The default, or else the example of the field.
     fn example(&self) -> &Value {
         let example = self.schema.get("examples").and_then(|examples| examples.get(0));
         self.default().or(example).unwrap_or_else(|| {
@@ -135,7 +135,7 @@ impl Key {
         self.items().is_some()
     }
 
-    /// Its type and range in plain words.
+    /// The type and range in plain words.
     fn kind(&self) -> String {
         let names: Vec<_> = self.choices().map(|(name, _)| format!("`{name}`")).collect();
         match self.range() {

@@ -76,8 +76,8 @@ fn normalize(section: &mut Section) {
     }
 }
 
-/// Removes the environment blocks from `database` and returns them. Unknown sections are such blocks if at least one of
-/// them has a `dialect`; in that case, other unknown keys are ignored.
+/// Removes the environment blocks from `database` and returns them. If at least one unknown section has a `dialect`,
+/// all unknown sections are blocks, and other unknown keys are ignored.
 fn take_blocks(database: &mut Section, notes: &mut Notes) -> Section {
     let known = json!(Config::default().database);
     let is_block = |(key, value): &(&String, &Value)| value.is_object() && known.get(key).is_none();
@@ -109,8 +109,8 @@ fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Res
     Block::new(format!("database.{chosen}"), options).into_url(notes)
 }
 
-/// Applies the defaults of the legacy service to a configuration with blocks: it listened on every interface and
-/// ignored unknown keys.
+/// Applies the defaults of the legacy service to a configuration with blocks. The legacy service listened on every
+/// interface and ignored unknown keys.
 fn apply_legacy_defaults(top: &mut Section, notes: &mut Notes) {
     let known = json!(Config::default());
     keep(top, "", notes, |key| known.get(key).is_some());
@@ -133,7 +133,7 @@ fn apply_legacy_defaults(top: &mut Section, notes: &mut Notes) {
     }
 }
 
-/// Removes the keys that are not known, and notes them as ignored.
+/// Removes unknown keys, and notes them as ignored.
 fn keep(section: &mut Section, prefix: &str, notes: &mut Notes, is_known: impl Fn(&str) -> bool) {
     section.retain(|key, _| {
         let is_kept = is_known(key);

@@ -17,7 +17,7 @@ use crate::config::ConfigError;
 /// [`ConfigError`] if one of the variables has an unknown value.
 pub fn init() -> Result<(), ConfigError> {
     let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
-    // The highest level of Bunyan, the logger of the legacy service.
+    // `fatal` is the highest level of Bunyan, the logger of the legacy service.
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
     let level: LevelFilter = level.parse().map_err(|_| {
         ConfigError::new(
@@ -36,7 +36,7 @@ pub fn init() -> Result<(), ConfigError> {
     };
     env_logger::Builder::new()
         .filter_level(level.min(LevelFilter::Warn))
-        // It logs every malformed request as an error.
+        // actix-http logs every malformed request as an error.
         .filter_module("actix_http", LevelFilter::Off)
         // The Redis output logs connection failures itself.
         .filter_module("fred", LevelFilter::Off)

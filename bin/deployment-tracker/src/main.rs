@@ -109,7 +109,7 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> anyhow::Result<()> {
 }
 
 async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
-    // Installed first, so that no signal is lost during start-up.
+    // Install the handlers first, so that no signal is lost during start-up.
     let signals = Signals::new().context("cannot install signal handlers")?;
     let config = &loaded.config;
     let (access, tls) = (Access::open(), config.tls()?);
@@ -129,7 +129,7 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     let starting = tracker.clone();
     tokio::spawn(async move {
         if starting.ready().await.is_err() {
-            log::warn!("the database is unavailable; reports are answered with 503 until it is available");
+            log::warn!("the database is unavailable; the server answers reports with 503 until it is available");
         }
     });
 

@@ -1,4 +1,4 @@
-//! The parts of the server that exist before it serves, and the start-up log.
+//! Creates the parts of the server before it serves requests, and writes the start-up log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::outputs;
 /// Binds every address to listen on.
 ///
 /// # Errors
-/// If one of them cannot be bound.
+/// If an address cannot be bound.
 pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
     let bind = |address: Address| {
         let key = if config.listen.is_empty() { "`host` and `port`" } else { "`listen`" };
@@ -46,19 +46,19 @@ pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBui
     Ok(with_outputs(tracker, config)?)
 }
 
-/// The effective configuration: with every default, and with the decision whether log messages are kept.
+/// The effective configuration: with every default, and with `database.logs` as the tracker decides it.
 ///
 /// # Errors
 /// If the configuration of an output cannot be used.
 pub fn effective(config: &Config) -> Result<Value, ConfigError> {
-    // The outputs decide, and no store is opened for that.
+    // The decision depends on the outputs, not on the store, so this opens no database.
     let (tracker, _) = with_outputs(Tracker::builder(Arc::new(MemoryStore::new())), config)?;
     let mut effective = config.with_defaults();
     effective["database"]["logs"] = tracker.keeps_logs().into();
     Ok(effective)
 }
 
-/// Adds the configured outputs, and the setting whether log messages are kept.
+/// Adds the configured outputs, and the setting `database.logs`.
 fn with_outputs(mut tracker: TrackerBuilder, config: &Config) -> Result<(TrackerBuilder, Vec<String>), ConfigError> {
     if let Some(keep) = config.database.logs {
         tracker = tracker.keep_logs(keep);

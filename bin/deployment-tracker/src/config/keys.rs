@@ -28,7 +28,7 @@ impl Key {
         Self { path, schema }
     }
 
-    /// Whether its values may have the JSON type `kind`, such as `string` or `array`.
+    /// Whether the values of this key may have the JSON type `kind`, such as `string` or `array`.
     pub fn is(&self, kind: &str) -> bool {
         let types = self.schema.get("type").unwrap_or(&Value::Null);
         let choices = self.schema.get("oneOf").and_then(|choices| choices.get(0)?.get("type"));

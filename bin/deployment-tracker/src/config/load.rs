@@ -1,7 +1,7 @@
 //! Loads the configuration from its layers: defaults, then a file, then environment variables.
 //!
-//! figment merges the file and the environment into one value. The legacy configuration is translated in that value,
-//! and figment then extracts [`Config`] from it, because its errors carry the path of the key.
+//! figment merges the file and the environment into one value. This module translates legacy options in that value.
+//! figment then extracts [`Config`] from it, because figment's errors contain the path of the key.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
 
 /// Merges environment variables over `figment`. Each is a key, such as `redis.host`, and a text.
 ///
-/// figment's own [`Env`] provider guesses the type of a value from its text; here the type of the key decides, so that
+/// figment's own [`Env`] provider guesses the type of a value from its text. Here, the type of the key decides, so that
 /// a password of digits remains a string.
 fn merge_variables(
     mut figment: Figment,
@@ -107,7 +107,7 @@ pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// Says in one line what is wrong, with which key, and which variable or file set it.
+/// Converts `error` to one line with the problem, the key, and the variable or file that set it.
 fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
     let mut path = error.path.clone();
     let problem = match &error.kind {
@@ -138,7 +138,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
     ConfigError::new(&path.join("."), format_args!("{problem}{origin}"))
 }
 
-/// The message of a parser without the parts that quote a line of the file or a value, either of which may be a secret.
+/// Removes quoted lines of the file and quoted values from the message of a parser, because they may be secret.
 fn without_values(message: &str) -> String {
     let is_quoted =
         |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');

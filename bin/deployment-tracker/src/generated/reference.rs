@@ -61,7 +61,7 @@ fn describe(page: &mut String, key: &Key) -> std::fmt::Result {
     Ok(())
 }
 
-/// A value as it is written in an environment variable.
+/// The text of a value in an environment variable.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

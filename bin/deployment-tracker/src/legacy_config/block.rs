@@ -10,7 +10,7 @@ const SET_URL: &str = "set `database.url` instead, with libpq parameters such as
 /// The characters to percent-encode: all except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Sequelize's options, and their key.
+/// Sequelize's options, and the key of their block.
 pub struct Block {
     key: String,
     options: Section,

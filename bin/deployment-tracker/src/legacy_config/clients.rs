@@ -13,7 +13,7 @@ const REDIS_RENAMED: [(&str, &str); 5] = [
     ("sentinelUsername", "sentinel_username"),
     ("sentinelPassword", "sentinel_password"),
 ];
-/// Options that cannot be ignored safely: without them another Redis would be used, or a less secure connection.
+/// Options that are not safe to ignore, because the service would use another Redis or a less secure connection.
 const REDIS_REFUSED: [(&str, &str); 3] = [
     ("natMap", "remove it, and configure the Redis servers to announce addresses that this machine can reach"),
     ("readOnly", "remove it: replicas do not accept writes"),

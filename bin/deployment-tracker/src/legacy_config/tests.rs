@@ -31,7 +31,8 @@ fn a_block_becomes_a_url() {
         (json!({ "dialect": "postgres", "host": "::1", "ssl": true }), "postgres://%3A%3A1?sslmode=require"),
         (json!({ "dialect": "postgres", "host": "[::1]", "password": "p" }), "postgres://:p@%3A%3A1"),
         (
-            json!({ "dialect": "postgres", "host": null, "dialectOptions": { "ssl": { "rejectUnauthorized": false } } }),
+            json!({ "dialect": "postgres", "host": null,
+                "dialectOptions": { "ssl": { "rejectUnauthorized": false } } }),
             "postgres://localhost?sslmode=require",
         ),
     ] {

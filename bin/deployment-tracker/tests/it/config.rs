@@ -82,7 +82,7 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &["retention.deployments", "400d", "tracker.json"],
         ),
         (
-            "an age in numbers",
+            "an age that is a number",
             &[("tracker.toml", "[retention]\ndeployments = 400")],
             &["--config", "tracker.toml"],
             &[],
@@ -96,9 +96,9 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &["from 7d", "environment"],
         ),
         ("too long an age", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "5215w")], &["to 36500d"]),
-        ("an age beyond numbers", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
-        ("an age of nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
-        ("an age less than nothing", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
+        ("an age that overflows", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "4294967295w")], &["13w"]),
+        ("an empty age", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "")], &["13w"]),
+        ("a negative age", &[], &[], &[("DEPLOYMENT_TRACKER_RETENTION__DEPLOYMENTS", "-13w")], &["13w"]),
         (
             "an empty host",
             &[],
@@ -107,7 +107,7 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &["`host`", "must be a host name or an address"],
         ),
         (
-            "any host",
+            "a wildcard host",
             &[("tracker.json", r#"{"listen":["http://*:8080"]}"#)],
             from_file,
             &[],
@@ -121,7 +121,7 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &["listen", "http://h:1 is listed twice"],
         ),
         (
-            "a missing authority",
+            "a missing certificate file",
             &[("tracker.json", r#"{"redis":{"tls":{"ca":"gone.pem"}}}"#)],
             from_file,
             &[],

@@ -205,7 +205,7 @@ fn the_curl_commands_of_the_legacy_readme_work() {
 }
 
 #[test]
-fn a_message_field_beside_deployment_fields_is_no_log_message() {
+fn a_report_with_a_message_and_deployment_fields_is_not_a_log_message() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let id = new_id();

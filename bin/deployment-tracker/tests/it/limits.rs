@@ -68,7 +68,7 @@ fn lock(server: &Server) -> SqliteConnection {
 }
 
 #[test]
-fn clients_that_send_their_head_too_slowly_are_closed_and_block_no_others() {
+fn slow_request_heads_time_out_and_block_no_other_clients() {
     let server = serve(json!({ "limits": { "connections": 8, "header_seconds": 1 } }));
     let mut silent = open_connections(&server, 20, b"");
     let mut slow = open_connections(&server, 20, b"GET /v1/deployments HTTP/1.1\r\nHost: h\r\nX-Slow: ");
@@ -80,7 +80,7 @@ fn clients_that_send_their_head_too_slowly_are_closed_and_block_no_others() {
 }
 
 #[test]
-fn with_a_low_limit_on_open_files_connections_leave_some_for_the_database() {
+fn a_low_limit_on_open_files_leaves_some_for_the_database() {
     let folder = TempDir::new().expect("temporary folder");
     let port = free_port();
     let mut limited = Command::new("sh");
@@ -94,16 +94,17 @@ fn with_a_low_limit_on_open_files_connections_leave_some_for_the_database() {
     let mut server = limited.stderr(log).spawn().expect("the binary runs");
     let connect = || TcpStream::connect(("127.0.0.1", port)).ok();
     eventually("the server listens", connect);
-    // More connections than the server accepts; the kernel queues the rest.
+    // These are more connections than the server accepts. The kernel queues the rest.
     let held: Vec<_> = (0..40).filter_map(|_| connect()).collect();
     let body = full_start().to_string();
     let request = format!(
-        "POST /v1/deployments/{} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "POST /v1/deployments/{} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         new_id(),
         body.len()
     );
     let answer = exchange(port, request.as_bytes()).expect("response");
-    assert_eq!(answer.status, 201, "{answer:?} beside {} other connections", held.len());
+    assert_eq!(answer.status, 201, "{answer:?} with {} other connections", held.len());
     let log = fs::read_to_string(folder.path().join("log")).expect("log file");
     assert!(log.contains("the limit of 160 open files allows only 16 connections"), "{log}");
     server.kill().and_then(|()| server.wait()).expect("the server ends");
@@ -161,7 +162,8 @@ fn incomplete_bodies_stay_within_the_memory_limit() {
     let server = serve(json!({ "limits": { "buffered_bytes": 4 << 20, "body_seconds": 2 } }));
     let before = megabytes(&server);
     let head = format!(
-        "POST /v1/deployments/{}/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n",
+        "POST /v1/deployments/{}/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000000\r\n\r\n",
         new_id()
     );
     let mut connections = open_connections(&server, 100, &[head.as_bytes(), &vec![b'['; 900_000]].concat());
@@ -281,7 +283,7 @@ fn a_slow_reader_receives_the_whole_response() {
         open_connections(&server, 1, b"GET /v1/deployments?limit=200 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
             .remove(0);
     let (mut read, mut bytes, begun) = (0, vec![0; 64 << 10], Instant::now());
-    // 13 MB at 2 MB/s takes longer than `write_seconds` and `body_seconds`. The pauses are the slowness under test.
+    // 13 MB at 2 MB/s takes longer than `write_seconds` and `body_seconds`. The pauses simulate the slow reader.
     while let Ok(size @ 1..) = reader.read(&mut bytes) {
         read += size;
         let due = Duration::from_secs_f64(read as f64 / 2e6);

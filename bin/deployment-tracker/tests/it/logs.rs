@@ -13,7 +13,8 @@ fn without_redis_the_store_keeps_log_messages() {
         let path = format!("/v1/deployments/{id}/logs");
         let own = "2015-07-07T17:34:12.075Z";
         let posts = [
-            json!([{ "message": "one" }, { "message": "two", "n": 5, "o": { "a": [1, null] }, "host": "h", "nil": null }]),
+            json!([{ "message": "one" },
+                { "message": "two", "n": 5, "o": { "a": [1, null] }, "host": "h", "nil": null }]),
             json!([]),
             json!({ "message": "three", "@timestamp": own, "deployment_id": "mine" }),
             json!([{ "message": "Zoë \u{2028} 😀 </x>" }]),
@@ -91,7 +92,8 @@ fn redis_receives_every_member_unchanged_with_the_deployment_id_and_the_index() 
         let id = new_id();
         let path = format!("/v1/deployments/{id}/logs");
         let text = r#"[{"deployment_id":"mine","message":"m","index":"mine","event_id":"mine","@version":"mine"},
-            {"message":"Zo\u00eb \u2028 \ud83d\ude00","big":123456789012345678901234567890,"f":0.1,"nil":null,"o":{"a":[]}},
+            {"message":"Zo\u00eb \u2028 \ud83d\ude00","big":123456789012345678901234567890,
+                "f":0.1,"nil":null,"o":{"a":[]}},
             {"message":"own","@timestamp":"2015-07-07T17:34:12.075Z"},{"message":"first","message":"last"}]"#;
         assert_eq!(stack.server.send("POST", &path, &[JSON], text.as_bytes()).status, 201);
         assert_eq!(stack.server.post("/v1/deployments/no-uuid/logs", &json!({ "message": "elsewhere" })).status, 201);

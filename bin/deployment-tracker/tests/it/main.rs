@@ -1,5 +1,5 @@
 //! Tests of the server as users observe it: bytes on sockets, rows, JSON and exit codes. They start real Redis and
-//! PostgreSQL servers on ports and in folders of their own.
+//! PostgreSQL servers, each on its own port and in its own folder.
 
 mod bodies;
 mod config;

@@ -136,7 +136,7 @@ fn hostile_names_inject_no_metric() {
 }
 
 #[test]
-fn the_statsd_daemon_accepts_every_metric_in_both_namings() {
+fn the_statsd_daemon_accepts_every_metric_with_both_naming_schemes() {
     for (names, hostname, after_package) in
         [("clean", "web01_example_com", "."), ("original", "web01_example.com", "..")]
     {

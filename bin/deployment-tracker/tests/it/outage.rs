@@ -67,7 +67,7 @@ fn starts_without_the_database_and_recovers(database: &mut dyn Database) {
         assert!(!health.text().contains("a-password"), "{}", health.text());
     };
     assert_unavailable();
-    assert_eq!(server.get("/config").status, 200, "routes that need no database work");
+    assert_eq!(server.get("/config").status, 200, "a route without database access still answers");
     database.start();
     eventually("a start is recorded", || (server.post(&path, &full_start()).status == 201).then_some(()));
     assert_eq!(server.read("/v1/deployments").as_array().map(Vec::len), Some(1));
@@ -239,7 +239,7 @@ fn instances_share_one_database_and_one_redis(database: &dyn Database) {
     let url = database.new_database();
     let config = json!({ "database": { "url": url }, "redis": redis_config(&redis) });
     let ids: Vec<_> = (0..40).map(|_| new_id()).collect();
-    // Engines retry, and not always at the same instance.
+    // Engines retry, and a retry may go to another instance.
     let instance = || {
         let server = serve(config.clone());
         for id in &ids {
@@ -279,7 +279,7 @@ fn instances_share_one_database_and_one_redis(database: &dyn Database) {
 }
 
 #[test]
-fn a_report_of_a_client_that_disconnects_is_recorded_completely_or_not_at_all() {
+fn a_report_from_a_client_that_disconnects_is_recorded_completely_or_not_at_all() {
     on_each_store(|config| {
         let stack = Stack::start(config);
         let ids: Vec<_> = (0..50).map(|_| new_id()).collect();

@@ -22,8 +22,8 @@ fn links(answer: &Response) -> Vec<(String, String)> {
     header.split(", ").map(|text| link(text).unwrap_or_else(|| panic!("not a link: {header}"))).collect()
 }
 
-/// Starts a server with five deployments, each on a host of its own and on `everywhere`, and with five log messages of
-/// the first one. Returns the ids of the deployments.
+/// Starts a server with five deployments. Each runs on its own host and on `everywhere`; the first has five log
+/// messages. Returns the ids of the deployments.
 fn filled(config: Value) -> (Server, Vec<String>) {
     let server = serve(config);
     let ids: Vec<String> = (0..5).map(|_| new_id()).collect();
@@ -92,7 +92,7 @@ fn cursors_lead_through_every_list_and_new_records_do_not_move_them() {
 }
 
 #[test]
-fn cursors_pass_legacy_ids_in_any_letter_case() {
+fn cursors_page_through_legacy_ids_in_upper_and_lower_case() {
     let server = serve(json!({}));
     eventually("the tables exist", || (server.get("/readyz").status == 200).then_some(()));
     let file = server.folder.path().join("data.sqlite3");
@@ -260,7 +260,7 @@ fn links_lead_to_the_next_and_previous_pages() {
 }
 
 #[test]
-fn an_offset_or_limit_that_is_no_number_in_range_is_400() {
+fn an_offset_or_limit_that_is_not_a_number_in_range_is_400() {
     on_each_store(|config| {
         let (server, ids) = filled(config);
         let logs = format!("/v1/deployments/{}/logs", ids[0]);

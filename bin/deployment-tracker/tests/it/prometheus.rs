@@ -35,7 +35,7 @@ fn scrape(server: &Server) -> Samples {
         (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")))
     };
     let samples: Samples = lines.iter().map(sample).collect();
-    assert_eq!(samples.len(), lines.len(), "no series comes twice");
+    assert_eq!(samples.len(), lines.len(), "each series occurs once");
     samples
 }
 
@@ -238,7 +238,7 @@ fn send_hostile_requests(server: &Server, names: std::ops::Range<usize>) {
 #[test]
 fn requests_cannot_create_new_series() {
     let server = serve(json!({}));
-    // 88 requests combine each method with each path. The metrics page then has its own series, too.
+    // 88 requests combine each method with each path. The metrics page then also has its own series.
     send_hostile_requests(&server, 0..88);
     scrape(&server);
     let series = |samples: Samples| -> BTreeSet<String> { samples.into_keys().collect() };

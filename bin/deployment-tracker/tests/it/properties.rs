@@ -8,7 +8,7 @@ use test_servers::JSON;
 
 use crate::support::{Stack, new_id, serve};
 
-/// JSON of any shape. Many of its member names are those of fields.
+/// JSON of any shape. Many of its members have the names of fields.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = "(deployment_id|engine|version|package|environment|result|elapsed_seconds|hostname|ip_address|message|\
         @timestamp|event_id|index|assert_empty_server_result|\\PC{0,8})";
@@ -69,7 +69,7 @@ fn any_body_gets_a_json_response_and_never_500() {
 #[test]
 fn any_path_and_query_get_a_json_response_and_never_500() {
     let server = serve(json!({}));
-    // Characters that may occur in a URI; others would be no valid HTTP.
+    // Only characters that a URI may contain; others are not valid HTTP.
     let piece = "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%){0,12}";
     let path = (
         prop::sample::select(vec!["/v1/deployments/", "/v1/servers/", "/v1/deployments?", "/v1/servers?", "/"]),

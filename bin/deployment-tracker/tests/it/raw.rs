@@ -1,5 +1,5 @@
-//! Malformed requests that no HTTP client sends: the server rejects each one or closes the connection, nothing is
-//! smuggled past it, and the next connection is served.
+//! Malformed requests that no HTTP client sends: the server rejects each one or closes the connection, lets no hidden
+//! request through, and serves the next connection.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -41,8 +41,8 @@ fn start_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }
 
-/// Sends each request on a connection of its own. Asserts its outcome, that it injects no header into the response, and
-/// that the server still answers others.
+/// Sends each request on a new connection. Asserts its outcome, that it injects no header into the response, and that
+/// the server still answers other requests.
 #[track_caller]
 fn assert_outcomes(server: &Server, requests: &[(Outcome, Vec<u8>)]) {
     for (expected, bytes) in requests {
@@ -67,7 +67,7 @@ fn with_header(header: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 #[test]
-fn malformed_request_lines_are_rejected_and_hold_no_connection() {
+fn malformed_request_lines_are_rejected_and_leave_no_connection_open() {
     let server = serve(json!({}));
     let line = |line: &str| format!("{line}\r\nHost: h\r\nConnection: close\r\n\r\n").into_bytes();
     assert_outcomes(
@@ -169,7 +169,7 @@ fn hostile_request_targets_escape_no_route_and_inject_no_header() {
 }
 
 #[test]
-fn malformed_headers_are_rejected_and_hold_no_connection() {
+fn malformed_headers_are_rejected_and_leave_no_connection_open() {
     let server = serve(json!({}));
     let many = |count: usize| (0..count).map(|i| format!("X-{i}: y")).collect::<Vec<_>>().join("\r\n");
     assert_outcomes(
@@ -180,7 +180,7 @@ fn malformed_headers_are_rejected_and_hold_no_connection() {
             (Status(400), with_header("no colon")),
             (Status(400), with_header(": no name")),
             (Status(400), with_header("X Y: a space in the name")),
-            (Status(400), with_header("X-Y : a space behind the name")),
+            (Status(400), with_header("X-Y : a space after the name")),
             (Status(400), with_header(b"X\0Y: z")),
             (Status(400), with_header(b"X: \0")),
             (Status(400), with_header(b"X: a\rX-Injected: y")),

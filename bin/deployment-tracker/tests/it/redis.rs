@@ -19,7 +19,8 @@ fn key_index_database_and_additional_fields_are_configurable() {
     let redis = Redis::start_with(&["--requirepass", "123456"]);
     for (n, spelling) in [(3, "additional_fields"), (4, "additional_fileds")] {
         let config = json!({ "redis": {
-            "host": "127.0.0.1", "port": redis.port, "password": "123456", "db": n, "key": "my:list", "index": "my-index",
+            "host": "127.0.0.1", "port": redis.port, "password": "123456", "db": n, "key": "my:list",
+            "index": "my-index",
             spelling: { "team": "blue", "message": "over all", "nested": { "a": [1] } },
         } });
         let (_server, id) = serve_and_report(config);

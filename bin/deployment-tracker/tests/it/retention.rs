@@ -12,8 +12,8 @@ use crate::support::{full_start, new_id, serve};
 /// The number of old deployments besides those in [`RECORDS`].
 const MANY: usize = 700;
 
-/// Old and young records, in SQL that every database accepts. `{old}` and `{young}` stand for times; `<old>` and
-/// `<young>` stand for the beginnings of the ids that log messages of those times have.
+/// Old and young records, in SQL that every database accepts. `{old}` and `{young}` are placeholders for times; `<old>`
+/// and `<young>` are placeholders for the first digits of the ids of log messages from those times.
 const RECORDS: &str = r#"
     INSERT INTO "Deployments" (deployment_id, engine, "createdAt", "updatedAt") VALUES
         ('aaaaaaaa-0000-4000-8000-000000000001', 'gone', {old}, {old}),

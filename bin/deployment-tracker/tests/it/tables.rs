@@ -39,8 +39,8 @@ fn sqlite_has_the_tables_and_time_format_of_the_legacy_service() {
     let server = serve(json!({}));
     let id = fill(&server);
     let file = server.folder.path().join("data.sqlite3");
-    let query = r#"SELECT deployment_id || '|' || engine || '|' || "arguments" || '|' || result || '|' || typeof(elapsed_seconds)
-        || '|' || elapsed_seconds AS line FROM "Deployments""#;
+    let query = r#"SELECT deployment_id || '|' || engine || '|' || "arguments" || '|' || result
+        || '|' || typeof(elapsed_seconds) || '|' || elapsed_seconds AS line FROM "Deployments""#;
     assert_eq!(sqlite(&file, query), [format!("{id}|vagrant_orchestrate|--strategy parallel|success|integer|234")]);
     let query =
         r#"SELECT hostname || '|' || deployment_id || '|' || coalesce(ip_address, 'none') AS line FROM "Servers""#;
@@ -89,8 +89,8 @@ fn mariadb_has_the_tables_with_times_in_utc_and_columns_for_the_longest_values()
     let query = |query: &str| mariadb.query(database, query).expect(query);
     let server = serve(json!({ "database": { "url": url.replace("mysql://", "mariadb://") } }));
     let id = fill(&server);
-    let rows = r#"SELECT deployment_id, "user", result, elapsed_seconds, timediff(utc_timestamp(3), "createdAt") BETWEEN 0 AND '00:01'
-        FROM "Deployments""#;
+    let rows = r#"SELECT deployment_id, "user", result, elapsed_seconds,
+        timediff(utc_timestamp(3), "createdAt") BETWEEN 0 AND '00:01' FROM "Deployments""#;
     assert_eq!(query(rows), format!("{id}\tcbaldauf\tsuccess\t234\t1"));
     let rows = r#"SELECT hostname, deployment_id, ip_address IS NULL, "updatedAt" >= "createdAt" FROM "Servers""#;
     assert_eq!(query(rows), format!("web\t{id}\t1\t1"));
@@ -103,10 +103,14 @@ fn mariadb_has_the_tables_with_times_in_utc_and_columns_for_the_longest_values()
     members["arguments"] = json!(arguments);
     let path = format!("/v1/deployments/{}", new_id());
     assert_eq!(server.post(&path, &members).status, 201);
-    assert_eq!(server.post(&path, &members).status, 201, "a retry of the same report is no conflict");
+    assert_eq!(server.post(&path, &members).status, 201, "a retry of the same report is not a conflict");
     let host = json!({ "hostname": text, "ip_address": text });
     assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201);
-    assert_eq!(server.post(&format!("{path}/servers"), &host).status, 201, "a retry of the same report is no conflict");
+    assert_eq!(
+        server.post(&format!("{path}/servers"), &host).status,
+        201,
+        "a retry of the same report is not a conflict"
+    );
     let widest = r#"SELECT max(char_length(package_url)), max(char_length(arguments)) FROM "Deployments""#;
     assert_eq!(query(widest), "2048\t65536");
     let log = json!({ "message": "x".repeat(1_000_000) });
@@ -169,7 +173,7 @@ fn the_legacy_postgresql_database_is_served_unchanged() {
 }
 
 #[test]
-fn legacy_ids_in_capitals_are_found_and_not_rewritten() {
+fn legacy_ids_in_upper_case_are_found_and_not_rewritten() {
     let folder = TempDir::new().expect("temporary folder");
     let file = folder.path().join("data.sqlite3");
     fs::copy(fixture("data.sqlite3"), &file).expect("file is copied");
@@ -230,14 +234,15 @@ fn an_id_in_both_spellings_changes_only_its_own_row() {
     assert_eq!(server.read(path)["engine"], json!("small"));
     for (table, column) in [("Deployments", "engine"), ("Servers", "ip_address")] {
         let query = format!(
-            r#"SELECT {column} || coalesce(result, '') AS line FROM "{table}" WHERE deployment_id LIKE 'bbbbbbbb%' ORDER BY 1"#
+            r#"SELECT {column} || coalesce(result, '') AS line FROM "{table}"
+            WHERE deployment_id LIKE 'bbbbbbbb%' ORDER BY 1"#
         );
         assert_eq!(sqlite(&file, &query), ["capital", "smallsuccess"], "{table}");
     }
 }
 
 #[test]
-fn a_legacy_empty_hostname_ends_the_list_of_hosts() {
+fn an_empty_hostname_of_the_legacy_service_ends_the_list_of_hostnames() {
     let folder = TempDir::new().expect("temporary folder");
     let file = folder.path().join("data.sqlite3");
     fs::copy(fixture("data.sqlite3"), &file).expect("file is copied");

@@ -46,7 +46,7 @@ fn reload(server: &Server, tokens: &Value) {
 }
 
 #[test]
-fn without_a_token_nothing_but_livez_and_readyz_answers() {
+fn without_a_token_every_route_but_livez_and_readyz_answers_401() {
     let server = serve(json!({ "auth": { "tokens": tokens() } }));
     let id = new_id();
     let deployment = format!("/v1/deployments/{id}");
@@ -181,7 +181,8 @@ fn secrets_come_from_the_configuration_a_file_or_the_environment() {
         { "name": "a", "secret_file": "secret", "scopes": ["read"] },
         { "name": "b", "secret_env": "B_TOKEN", "scopes": ["read"] },
         // printf from-its-digest | sha256sum
-        { "name": "c", "secret": "sha256:d914f7e295e09920f26b26c2196f31055e957634a52b621cf4384ccfc69d2548", "scopes": ["read"], "expires_at": "2999-01-01T00:00:00+01:00" },
+        { "name": "c", "secret": "sha256:d914f7e295e09920f26b26c2196f31055e957634a52b621cf4384ccfc69d2548",
+            "scopes": ["read"], "expires_at": "2999-01-01T00:00:00+01:00" },
         { "name": "d", "secret": "expired", "scopes": ["read"], "expires_at": "2015-07-07T00:00:00Z" },
     ] } });
     let server = serve_in(folder, config, &[("B_TOKEN", "from-the-environment")]);

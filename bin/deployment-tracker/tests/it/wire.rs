@@ -1,5 +1,5 @@
-//! Replays the recorded traffic of deployment-tracker 0.1.21: its responses, Redis elements and metrics. Where the
-//! legacy service was wrong, the recording of this service replaces them.
+//! Replays the recorded traffic of deployment-tracker 0.1.21: its responses, Redis elements and metrics. If the legacy
+//! service was wrong, the test expects the recorded traffic of this service instead.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use crate::support::{full_start, is_timestamp, on_each_store, serve, with};
 const RECORDING: &str = include_str!("../fixtures/wire.json");
 const OURS: &str = include_str!("../fixtures/wire_ours.json");
 
-/// Every case in the order of the recording, with the responses of this service where they differ.
+/// All cases in the order of the recording, with the responses of this service if they differ.
 fn cases() -> Vec<Value> {
     let (recording, ours): (Value, Value) =
         (serde_json::from_str(RECORDING).expect("JSON"), serde_json::from_str(OURS).expect("JSON"));
@@ -158,7 +158,7 @@ impl Replay {
     }
 }
 
-/// The body of a request. The recording only describes two of them.
+/// The body of a request. The recording describes two bodies in words instead of containing them.
 fn body(case: &Value) -> Vec<u8> {
     match (case["n"].as_u64(), case["request"]["body"].as_str()) {
         (Some(73), _) => {
@@ -219,11 +219,11 @@ fn replay(style: Style) {
 }
 
 #[test]
-fn with_the_original_formats_the_traffic_is_that_of_the_legacy_service() {
+fn with_the_original_formats_the_traffic_equals_that_of_the_legacy_service() {
     replay(Style::Original);
 }
 
 #[test]
-fn by_default_metric_names_are_clean_and_events_have_ids() {
+fn with_the_default_formats_metric_names_are_clean_and_events_have_ids() {
     replay(Style::Default);
 }

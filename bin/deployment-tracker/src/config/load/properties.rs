@@ -9,7 +9,7 @@ use tracker_server::redact;
 
 use super::*;
 
-/// Must never appear in output.
+/// A secret that no output may contain.
 const SECRET: &str = "hunter2";
 
 /// A password that contains [`SECRET`]. It has no `&`, which would end it in a URL's query.
@@ -18,7 +18,7 @@ fn password() -> impl Strategy<Value = String> {
     (other(), other()).prop_map(|(before, after)| format!("{before}{SECRET}{after}"))
 }
 
-/// Values of all types; each fits some key or none.
+/// Values of all types, which may or may not be valid for a key.
 fn value() -> impl Strategy<Value = Value> {
     let choices = [
         "",
@@ -45,16 +45,18 @@ fn value() -> impl Strategy<Value = Value> {
         "10",
         "1e3",
     ];
+    let numbers = vec![0_u64, 1, 10, 256, 1_000, 8_080, 65_535, 65_536, 1 << 20, 1 << 32, u64::MAX];
+    let url = |p: String| format!("postgres://u:{p}@h:5432/x?password={p}").replace(char::is_whitespace, "");
     let leaf = prop_oneof![
         3 => select(strings(&choices)).prop_map(Value::from),
-        3 => select(vec![0_u64, 1, 10, 256, 1_000, 8_080, 65_535, 65_536, 1 << 20, 1 << 32, u64::MAX]).prop_map(Value::from),
+        3 => select(numbers).prop_map(Value::from),
         1 => any::<bool>().prop_map(Value::from),
         // serde_json may change the last digit of other floats.
         1 => any::<i16>().prop_map(|number| json!(f64::from(number) / 8.0)),
         1 => any::<i64>().prop_map(Value::from),
         1 => Just(Value::Null),
         1 => ".{0,6}".prop_map(Value::from),
-        1 => password().prop_map(|p| format!("postgres://u:{p}@h:5432/x?password={p}").replace(char::is_whitespace, "").into()),
+        1 => password().prop_map(url).prop_map(Value::from),
     ];
     leaf.prop_recursive(2, 6, 3, |inner| {
         prop_oneof![
@@ -240,7 +242,7 @@ fn any_variables_are_a_configuration_or_an_error_of_one_line_without_secrets() {
         3 => value().prop_map(as_variable),
         1 => "[\\[{\"0-9a-z}\\]-]{0,6}",
     ];
-    // The other secrets are lists or sections in place of a string; in a variable they would be valid strings.
+    // The other secrets are lists or sections where the key needs a string. In a variable, they are valid strings.
     let secret = secrets()
         .prop_filter("a string or the list of tokens", |(key, value)| value.is_string() || key == "auth.tokens");
     let secret = secret.prop_map(|(key, value)| (key, as_variable(value)));

@@ -62,7 +62,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts all three. `config` is the rest of the configuration.
+    /// Starts all three. `config` is the configuration without the outputs.
     pub fn start(mut config: Value) -> Self {
         let (redis, statsd) = (Redis::start(), Statsd::listen());
         config["redis"]["host"] = json!("127.0.0.1");
@@ -73,8 +73,8 @@ impl Stack {
         Self { server: serve(config), redis, statsd }
     }
 
-    /// The elements in Redis, and the metrics since the last call. Everything for the deployment `id` is included: this
-    /// sends two marker reports on it, waits until they arrive, and leaves them out of the result.
+    /// The elements in Redis, and the metrics since the last call. To include everything for the deployment `id`, this
+    /// sends two marker reports for it, waits until they arrive, and removes them from the result.
     pub fn forwarded(&self, id: &str) -> (Vec<Value>, Vec<String>) {
         let mark = format!("mark-{}", new_id());
         assert_eq!(self.server.post(&format!("/v1/deployments/{id}/logs"), &json!({ "message": mark })).status, 201);
@@ -89,8 +89,8 @@ impl Stack {
         (elements.into_iter().filter(is_no_marker).collect(), metrics)
     }
 
-    /// Waits for the metric `mark`, and takes all metrics so far, [summed](statsd_sum). Leaves out `mark` and the log
-    /// message that was sent with it.
+    /// Waits for the metric `mark`, and takes all metrics so far, [summed](statsd_sum). Removes `mark`, and subtracts
+    /// the log message that was sent with it.
     fn metrics_up_to(&self, mark: &str) -> Vec<String> {
         let has_arrived = || self.statsd.lines().iter().any(|line| line == mark).then_some(());
         eventually(&format!("the metric {mark} arrives"), has_arrived);
