@@ -7,7 +7,6 @@ mod generated;
 mod legacy_config;
 mod logger;
 mod open_files;
-#[cfg(any(feature = "redis", feature = "statsd"))]
 mod outputs;
 mod reload;
 mod signals;

@@ -1,36 +1,47 @@
 //! The built-in outputs: adds each one that is configured.
 
-use std::sync::Arc;
+#![allow(unused_variables, reason = "a build may have no output")]
 
 use tracker_core::TrackerBuilder;
 
 use crate::config::{Config, ConfigError};
 
 /// The builder, and a description of each built-in output for the start-up log.
-type Added = Result<(TrackerBuilder, Vec<String>), ConfigError>;
+pub type Added = (TrackerBuilder, Vec<String>);
 
-/// Adds the Redis output if it is configured.
+/// Adds the outputs.
+///
+/// # Errors
+/// If the configuration of an output cannot be used.
+pub fn add(tracker: TrackerBuilder, config: &Config) -> Result<Added, ConfigError> {
+    let added = (tracker, Vec::new());
+    #[cfg(feature = "redis")]
+    let added = redis(added, config)?;
+    #[cfg(feature = "statsd")]
+    let added = statsd(added, config)?;
+    Ok(added)
+}
+
 #[cfg(feature = "redis")]
-pub fn redis(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
+fn redis((mut tracker, mut descriptions): Added, config: &Config) -> Result<Added, ConfigError> {
     match &config.redis {
         Some(redis) => {
             let output = tracker_redis::RedisOutput::new(redis.clone())?;
             descriptions.push(format!("redis {}", output.location()));
-            tracker = tracker.output(Arc::new(output));
+            tracker = tracker.output(std::sync::Arc::new(output));
         }
         None => descriptions.push("redis off".to_owned()),
     }
     Ok((tracker, descriptions))
 }
 
-/// Adds the StatsD output if it is configured.
 #[cfg(feature = "statsd")]
-pub fn statsd(mut tracker: TrackerBuilder, mut descriptions: Vec<String>, config: &Config) -> Added {
+fn statsd((mut tracker, mut descriptions): Added, config: &Config) -> Result<Added, ConfigError> {
     match &config.statsd {
         Some(statsd) => {
             let output = tracker_statsd::StatsdOutput::new(statsd.clone())?;
             descriptions.push(format!("statsd {}", output.location()));
-            tracker = tracker.output(Arc::new(output));
+            tracker = tracker.output(std::sync::Arc::new(output));
         }
         None => descriptions.push("statsd off".to_owned()),
     }

@@ -10,7 +10,6 @@ use tracker_server::{Address, Listener};
 use tracker_sql::{SqlStore, SqlStoreOptions};
 
 use crate::config::{Config, ConfigError, Loaded};
-#[cfg(any(feature = "redis", feature = "statsd"))]
 use crate::outputs;
 
 /// Binds every address to listen on.
@@ -63,12 +62,7 @@ fn with_outputs(mut tracker: TrackerBuilder, config: &Config) -> Result<(Tracker
     if let Some(keep) = config.database.logs {
         tracker = tracker.keep_logs(keep);
     }
-    let outputs = Vec::new();
-    #[cfg(feature = "redis")]
-    let (tracker, outputs) = outputs::redis(tracker, outputs, config)?;
-    #[cfg(feature = "statsd")]
-    let (tracker, outputs) = outputs::statsd(tracker, outputs, config)?;
-    Ok((tracker, outputs))
+    outputs::add(tracker, config)
 }
 
 /// Logs the origin of the configuration, and where the server listens, stores and delivers.

@@ -6,18 +6,23 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
+use uuid::Uuid;
 
 use super::{Inner, Tasks, Tracker};
 use crate::committer::Committer;
 use crate::delivery::Dispatcher;
 use crate::delivery::instrumented::InstrumentedOutput;
 use crate::delivery::status::OutboxLimits;
+use crate::event::{Event, EventKind};
 use crate::health::{self, StoreHealthCheck};
+use crate::id::DeploymentId;
 use crate::lane;
+use crate::log::LogBatch;
 use crate::metrics::Metrics;
 use crate::output::{Delivery, Output};
 use crate::retention::{self, Retention};
 use crate::store::Store;
+use crate::time;
 
 /// Builds a [`Tracker`].
 #[derive(Debug)]
@@ -51,7 +56,7 @@ impl TrackerBuilder {
         self
     }
 
-    /// Sets whether the store keeps log messages. By default, it keeps them if no at-least-once output has been added.
+    /// Sets whether the store keeps log messages. By default, it keeps them if no at-least-once output wants them.
     #[must_use]
     pub fn keep_logs(mut self, keep: bool) -> Self {
         self.keep_logs = Some(keep);
@@ -59,18 +64,21 @@ impl TrackerBuilder {
     }
 
     /// Whether the store will keep log messages: as [`Self::keep_logs`] says, or by default if no at-least-once output
-    /// has been added, because the messages would otherwise be lost.
+    /// wants them, because the messages would otherwise be lost.
     pub fn keeps_logs(&self) -> bool {
-        self.keep_logs.unwrap_or_else(|| !self.has_durable_output())
+        self.keep_logs.unwrap_or_else(|| !self.has_log_output())
     }
 
-    /// Whether the tracker will accept log messages: the store keeps them, or an at-least-once output has been added.
+    /// Whether the tracker will accept log messages: the store keeps them, or an at-least-once output wants them.
     pub fn takes_logs(&self) -> bool {
-        self.keeps_logs() || self.has_durable_output()
+        self.keeps_logs() || self.has_log_output()
     }
 
-    fn has_durable_output(&self) -> bool {
-        self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce)
+    fn has_log_output(&self) -> bool {
+        let nil = DeploymentId(Uuid::nil());
+        let logs = LogBatch { deployment_id: nil.into(), messages: Vec::new(), reporter: None };
+        let event = Event::new(EventKind::Logged(logs), time::now(), None);
+        self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce && output.wants(&event))
     }
 
     /// Sets the limits of each output's outbox.

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::{
-    LogDeploymentId, LogQuery, MemoryStore, OutboxLimits, Page, Tracker, TrackerError, UnavailableReason,
+    Batch, Delivery, Event, EventKind, LogDeploymentId, LogQuery, MemoryStore, OutboxLimits, Output, OutputError, Page,
+    Tracker, TrackerError, UnavailableReason,
 };
 
 use crate::support::{
@@ -302,4 +304,42 @@ async fn a_batch_committed_during_the_last_outbox_read_is_delivered_at_once() {
         assert!(begun.elapsed() < Duration::from_secs(5), "the worker does not wait for the check for stale batches");
         tracker.shutdown(Duration::from_secs(5)).await;
     }
+}
+
+/// An at-least-once output that wants no log messages.
+#[derive(Debug)]
+struct Starts;
+
+#[async_trait]
+impl Output for Starts {
+    fn name(&self) -> &'static str {
+        "starts"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        matches!(event.kind, EventKind::DeploymentStarted(_))
+    }
+
+    async fn deliver(&self, _: &[Arc<Batch>]) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_store_keeps_logs_unless_an_at_least_once_output_wants_them() {
+    let builder = || Tracker::builder(Arc::new(MemoryStore::new()));
+    assert!(builder().keeps_logs());
+    assert!(builder().output(Arc::new(Starts)).keeps_logs(), "they would be lost otherwise");
+    let with_list = || builder().output(Arc::new(Starts)).output(Arc::new(List::default()));
+    assert_eq!((with_list().keeps_logs(), with_list().takes_logs()), (false, true));
+    let refusing = builder().output(Arc::new(Starts)).keep_logs(false);
+    assert_eq!((refusing.keeps_logs(), refusing.takes_logs()), (false, false));
 }
