@@ -1,7 +1,11 @@
-//! The log on standard error: one line of text or JSON per record.
+//! The log on standard error: one line of text or JSON per record. Logging never blocks.
+
+mod queue;
 
 use std::io::Write;
+use std::panic;
 
+use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
@@ -9,6 +13,8 @@ use serde_json::Map;
 use tracker_core::time;
 
 use crate::config::ConfigError;
+
+pub use queue::{StandardError, dropped, flush, start};
 
 /// Starts logging with the level in `DEPLOYMENT_TRACKER_LOG_LEVEL` and the format in `DEPLOYMENT_TRACKER_LOG_FORMAT`.
 /// Dependencies log warnings and errors only.
@@ -43,7 +49,10 @@ pub fn init() -> Result<(), ConfigError> {
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
         .format(write)
+        .target(Target::Pipe(Box::new(StandardError)))
         .init();
+    // The default hook writes to standard error itself, and would block.
+    panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     Ok(())
 }
 

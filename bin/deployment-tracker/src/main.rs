@@ -64,13 +64,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match start(arguments) {
+    let code = match logger::start().context("cannot start a thread").and_then(|()| start(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("deployment-tracker: {error:#}");
+            // Appending to the queue cannot fail.
+            let _ = logger::StandardError.write_all(format!("deployment-tracker: {error:#}\n").as_bytes());
             ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
-    }
+    };
+    logger::flush();
+    code
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
@@ -140,6 +143,7 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     settings.tls = tls;
     settings.shutdown_timeout = shutdown_timeout;
     settings.raw_config = loaded.raw;
+    settings.dropped_log_lines = logger::dropped;
     let reloading = tokio::spawn(reloader.run());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
     reloading.abort();

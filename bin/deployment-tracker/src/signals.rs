@@ -5,6 +5,8 @@ use std::io;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::logger;
+
 /// The handlers for SIGTERM and SIGINT.
 pub struct Signals {
     terminate: Signal,
@@ -35,6 +37,7 @@ impl Signals {
         tokio::spawn(async move {
             self.next().await;
             log::warn!("stopped immediately by a second signal");
+            logger::flush();
             std::process::exit(1);
         });
     }

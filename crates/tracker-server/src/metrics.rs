@@ -24,15 +24,16 @@ const INVALID: [&str; 3] = ["400", "413", "415"];
 #[derive(Debug)]
 pub struct Metrics {
     started: Duration,
+    dropped_log_lines: fn() -> u64,
     /// Metrics of HTTP requests.
     pub requests: RequestMetrics,
 }
 
 impl Metrics {
     /// Starts all counters at zero.
-    pub fn new() -> Self {
+    pub fn new(dropped_log_lines: fn() -> u64) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started, requests: RequestMetrics::new() }
+        Self { started, dropped_log_lines, requests: RequestMetrics::new() }
     }
 }
 
@@ -61,6 +62,12 @@ fn process(text: &mut Exposition, metrics: &Metrics) {
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.family("process_start_time_seconds", "gauge", "Start time of the process, in seconds since the Unix epoch.")
         .sample(&[], metrics.started.as_secs_f64());
+    text.family(
+        "deployment_tracker_log_lines_dropped_total",
+        "counter",
+        "Lines missing in the log of the service, because standard error was not read fast enough.",
+    )
+    .sample(&[], (metrics.dropped_log_lines)());
 }
 
 fn requests(text: &mut Exposition, requests: &RequestMetrics) {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// The response of `/config`, before [redaction](crate::redact). Default: an empty object.
     pub raw_config: Value,
+    /// Returns the number of log lines that the program has dropped since its start, for `/metrics`. Default: 0.
+    pub dropped_log_lines: fn() -> u64,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             tls: None,
             shutdown_timeout: Duration::from_secs(10),
             raw_config: Value::Object(Map::new()),
+            dropped_log_lines: || 0,
         }
     }
 }
@@ -97,13 +100,13 @@ fn listen(
     tracker: Tracker,
     connections: Connections,
 ) -> io::Result<(Server, Vec<SocketFile>)> {
-    let Settings { limits, access, tls, shutdown_timeout, raw_config } = settings;
+    let Settings { limits, access, tls, shutdown_timeout, raw_config, dropped_log_lines } = settings;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
     let tracker = Data::new(tracker);
     let admission = Data::new(Admission::new(&limits, &access));
     let raw_config = Data::new(RawConfig(redact(&raw_config)));
-    let metrics = Data::new(Metrics::new());
+    let metrics = Data::new(Metrics::new(dropped_log_lines));
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(tracker.clone())

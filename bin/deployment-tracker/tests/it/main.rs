@@ -9,6 +9,7 @@ mod fields;
 mod legacy_config;
 mod limits;
 mod listeners;
+mod logging;
 mod logs;
 mod metrics;
 mod outage;
