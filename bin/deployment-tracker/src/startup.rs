@@ -95,6 +95,12 @@ pub fn log(
         outputs = outputs.join("; ");
         "listening"
     );
+    if config.database.logs.is_none() && !tracker.keeps_logs() {
+        log::info!(
+            "log messages are forwarded to Redis and not kept in the database; set `database.logs` to true to keep \
+             them as well"
+        );
+    }
     if let Some(age) = &config.retention.deployments {
         log::info!("deployments older than {age} are deleted (`retention.deployments`)");
     }

@@ -84,7 +84,6 @@ pub struct RedisConfig {
     pub format: Format,
     /// Members that are added to every element; they replace members of the same name. With the format `ecs`,
     /// objects are merged: `{"labels": {"team": "blue"}}` adds a label.
-    #[serde(alias = "additional_fileds")]
     pub additional_fields: Map<String, Value>,
     /// The maximum length of the list. When Logstash falls behind and the list is full, further elements wait in
     /// the outbox. The service checks the length before it pushes, so one push may exceed the limit. If unset, there is
@@ -289,12 +288,5 @@ mod tests {
         let config = RedisConfig { password: Some(Secret::new("hunter2")), ..RedisConfig::default() };
         let debug = format!("{config:?}");
         assert!(!debug.contains("hunter2") && debug.contains("[REDACTED]"), "{debug}");
-    }
-
-    #[test]
-    fn additional_fields_may_have_their_misspelled_legacy_name() {
-        let config = read(r#"{"additional_fileds":{"a":{"b":[1]}}}"#).expect("valid JSON");
-        assert_eq!(config.additional_fields["a"]["b"][0], 1);
-        assert!(read(r#"{"additional_felds":{}}"#).unwrap_err().to_string().contains("additional_felds"));
     }
 }

@@ -73,7 +73,7 @@ fn merge_variables(
 ) -> Result<Figment, ConfigError> {
     let known = Keys::of::<Config>();
     for (key, text) in variables {
-        // The README of the legacy service misspells this key.
+        // The legacy spelling has the same type; `legacy_config` renames it.
         let spelled = key.replace("additional_fileds", "additional_fields");
         let value = known.value(&spelled, text).map_err(|error| {
             let variable = variable(&key);

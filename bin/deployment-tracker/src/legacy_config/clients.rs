@@ -6,7 +6,9 @@ use super::{Notes, Section, normalize};
 use crate::config::ConfigError;
 
 /// Renamed options: the legacy name and the current name.
-const REDIS_RENAMED: [(&str, &str); 5] = [
+const REDIS_RENAMED: [(&str, &str); 6] = [
+    // The README of the legacy service misspells this key of its own.
+    ("additional_fileds", "additional_fields"),
     ("connectTimeout", "connect_timeout_millis"),
     ("commandTimeout", "timeout_millis"),
     ("name", "master_name"),

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{Redis, eventually};
+use test_servers::{DEADLINE, Redis, eventually};
 
 use crate::support::{command_in, new_id, serve, serve_in};
 
@@ -28,6 +28,39 @@ fn checked(files: &[(&str, &str)], arguments: &[&str], environment: &[(&str, &st
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{err}");
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+#[test]
+fn the_misspelled_legacy_key_is_accepted_but_not_offered() {
+    let file = |name: &str| format!(r#"{{"redis":{{"{name}":{{"team":"blue"}}}}}}"#);
+    let effective = checked(&[("config.json", &file("additional_fileds"))], &[], &[]);
+    assert_eq!(effective["redis"]["additional_fields"], json!({ "team": "blue" }));
+    let variable = ("DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FILEDS", r#"{"team":"blue"}"#);
+    assert_eq!(checked(&[], &[], &[variable])["redis"]["additional_fields"], json!({ "team": "blue" }));
+
+    let output = run(&[("config.json", &file("additional_felds"))], &["--check-config"], &[]);
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.contains("additional_fields") && !line.contains("fileds"), "{line}");
+}
+
+#[test]
+fn a_redis_section_turns_kept_logs_off_and_the_start_says_so() {
+    let redis = Redis::start();
+    let section = json!({ "host": "127.0.0.1", "port": redis.port });
+    for (config, is_noted) in [
+        (json!({}), false),
+        (json!({ "redis": section }), true),
+        (json!({ "redis": section, "database": { "logs": false } }), false),
+        (json!({ "redis": section, "database": { "logs": true } }), false),
+    ] {
+        let mut server = serve(config.clone());
+        server.signal("TERM");
+        server.ends_within(DEADLINE);
+        let log = eventually("the log ends", || Some(server.stderr()).filter(|log| log.contains("stopped")));
+        let notes = log.lines().filter(|line| line.contains("`database.logs`")).count();
+        assert_eq!(notes, usize::from(is_noted), "{config}: {log}");
+    }
 }
 
 #[test]
