@@ -12,6 +12,7 @@ mod listeners;
 mod logging;
 mod logs;
 mod metrics;
+mod monitoring;
 mod outage;
 mod paging;
 mod prometheus;
