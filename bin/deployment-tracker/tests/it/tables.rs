@@ -35,6 +35,30 @@ fn fill(server: &Server) -> String {
 }
 
 #[test]
+fn docs_schema_md_lists_every_column() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema.md");
+    let page = fs::read_to_string(page).expect("docs/schema.md");
+    let mut documented = Vec::new();
+    let mut table = "";
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## `\"") {
+            table = heading.split('"').next().expect("a heading has a name");
+        } else if let Some((column, _)) = line.strip_prefix("| `").and_then(|line| line.split_once('`')) {
+            documented.push(format!("{table}.{column}"));
+        }
+    }
+    documented.sort();
+    let server = serve(json!({}));
+    fill(&server);
+    let query = "SELECT m.name || '.' || c.name AS line FROM sqlite_master m JOIN pragma_table_info(m.name) c
+        WHERE m.type = 'table' AND m.name IN ('Deployments', 'Servers', 'Logs') ORDER BY line";
+    assert_eq!(documented, sqlite(&server.folder.path().join("data.sqlite3"), query));
+    for table in ["Outbox", "Replicas", "__diesel_schema_migrations"] {
+        assert!(page.contains(&format!("`\"{table}\"`")), "{table}");
+    }
+}
+
+#[test]
 fn sqlite_has_the_tables_and_time_format_of_the_legacy_service() {
     let server = serve(json!({}));
     let id = fill(&server);
