@@ -19,6 +19,7 @@ use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::metrics::RequestTimer;
+use crate::slashes;
 use crate::stalled_connections::{Connection, InFlight, TrackedBody};
 use crate::unread_body::UnreadBody;
 
@@ -110,6 +111,7 @@ pub(crate) async fn pass<B: MessageBody>(
     let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
     let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
     let unread_body = UnreadBody::of(&mut request);
+    slashes::merge(&mut request);
     let admitted = admission.admit(&request);
     let response = match &admitted {
         Ok(_) => {

@@ -21,6 +21,7 @@ mod routes;
 mod server;
 mod servers;
 mod service;
+mod slashes;
 mod stalled_connections;
 mod tls;
 mod unread_body;

@@ -1,7 +1,7 @@
 //! The rules that all routes share, and the routes that are not about reports.
 
 use serde_json::{Value, json};
-use test_servers::{Redis, Server, Statsd, within};
+use test_servers::{JSON, Redis, Server, Statsd, within};
 
 use crate::support::{Stack, full_start, is_timestamp, new_id, on_each_store, serve, serve_in, with};
 use std::time::{Duration, Instant};
@@ -51,6 +51,50 @@ fn every_route_accepts_a_trailing_slash_and_head_wherever_get_is_allowed() {
             }
         }
         assert_eq!(server.send("HEAD", &format!("/v1/deployments/{}", new_id()), &[], b"").status, 404);
+    });
+}
+
+#[test]
+fn duplicate_slashes_in_a_path_are_merged_everywhere() {
+    on_each_store(|config| {
+        let (server, id) = (serve(config), new_id());
+        let path = format!("/v1/deployments/{id}");
+        for (method, target, body, status, location) in [
+            ("POST", format!("/{path}"), full_start(), 201, Some(path.as_str())),
+            ("POST", format!("//v1///deployments//{id}//servers//"), json!({ "hostname": "web" }), 201, None),
+            ("POST", format!("/{path}/logs"), json!([{ "message": "m" }]), 201, None),
+            ("PUT", format!("{path}//servers"), json!({ "hostname": "web", "result": "success" }), 204, None),
+            ("PUT", format!("/{path}//"), json!({ "result": "success" }), 204, None),
+        ] {
+            let answer = server.send(method, &target, &[JSON], body.to_string().as_bytes());
+            assert_eq!(answer.status, status, "{method} {target}: {}", answer.text());
+            assert!(location.is_none() || answer.header("location") == location, "{answer:?}");
+        }
+        for path in readable(&id) {
+            for (target, merged) in [
+                (format!("/{path}"), path.clone()),
+                (path.replace('/', "///"), path.clone()),
+                (format!("{path}//"), format!("{path}/")),
+            ] {
+                let (plain, merged) = (server.get(&merged), server.get(&target));
+                assert_eq!((merged.status, merged.header("link")), (200, plain.header("link")), "{target}");
+                assert!(path == "/healthcheck" || merged.body == plain.body, "{target}: {}", merged.text());
+            }
+        }
+        let link = server.get("//v1//servers?x=http://y//z&limit=1");
+        let base = format!("<http://127.0.0.1:{}/v1/servers?", server.port);
+        let expected = format!("{base}offset=1&limit=1&x=http://y//z>; rel=\"next\"");
+        assert_eq!(link.header("link"), Some(expected.as_str()), "a query keeps its slashes");
+        // An encoded slash is part of a hostname.
+        let host = json!({ "hostname": "a//b" });
+        let location = server.post(&format!("{path}/servers"), &host);
+        assert_eq!(location.header("location"), Some("/v1/servers/a%2F%2Fb"));
+        assert_eq!(server.read("//v1/servers/a%2F%2Fb")[0]["hostname"], json!("a//b"));
+        server.get("/v1/servers/a//b").is_error(404, None);
+        let metrics = server.get("//metrics");
+        let started =
+            r#"deployment_tracker_http_requests_total{route="/v1/deployments/{id}",method="POST",status="201"} 1"#;
+        assert!(metrics.text().contains(&format!("{started}\n")), "{}", metrics.text());
     });
 }
 

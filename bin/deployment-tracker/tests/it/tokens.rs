@@ -113,6 +113,10 @@ fn a_token_may_do_only_what_its_scopes_allow() {
         (READ, "admin", "GET", "/config/", &Value::Null, 403),
         // Percent-encoded, so that only the router recognizes the path.
         (READ, "admin", "GET", "/%63onfig", &Value::Null, 403),
+        (READ, "admin", "GET", "//config", &Value::Null, 403),
+        (READ, "admin", "GET", "//%63onfig//", &Value::Null, 403),
+        (ADMIN, "", "GET", "//config//", &Value::Null, 200),
+        (ADMIN, "read", "GET", "//v1//deployments", &Value::Null, 403),
         (WRITE, "admin", "GET", "/config", &Value::Null, 403),
         (ADMIN, "", "GET", "/config", &Value::Null, 200),
         (ADMIN, "", "GET", "/healthcheck", &Value::Null, 200),
