@@ -1,13 +1,13 @@
 //! Reads JSON from requests, and writes JSON for answers.
 //!
-//! [`read`] refuses text that a store or an output could not take. An [`Object`] keeps each value
-//! as it was written.
+//! [`read`] refuses text that a store or an output could not take, and [`replace_unpaired_surrogates`] repairs some of
+//! it. An [`Object`] keeps each value as it was written.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use memchr::{memchr, memchr2_iter};
+use memchr::{memchr, memchr2_iter, memmem};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -96,7 +96,26 @@ fn remove_duplicates<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
     has_duplicates
 }
 
-/// Checks that a body is JSON, and returns its text.
+/// Replaces every escape of an unpaired surrogate, such as `\ud83d` at the end of a text that was cut, with the escape of
+/// U+FFFD. Nothing else changes. JavaScript accepts such escapes, but no UTF-8 text can hold what they mean.
+pub fn replace_unpaired_surrogates(body: &mut [u8]) {
+    let escapes = memmem::Finder::new(br"\u");
+    let mut from = 0;
+    while let Some(next) = escapes.find(&body[from..]) {
+        let at = from + next;
+        from = at + 2;
+        let backslashes = body[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        let is_escaped = backslashes % 2 == 1;
+        match (code_unit(body, at), code_unit(body, at + 6)) {
+            _ if is_escaped => {}
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => from = at + 12,
+            (Some(0xD800..=0xDFFF), _) => body[at..at + 6].copy_from_slice(br"\ufffd"),
+            _ => {}
+        }
+    }
+}
+
+/// Checks that a body is JSON, and returns its text without a byte order mark.
 ///
 /// # Errors
 /// [`InputErrorCode::Json`] if the body is not UTF-8 or not JSON, if a string has a NUL or an
@@ -105,6 +124,7 @@ pub fn read(body: &[u8]) -> Result<&RawValue, InputError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         InputError::new(InputErrorCode::Json, format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_contents(text)?;
     serde_json::from_str(text).map_err(|error| syntax_error(text, &error))
 }
@@ -118,9 +138,9 @@ fn check_contents(text: &str) -> Result<(), InputError> {
     while let Some(next) = bytes.get(from..).and_then(|rest| memchr(b'\\', rest)) {
         let at = from + next;
         from = at + 2;
-        match code_unit(text, at) {
+        match code_unit(bytes, at) {
             Some(0) => return refuse("the body has a NUL (`\\u0000`) in a string; remove it"),
-            Some(0xD800..=0xDBFF) if matches!(code_unit(text, at + 6), Some(0xDC00..=0xDFFF)) => from = at + 12,
+            Some(0xD800..=0xDBFF) if matches!(code_unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => from = at + 12,
             Some(0xD800..=0xDFFF) => {
                 return refuse("the body has an unpaired surrogate in a string; send whole characters");
             }
@@ -153,9 +173,9 @@ fn nesting_depth(bytes: &[u8]) -> usize {
 }
 
 /// The UTF-16 code unit of the escape `\uXXXX` at `at`.
-fn code_unit(text: &str, at: usize) -> Option<u16> {
-    let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
-    u16::from_str_radix(digits, 16).ok()
+fn code_unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 fn syntax_error(text: &str, error: &serde_json::Error) -> InputError {
@@ -218,6 +238,40 @@ mod tests {
     fn surrogate_pairs_and_escaped_backslashes_are_accepted() {
         for text in [r#""\ud83d\ude00""#, r#""\\u0000""#, r#""\\\"[[""#, r#"{"a":123456789012345678901}"#] {
             assert_eq!(read(text.as_bytes()).expect(text).get(), text);
+        }
+    }
+
+    #[test]
+    fn only_escapes_of_unpaired_surrogates_are_replaced() {
+        for (body, expected) in [
+            (r#""\udce9""#, r#""\ufffd""#),
+            (r#""\uDCE9""#, r#""\ufffd""#),
+            (r#""caf\udbff""#, r#""caf\ufffd""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\ud83d\n\ude00""#, r#""\ufffd\n\ufffd""#),
+            (r#""\ud83d\\ude00""#, r#""\ufffd\\ude00""#),
+            (r#""\\\ud800""#, r#""\\\ufffd""#),
+            (r#"{"\ud800":[{"\u0041\udfff":1}]}"#, r#"{"\ufffd":[{"\u0041\ufffd":1}]}"#),
+            // The remaining texts stay as they are.
+            (r#""\ud83d\ude00 \uD83D\uDE00 \udbff\udfff""#, r#""\ud83d\ude00 \uD83D\uDE00 \udbff\udfff""#),
+            (r#""\\ud800 \\\\udc00 \ud7ff \ue000 \u0000""#, r#""\\ud800 \\\\udc00 \ud7ff \ue000 \u0000""#),
+            (r#""\ud80""#, r#""\ud80""#),
+            (r"\ud8", r"\ud8"),
+            (r"\u", r"\u"),
+            ("", ""),
+        ] {
+            let mut replaced = body.to_owned().into_bytes();
+            replace_unpaired_surrogates(&mut replaced);
+            assert_eq!(String::from_utf8(replaced).as_deref(), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn one_byte_order_mark_before_the_body_is_ignored() {
+        assert_eq!(read("\u{feff}{\"a\":\"\u{feff}\"}".as_bytes()).expect("valid JSON").get(), "{\"a\":\"\u{feff}\"}");
+        for body in ["\u{feff}", "\u{feff}\u{feff}{}", "{}\u{feff}", " \u{feff}{}"] {
+            read(body.as_bytes()).map(RawValue::get).expect_err(body);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::event::{Event, EventKind};
 use crate::fields::{DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT};
 use crate::id::DeploymentId;
 use crate::input_error::{InputError, InputErrorCode};
-use crate::json::{MAX_DEPTH, read};
+use crate::json::{MAX_DEPTH, read, replace_unpaired_surrogates};
 use crate::log::{LogBatch, LogDeploymentId};
 use crate::server::{Server, ServerReport};
 use crate::time;
@@ -239,6 +239,18 @@ proptest! {
         if let Some(expected) = oracle(&bytes).filter(|_| read.is_ok() || !has_nul) {
             let ours = read.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()).expect("valid JSON"));
             prop_assert_eq!(ours.map_err(drop), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_without_unpaired_surrogates_differs_only_in_their_escapes(bytes in body()) {
+        let mut replaced = bytes.clone();
+        replace_unpaired_surrogates(&mut replaced);
+        prop_assert_eq!(replaced.len(), bytes.len());
+        let message = read(&replaced).map(RawValue::get).map_err(|invalid| invalid.message);
+        prop_assert!(!message.as_ref().is_err_and(|text| text.contains("surrogate")), "{:?}", message);
+        if read(&bytes).is_ok() {
+            prop_assert_eq!(replaced, bytes);
         }
     }
 

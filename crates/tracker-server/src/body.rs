@@ -57,10 +57,12 @@ impl FromRequest for Body {
                     format!("the body did not arrive within {} s; send it without pauses", deadline.as_secs());
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
             })??;
-            match encoding {
-                None => Ok(body),
-                Some(encoding) => inflate(body, encoding, &admission).await,
-            }
+            let mut body = match encoding {
+                None => body,
+                Some(encoding) => inflate(body, encoding, &admission).await?,
+            };
+            json::replace_unpaired_surrogates(&mut body.bytes);
+            Ok(body)
         })
     }
 }

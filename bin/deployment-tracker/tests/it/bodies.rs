@@ -8,7 +8,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use test_servers::JSON;
 
-use crate::support::{new_id, on_each_store, serve};
+use crate::support::{Stack, new_id, on_each_store, serve, with};
 
 fn compress(encoding: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -146,7 +146,6 @@ fn invalid_json_is_400_on_every_route() {
         b"{\"hostname\":\"h\",\"message\":\"a\0\"}".to_vec(),
         br#"{"hostname":"h","message":"a\u0000"}"#.to_vec(),
         br#"{"hostname":"h","message":"a","b\u0000":1}"#.to_vec(),
-        br#"{"hostname":"h","message":"a\ud800"}"#.to_vec(),
         b"\xef\xbb\xbf\xff".to_vec(),
         deep("[", "]"),
         deep(r#"{"message":"m","hostname":"h","a":"#, "}"),
@@ -169,6 +168,102 @@ fn invalid_json_is_400_on_every_route() {
         assert_eq!(server.read("/v1/servers"), json!([]));
         let kept = server.read(&format!("{path}/logs"));
         assert_eq!(kept, json!([]), "no message of a rejected batch is kept");
+    });
+}
+
+#[test]
+fn a_byte_order_mark_before_the_body_is_ignored() {
+    on_each_store(|config| {
+        let server = serve(config);
+        let path = format!("/v1/deployments/{}", new_id());
+        for (method, route, body, status) in [
+            ("POST", "", "{\"engine\":\"\u{feff}e\"}".to_owned(), 201),
+            ("POST", "/servers", r#"{"hostname":"h"}"#.to_owned(), 201),
+            ("PUT", "/servers", r#"{"hostname":"h","result":"success"}"#.to_owned(), 204),
+            ("POST", "/logs", r#"[{"message":"m"}]"#.to_owned(), 201),
+            ("POST", "", r#"{"message":"n"}"#.to_owned(), 201),
+            ("PUT", "", r#"{"result":"success"}"#.to_owned(), 204),
+        ] {
+            let body = format!("\u{feff}{body}");
+            for encoding in ["identity", "gzip"] {
+                let headers = [JSON, ("Content-Encoding", encoding)];
+                let answer =
+                    server.send(method, &format!("{path}{route}"), &headers, &compress(encoding, body.as_bytes()));
+                assert_eq!(answer.status, status, "{method} {route} {encoding}: {}", answer.text());
+            }
+        }
+        let record = server.read(&path);
+        assert_eq!((&record["engine"], &record["result"]), (&json!("\u{feff}e"), &json!("success")));
+        assert_eq!(record["servers"][0]["hostname"], json!("h"));
+        let messages = server.read(&format!("{path}/logs"));
+        let messages: Vec<_> = messages.as_array().expect("a list").iter().map(|kept| &kept["message"]).collect();
+        assert_eq!(messages, ["m", "m", "n", "n"]);
+        let twice = server.send("PUT", &path, &[JSON], "\u{feff}\u{feff}{}".as_bytes());
+        twice.is_error(400, None);
+    });
+}
+
+#[test]
+fn an_unpaired_surrogate_becomes_the_replacement_character_everywhere() {
+    on_each_store(|config| {
+        let stack =
+            Stack::start(with(&config, json!({ "database": with(&config["database"], json!({ "logs": true })) })));
+        let server = &stack.server;
+        let id = new_id();
+        let path = format!("/v1/deployments/{id}");
+        let send = |method: &str, route: &str, body: &str, status: u16| {
+            let answer = server.send(method, &format!("{path}{route}"), &[JSON], body.as_bytes());
+            assert_eq!(answer.status, status, "{method} {route} {body}: {}", answer.text());
+            answer
+        };
+        let start = r#"{"engine":"caf\udce9","user":"\uD83D","host":"\ud83d\ude00\ude00","\ud800":"ignored"}"#;
+        send("POST", "", start, 201);
+        // The retry and its repaired form are the same report.
+        send("POST", "", start, 201);
+        send("POST", "", "{\"engine\":\"caf\u{fffd}\"}", 201);
+        send("PUT", "", r#"{"arguments":"\udfff\ud800","result":"success"}"#, 204);
+        send("PUT", "", r#"{"result":"success\ud800"}"#, 400).is_error(400, Some("result"));
+        let location = send("POST", "/servers", r#"{"hostname":"web\udc00","ip_address":"\udbff"}"#, 201);
+        assert_eq!(location.header("location"), Some("/v1/servers/web%EF%BF%BD"));
+        send("PUT", "/servers", r#"{"hostname":"web\udc00","result":"success"}"#, 204);
+        let record = server.read(&path);
+        for (field, expected) in [
+            ("engine", "caf\u{fffd}"),
+            ("user", "\u{fffd}"),
+            ("host", "\u{1f600}\u{fffd}"),
+            ("arguments", "\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(record[field], json!(expected), "{field}");
+        }
+        let host = &server.read("/v1/servers/web%EF%BF%BD")[0];
+        assert_eq!((&host["hostname"], &host["ip_address"]), (&json!("web\u{fffd}"), &json!("\u{fffd}")));
+
+        let batch = concat!(
+            r#"[{"message":"fine","number":1.50,"pair":"\ud83d\ude00"},"#,
+            r#"{"message":"cut \ud83d","nested":{"\udc00":["\\ud800","\\\ud800"]}},{"message":"also fine"}]"#
+        );
+        send("POST", "/logs", batch, 201);
+        send("POST", "", r#"{"message":"\ud800"}"#, 201);
+        let expected = json!([
+            { "message": "fine", "number": 1.5, "pair": "\u{1f600}" },
+            { "message": "cut \u{fffd}", "nested": { "\u{fffd}": ["\\ud800", "\\\u{fffd}"] } },
+            { "message": "also fine" },
+            { "message": "\u{fffd}" },
+        ]);
+        let without = |mut message: Value| {
+            let members = message.as_object_mut().expect("a message is an object");
+            members.retain(|name, _| ["message", "number", "pair", "nested"].contains(&name.as_str()));
+            message
+        };
+        let kept = server.get(&format!("{path}/logs"));
+        assert!(kept.text().contains("1.50"), "{}", kept.text());
+        let Value::Array(kept) = kept.json() else { panic!("the messages are a list") };
+        assert_eq!(Value::Array(kept.into_iter().map(without).collect()), expected);
+        let (elements, _) = stack.forwarded(&id);
+        let forwarded = elements.into_iter().filter(|element| {
+            !element["message"].as_str().is_some_and(|text| text.starts_with("Deployment Tracker recording"))
+        });
+        assert_eq!(Value::Array(forwarded.map(without).collect()), expected);
     });
 }
 
