@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError};
@@ -19,9 +20,9 @@ use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::metrics::RequestTimer;
-use crate::slashes;
 use crate::stalled_connections::{Connection, InFlight, TrackedBody};
 use crate::unread_body::UnreadBody;
+use crate::{slashes, upgrade};
 
 /// Access control. All clones share the same tokens. A change applies to the next request.
 #[derive(Debug, Clone, Default)]
@@ -112,8 +113,10 @@ pub(crate) async fn pass<B: MessageBody>(
     let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
     let unread_body = UnreadBody::of(&mut request);
     slashes::merge(&mut request);
+    upgrade::bound_body(&mut request);
+    let is_upgrade = request.head().upgrade();
     let admitted = admission.admit(&request);
-    let response = match &admitted {
+    let mut response = match &admitted {
         Ok(_) => {
             let call = next.call(request);
             let response = match traced {
@@ -124,6 +127,9 @@ pub(crate) async fn pass<B: MessageBody>(
         }
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
+    if is_upgrade {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let status = response.status();
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
         unread_body.discard().await;

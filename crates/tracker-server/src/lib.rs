@@ -25,6 +25,7 @@ mod slashes;
 mod stalled_connections;
 mod tls;
 mod unread_body;
+mod upgrade;
 
 pub use admission::Access;
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
