@@ -127,8 +127,11 @@ pub(crate) async fn pass<B: MessageBody>(
         }
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
+    let head = response.response_mut().head_mut();
+    // On HTTP/1, as the Node.js service wrote them: some scripts look for `Location:` in the bytes.
+    head.set_camel_case_headers(true);
     if is_upgrade {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        head.set_connection_type(ConnectionType::Close);
     }
     let status = response.status();
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod config;
+mod connections;
 mod deployments;
 mod encryption;
 mod fields;

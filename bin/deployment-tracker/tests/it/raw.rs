@@ -22,7 +22,7 @@ use Outcome::{Closed, Status};
 
 /// Sends `bytes`, then the end of the stream. Returns the statuses of all responses, and their text.
 #[track_caller]
-fn exchange(server: &Server, bytes: &[u8]) -> (Vec<u16>, String) {
+pub fn exchange(server: &Server, bytes: &[u8]) -> (Vec<u16>, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
     // The server may respond and close the connection before it has read everything.
@@ -259,79 +259,4 @@ fn no_request_is_smuggled_in_the_body_of_another() {
             assert_eq!(server.get(&format!("/v1/deployments/{id}")).status, 404, "{headers:?} {body:?}");
         }
     }
-}
-
-#[test]
-fn a_request_to_upgrade_is_answered_and_its_connection_is_closed_as_announced() {
-    let server = serve(json!({}));
-    let websocket = "Upgrade: websocket\r\n";
-    for (case, upgrade, body) in [
-        ("a websocket", format!("Connection: Upgrade\r\n{websocket}Content-Length: 14\r\n"), r#"{"engine":"e"}"#),
-        (
-            "many options",
-            format!("Connection: keep-alive, UPGRADE\r\n{websocket}Content-Length: 14\r\n"),
-            r#"{"engine":"e"}"#,
-        ),
-        ("no option", format!("Upgrade: WebSocket\r\nContent-Length: 14\r\n"), r#"{"engine":"e"}"#),
-        ("no protocol", "Connection: upgrade\r\nContent-Length: 14\r\n".to_owned(), r#"{"engine":"e"}"#),
-        (
-            "HTTP/2 by upgrade",
-            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\
-             Content-Length: 14\r\n"
-                .to_owned(),
-            r#"{"engine":"e"}"#,
-        ),
-        (
-            "chunks",
-            format!("Connection: Upgrade\r\n{websocket}Transfer-Encoding: chunked\r\n"),
-            "e\r\n{\"engine\":\"e\"}\r\n0\r\n\r\n",
-        ),
-        (
-            "an announced body",
-            format!("Connection: Upgrade\r\n{websocket}Expect: 100-continue\r\nContent-Length: 14\r\n"),
-            r#"{"engine":"e"}"#,
-        ),
-    ] {
-        let (id, hidden) = (new_id(), new_id());
-        let post = |id: &str, headers: &str, body: &str| {
-            format!(
-                "POST /v1/deployments/{id} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n{headers}\r\n{body}"
-            )
-        };
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
-        // The client keeps the connection open: only the length ends the body, and only the server ends the connection.
-        stream.write_all(post(&id, &upgrade, body).as_bytes()).expect("the server reads");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("the server closes the connection");
-        let text = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
-        assert!(text.starts_with("HTTP/1.1 201 Created\r\n"), "{case}: {text}");
-        assert!(text.to_lowercase().contains("\r\nconnection: close\r\n"), "{case}: {text}");
-        assert_eq!(server.read(&format!("/v1/deployments/{id}"))["engine"], json!("e"), "{case}");
-        // A second request on the connection is not part of the body, and is not executed.
-        let second = post(&hidden, "Content-Length: 2\r\n", "{}");
-        let (statuses, text) = exchange(&server, format!("{}{second}", post(&id, &upgrade, body)).as_bytes());
-        assert_eq!(statuses.last(), Some(&201), "{case}: {text}");
-        let hidden = server.get(&format!("/v1/deployments/{hidden}")).status;
-        let is_executed = statuses.iter().filter(|status| **status == 201).count() == 2;
-        assert_eq!(hidden == 200, is_executed, "{case}: {text}");
-    }
-}
-
-#[test]
-fn a_request_to_upgrade_with_a_truncated_body_records_nothing() {
-    let server = serve(json!({}));
-    let path = format!("/v1/deployments/{}", new_id());
-    for headers in ["Upgrade: websocket\r\nConnection: Upgrade", "Upgrade: websocket", "Connection: upgrade"] {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 15");
-        assert_outcomes(
-            &server,
-            &[(Status(400), format!("{head}\r\n{headers}\r\n\r\n{{\"engine\":\"e\"}}").into_bytes())],
-        );
-        let (statuses, text) =
-            exchange(&server, format!("GET /livez HTTP/1.1\r\nHost: h\r\n{headers}\r\n\r\n").as_bytes());
-        assert_eq!(statuses, [200]);
-        assert!(text.to_lowercase().contains("\r\nconnection: close\r\n"), "{headers}: {text}");
-    }
-    assert_eq!(server.get(&path).status, 404);
 }
