@@ -10,7 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Data, block};
 use actix_web::{FromRequest, HttpRequest};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -101,16 +101,15 @@ async fn inflate(body: Body, encoding: Encoding, admission: &Admission) -> Resul
     let thread_permit = admission.inflate_permits.clone().acquire_owned().await;
     let inflated = block(move || {
         let (_thread_permit, Body { bytes, permit: _permit }) = (thread_permit, body);
+        let bytes = bytes.as_slice();
+        let decoder: Box<dyn Read> = match encoding {
+            Encoding::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Encoding::Deflate if has_zlib_header(bytes) => Box::new(ZlibDecoder::new(bytes)),
+            Encoding::Deflate => Box::new(DeflateDecoder::new(bytes)),
+            Encoding::Brotli => Box::new(brotli::Decompressor::new(bytes, BROTLI_BUFFER)),
+        };
         let mut inflated = Vec::new();
-        let max = limit as u64 + 1;
-        match encoding {
-            Encoding::Gzip => MultiGzDecoder::new(bytes.as_slice()).take(max).read_to_end(&mut inflated),
-            Encoding::Deflate => ZlibDecoder::new(bytes.as_slice()).take(max).read_to_end(&mut inflated),
-            Encoding::Brotli => {
-                brotli::Decompressor::new(bytes.as_slice(), BROTLI_BUFFER).take(max).read_to_end(&mut inflated)
-            }
-        }
-        .map(|_| (inflated, output_permit))
+        decoder.take(limit as u64 + 1).read_to_end(&mut inflated).map(|_| (inflated, output_permit))
     });
     let (bytes, mut permit) = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
     if bytes.len() > limit {
@@ -154,20 +153,37 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The content coding of the body. `Content-Encoding` is a list, in the order in which the sender applied the codings
+/// (RFC 9110, section 8.4).
 fn encoding(request: &HttpRequest) -> Result<Option<Encoding>, ApiError> {
-    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Ok(None) };
-    let encoding = match encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "identity" => return Ok(None),
-        "gzip" => Encoding::Gzip,
-        "deflate" => Encoding::Deflate,
-        "br" => Encoding::Brotli,
-        _ => {
-            let message =
-                "the content encoding is not supported; use gzip, deflate or br, or send the body uncompressed";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
+    let unsupported =
+        |message: &str| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
+    let mut encoding = None;
+    for value in request.headers().get_all(CONTENT_ENCODING) {
+        for name in value.to_str().unwrap_or("?").split(',') {
+            let coding = match name.trim().to_ascii_lowercase().as_str() {
+                "identity" | "" => continue,
+                "gzip" | "x-gzip" => Encoding::Gzip,
+                "deflate" => Encoding::Deflate,
+                "br" => Encoding::Brotli,
+                _ => {
+                    return unsupported(
+                        "the content encoding is not supported; use gzip, deflate or br, or send the body uncompressed",
+                    );
+                }
+            };
+            if encoding.replace(coding).is_some() {
+                return unsupported("the body has more than one content encoding; compress it only once");
+            }
         }
-    };
-    Ok(Some(encoding))
+    }
+    Ok(encoding)
+}
+
+/// Whether a `deflate` body has the zlib header (RFC 1950, section 2.2) that the coding requires. Some clients omit it.
+/// Their data does not look like a header: it would begin with an uncompressed block whose padding is not zero.
+fn has_zlib_header(bytes: &[u8]) -> bool {
+    matches!(bytes, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0)
 }
 
 fn too_large(limit: usize) -> ApiError {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use test_servers::JSON;
 
@@ -15,6 +15,7 @@ fn compress(encoding: &str, body: &[u8]) -> Vec<u8> {
     match encoding {
         "gzip" => GzEncoder::new(&mut bytes, Compression::best()).write_all(body),
         "deflate" => ZlibEncoder::new(&mut bytes, Compression::best()).write_all(body),
+        "raw deflate" => DeflateEncoder::new(&mut bytes, Compression::best()).write_all(body),
         "br" => brotli::CompressorWriter::new(&mut bytes, 4096, 5, 22).write_all(body),
         _ => bytes.write_all(body),
     }
@@ -97,8 +98,41 @@ fn compressed_bodies_are_decompressed_and_corrupt_ones_rejected() {
             assert_eq!(server.read(&path)["engine"], json!("compressed"));
         }
         let path = format!("/v1/deployments/{}", new_id());
-        let answer = server.send("POST", &path, &[JSON, ("Content-Encoding", "zip")], b"{}");
-        answer.is_error(415, None);
+        let body = br#"{"engine":"e"}"#;
+        for (headers, format) in [
+            (&["deflate"][..], "raw deflate"),
+            (&["DEFLATE"], "deflate"),
+            (&["x-gzip"], "gzip"),
+            (&["X-GZip"], "gzip"),
+            (&["gzip, identity"], "gzip"),
+            (&["identity,\tBR "], "br"),
+            (&["identity", "gzip", ""], "gzip"),
+            (&[", gzip,,"], "gzip"),
+            (&["Identity, identity"], "identity"),
+            (&[""], "identity"),
+        ] {
+            let headers: Vec<_> = headers.iter().map(|value| ("Content-Encoding", *value)).chain([JSON]).collect();
+            let compressed = compress(format, body);
+            let answer = server.send("POST", &path, &headers, &compressed);
+            assert_eq!(answer.status, 201, "{headers:?}: {}", answer.text());
+            if format != "identity" {
+                server.send("POST", &path, &headers, &compressed[..compressed.len() / 2]).is_error(400, None);
+                server.send("POST", &path, &headers, body).is_error(400, None);
+            }
+        }
+        for headers in [
+            &["zip"][..],
+            &["gzipx"],
+            &["x-deflate"],
+            &["compress"],
+            &["gzip, gzip"],
+            &["gzip", "br"],
+            &["gzip;q=1"],
+            &["é"],
+        ] {
+            let headers: Vec<_> = headers.iter().map(|value| ("Content-Encoding", *value)).chain([JSON]).collect();
+            server.send("POST", &path, &headers, &compress("gzip", body)).is_error(415, None);
+        }
     });
 }
 
@@ -111,8 +145,8 @@ fn a_body_over_the_limit_is_413_even_if_its_compressed_form_is_small() {
                 config["limits"]["body_bytes"] = json!(bytes);
             }
             let server = serve(config.clone());
-            for encoding in ["identity", "gzip", "deflate", "br"] {
-                let headers = [JSON, ("Content-Encoding", encoding)];
+            for encoding in ["identity", "gzip", "deflate", "raw deflate", "br"] {
+                let headers = [JSON, ("Content-Encoding", encoding.trim_start_matches("raw "))];
                 let path = format!("/v1/deployments/{}", new_id());
                 for size in [limit + 1, 4 * limit] {
                     let body = compress(encoding, &start_with_size(size));
