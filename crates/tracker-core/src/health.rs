@@ -51,49 +51,67 @@ pub struct HealthCheck {
     pub error: Option<String>,
 }
 
-/// Runs a health check, for at most [`CHECK_DEADLINE`].
-pub(crate) async fn check<E: std::error::Error>(name: &str, probe: impl Future<Output = Result<(), E>>) -> HealthCheck {
-    let (tested_at, begun) = (time::now(), Instant::now());
-    let error = match tokio::time::timeout(CHECK_DEADLINE, probe).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(chain(&error)),
-        Err(_) => Some(format!("no answer within {} s", CHECK_DEADLINE.as_secs())),
-    };
-    HealthCheck { name: name.to_owned(), tested_at, duration: begun.elapsed(), error }
-}
-
-/// The store's health check. It is single-flight, because it queues behind reports: concurrent
-/// callers share one run.
-#[derive(Debug, Default)]
-pub(crate) struct StoreHealthCheck {
-    last: Mutex<Option<Finished>>,
-    /// Whether the last call returned a failure, so that a lasting failure is logged once.
-    has_failed: AtomicBool,
+/// A single-flight health check: concurrent callers share one run.
+#[derive(Debug)]
+pub(crate) struct SharedCheck<E> {
+    last: Mutex<Option<Finished<E>>>,
 }
 
 #[derive(Debug)]
-struct Finished {
+struct Finished<E> {
     at: Instant,
-    result: Result<(), Arc<StoreError>>,
+    result: Result<(), Arc<E>>,
 }
 
-impl StoreHealthCheck {
-    /// Checks the store. If a check ended since this call began, or at most `max_age` before it,
-    /// returns that result instead.
-    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
-        let called = Instant::now();
-        let check = check(STORE, async {
+impl<E> Default for SharedCheck<E> {
+    fn default() -> Self {
+        Self { last: Mutex::default() }
+    }
+}
+
+impl<E: std::error::Error> SharedCheck<E> {
+    /// Runs `probe`, for at most [`CHECK_DEADLINE`]. If a run ended since this call began, or at most `max_age` before
+    /// it, returns that result instead.
+    pub(crate) async fn run<F: Future<Output = Result<(), E>>>(
+        &self,
+        name: &str,
+        max_age: Duration,
+        probe: impl FnOnce() -> F,
+    ) -> HealthCheck {
+        let (tested_at, called) = (time::now(), Instant::now());
+        let shared = async {
             let mut last = self.last.lock().await;
             if let Some(Finished { at, result }) = last.as_ref()
                 && *at + max_age >= called
             {
                 return result.clone();
             }
-            let result = catch_panic(|| store.check()).await.map_err(Arc::new);
+            let result = probe().await.map_err(Arc::new);
             *last = Some(Finished { at: Instant::now(), result: result.clone() });
             result
-        });
-        let check = check.await;
+        };
+        let error = match tokio::time::timeout(CHECK_DEADLINE, shared).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(error.as_ref())),
+            Err(_) => Some(format!("no answer within {} s", CHECK_DEADLINE.as_secs())),
+        };
+        HealthCheck { name: name.to_owned(), tested_at, duration: called.elapsed(), error }
+    }
+}
+
+/// The store's health check.
+#[derive(Debug, Default)]
+pub(crate) struct StoreHealthCheck {
+    check: SharedCheck<StoreError>,
+    /// Whether the last call returned a failure, so that a lasting failure is logged once.
+    has_failed: AtomicBool,
+}
+
+impl StoreHealthCheck {
+    /// Checks the store. If a check ended since this call began, or at most `max_age` before it,
+    /// returns that result instead.
+    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
+        let check = self.check.run(STORE, max_age, || catch_panic(|| store.check())).await;
         let had_failed = self.has_failed.swap(check.error.is_some(), Ordering::Relaxed);
         if let Some(error) = check.error.as_ref().filter(|_| !had_failed) {
             log::warn!("the health check of the database failed: {error}");

@@ -18,11 +18,10 @@ use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::error::{TrackerError, UnavailableReason};
 use crate::event::{Event, EventKind};
 use crate::group::{Change, Outcome};
-use crate::health::{self, Health, HealthCheck, StoreHealthCheck};
+use crate::health::{Health, HealthCheck, StoreHealthCheck};
 use crate::id::DeploymentId;
 use crate::log::{LogBatch, LogMessage};
 use crate::metrics::{Metrics, ReportKind, ReportResult};
-use crate::output::Output;
 use crate::retention;
 use crate::server::{Hostname, Server, ServerReport};
 use crate::store::{Deleted, DeploymentQuery, HostnameQuery, LogQuery, Page, ServerQuery, Store, StoreError, Threads};
@@ -195,14 +194,14 @@ impl Tracker {
         queried(self.0.store.logs(query).await)
     }
 
-    /// Checks the store and every output concurrently, each for up to [`health::CHECK_DEADLINE`]. An output whose
-    /// deliveries fail is unhealthy even if its check succeeds. Concurrent callers share one check of the store.
+    /// Checks the store and every output concurrently, each for up to [`CHECK_DEADLINE`](crate::health::CHECK_DEADLINE). An output whose
+    /// deliveries fail is unhealthy even if its check succeeds. Concurrent callers share one check of each.
     pub async fn health(&self) -> Health {
         let (generated_at, begun) = (time::now(), Instant::now());
         let mut running = JoinSet::new();
         for output in &self.0.outputs {
             let output = output.clone();
-            running.spawn(async move { health::check(output.name(), output.check()).await });
+            running.spawn(async move { output.health().await });
         }
         let mut checks = vec![self.0.store_check.run(self.0.store.as_ref(), Duration::ZERO).await];
         checks.extend(running.join_all().await);

@@ -2,12 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::event::{Batch, Event};
+use crate::health::{HealthCheck, SharedCheck};
 use crate::metrics::OutputMetrics;
 use crate::output::{Delivery, Output, OutputError};
 use crate::panics::catch_panic;
@@ -17,16 +18,22 @@ use crate::panics::catch_panic;
 pub(crate) struct InstrumentedOutput {
     output: Arc<dyn Output>,
     metrics: Arc<OutputMetrics>,
+    check: SharedCheck<OutputError>,
 }
 
 impl InstrumentedOutput {
     pub(crate) fn new(output: Arc<dyn Output>) -> Self {
         let metrics = Arc::new(OutputMetrics::new(output.name(), output.delivery()));
-        Self { output, metrics }
+        Self { output, metrics, check: SharedCheck::default() }
     }
 
     pub(crate) fn metrics(&self) -> Arc<OutputMetrics> {
         self.metrics.clone()
+    }
+
+    /// Checks the output. Concurrent callers share one check.
+    pub(crate) async fn health(&self) -> HealthCheck {
+        self.check.run(self.name(), Duration::ZERO, || self.check()).await
     }
 
     /// Counts a dropped batch.

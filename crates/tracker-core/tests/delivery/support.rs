@@ -47,6 +47,7 @@ struct Contents {
     lines: Vec<String>,
     markers: HashSet<Uuid>,
     deliveries: usize,
+    checks: usize,
 }
 
 impl Default for List {
@@ -81,6 +82,11 @@ impl List {
     /// The number of deliveries so far, whether they succeeded or not.
     pub fn deliveries(&self) -> usize {
         self.contents().deliveries
+    }
+
+    /// The number of health checks so far.
+    pub fn checks(&self) -> usize {
+        self.contents().checks
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -137,7 +143,11 @@ impl Output for List {
     }
 
     async fn check(&self) -> Result<(), OutputError> {
+        self.contents().checks += 1;
         self.check_panics();
+        while self.mode() == Mode::Hangs {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
         Ok(())
     }
 }
