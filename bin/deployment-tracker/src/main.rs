@@ -23,6 +23,7 @@ use actix_web::rt::System;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
+use tracker_core::supervise;
 use tracker_server::{Access, Listener, Settings};
 
 use crate::config::{ConfigError, Loaded};
@@ -118,7 +119,7 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(tokens) = config.tokens()? {
         access.restrict(tokens);
     }
-    let reloader = Reloader::new(file, access.clone(), tls.clone()).context("cannot install signal handlers")?;
+    let mut reloader = Reloader::new(file, access.clone(), tls.clone()).context("cannot install signal handlers")?;
     let listeners = startup::bind(config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let (tracker, outputs) = startup::tracker(config, &addresses[0])?;
@@ -144,7 +145,7 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     settings.shutdown_timeout = shutdown_timeout;
     settings.raw_config = loaded.raw;
     settings.dropped_log_lines = logger::dropped;
-    let reloading = tokio::spawn(reloader.run());
+    let reloading = tokio::spawn(supervise("the reload of tokens", async move || reloader.run().await));
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
     reloading.abort();
     served.context("the server failed")?;

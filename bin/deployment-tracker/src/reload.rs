@@ -30,7 +30,7 @@ impl Reloader {
     }
 
     /// Reloads after each signal. Never returns.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         while self.hangups.recv().await.is_some() {
             let parts = self.parts.clone();
             // Reading a file may block.

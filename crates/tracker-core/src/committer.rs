@@ -62,7 +62,9 @@ impl Committer {
     pub(crate) async fn answer(&self, reply: ReplyReceiver) -> Result<Outcome, TrackerError> {
         match tokio::time::timeout(self.deadline, reply).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(UnavailableReason::TimedOut.into()),
+            // The lane panicked while it had the change.
+            Ok(Err(_)) => Err(UnavailableReason::InDoubt.into()),
+            Err(_) => Err(UnavailableReason::TimedOut.into()),
         }
     }
 

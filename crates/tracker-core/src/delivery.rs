@@ -80,6 +80,7 @@ use crate::error::{TrackerError, UnavailableReason};
 use crate::event::{Batch, Event};
 use crate::group::{Decision, OutboxEntry};
 use crate::output::{Delivery, Output};
+use crate::panics::supervise;
 use crate::queue::{Queue, queue};
 use crate::store::Store;
 
@@ -138,9 +139,11 @@ impl Dispatcher {
                 resync: Arc::default(),
             };
             let (status, resync) = (context.status.clone(), context.resync.clone());
-            let poll = backlog::poll(output.clone(), store.clone(), status.clone(), resync.clone());
-            tasks.backlog_polls.spawn(poll);
-            tasks.workers.spawn(DeliveryWorker::new(context, receiver).run());
+            let (polled, poll) = (context.clone(), format!("the backlog poll of output `{}`", output.name()));
+            tasks.backlog_polls.spawn(supervise(poll, async move || backlog::poll(&polled).await));
+            let name = format!("the delivery worker of output `{}`", output.name());
+            let mut worker = DeliveryWorker::new(context, receiver);
+            tasks.workers.spawn(supervise(name, async move || worker.run().await));
             OutputHandle { output: output.clone(), queue, status, resync }
         };
         let handles = outputs.iter().map(start).collect();
@@ -195,14 +198,14 @@ impl Dispatcher {
         if answers.is_empty() {
             return Err(TrackerError::NoLogDestination);
         }
-        let timed_out = TrackerError::from(UnavailableReason::TimedOut);
         let answered = async {
             for answer in answers {
-                answer.await.map_err(|_| timed_out.clone())??;
+                // The worker panicked while it had the event.
+                answer.await.map_err(|_| UnavailableReason::InDoubt)??;
             }
             Ok(())
         };
-        tokio::time::timeout(self.deadline, answered).await.unwrap_or(Err(timed_out.clone()))
+        tokio::time::timeout(self.deadline, answered).await.unwrap_or(Err(UnavailableReason::TimedOut.into()))
     }
 
     /// Requests a resync of every delivery worker.

@@ -41,8 +41,10 @@ pub enum UnavailableReason {
     Busy,
     /// Neither the store nor an output answered in time. The change may still be made.
     TimedOut,
-    /// The store failed, or its answer was lost. The change may still be made.
+    /// The store failed. Nothing was done.
     Store,
+    /// The answer of the store was lost. The change may have been made, or may still be made.
+    InDoubt,
     /// The outbox of an output is at its limit. Nothing was done.
     OutboxFull,
     /// The tracker has been shut down. Nothing was done.
@@ -53,8 +55,9 @@ impl fmt::Display for UnavailableReason {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str(match self {
             Self::Busy => "too many reports wait for the database",
-            Self::TimedOut => "the report could not be made durable in time",
+            Self::TimedOut => "the report was not confirmed in time, and may or may not be recorded",
             Self::Store => "the database is not available",
+            Self::InDoubt => "the database did not confirm the report, which may or may not be recorded",
             Self::OutboxFull => "too many messages wait for an output that is unavailable",
             Self::Closed => "the service is shutting down",
         })
@@ -71,9 +74,8 @@ impl From<&StoreError> for TrackerError {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Rejected(_) => Self::Rejected,
-            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::NotYet(_) => {
-                Self::Unavailable(UnavailableReason::Store)
-            }
+            StoreError::Unavailable(_) | StoreError::NotYet(_) => UnavailableReason::Store.into(),
+            StoreError::Unknown(_) => UnavailableReason::InDoubt.into(),
         }
     }
 }

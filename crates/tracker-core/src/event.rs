@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::deployment::Deployment;
 use crate::fields::Reporter;
+use crate::id::new_uuid;
 use crate::log::LogBatch;
 use crate::server::Server;
 use crate::time::Timestamp;
@@ -51,7 +52,7 @@ pub enum EventKind {
 
 impl Event {
     pub(crate) fn new(kind: EventKind, at: Timestamp, reporter: Option<Reporter>) -> Self {
-        Self { id: Uuid::now_v7(), at, reporter, kind }
+        Self { id: new_uuid(), at, reporter, kind }
     }
 
     /// The approximate size in memory, in bytes.
@@ -87,7 +88,7 @@ pub struct Batch {
 impl Batch {
     /// Creates a batch with a new id.
     pub fn new(events: Vec<Arc<Event>>) -> Self {
-        Self { id: Uuid::now_v7(), events }
+        Self { id: new_uuid(), events }
     }
 
     /// Splits `events` into batches, in order. A batch ends with the event that reaches

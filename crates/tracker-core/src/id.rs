@@ -2,11 +2,22 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use crate::input_error::{InputError, InputErrorCode};
+use crate::time::since_epoch;
+
+/// Creates a UUIDv7. Each is greater than all before it in this process, even if the clock is set back. Unlike
+/// [`Uuid::now_v7`], it does not panic if the clock is before 1970.
+pub(crate) fn new_uuid() -> Uuid {
+    static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let now = since_epoch(SystemTime::now());
+    Uuid::new_v7(Timestamp::from_unix(&CONTEXT, now.as_secs(), now.subsec_nanos()))
+}
 
 /// The id of a deployment: a UUID, displayed in lower case with hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! A lane commits one group of changes at a time: the changes that arrive during one commit form the next group.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
 use crate::failure_log::FailureLog;
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::metrics::Metrics;
-use crate::panics::catch_panic;
+use crate::panics::{catch_panic, supervise};
+use crate::queue::Queued;
 use crate::request_id::RequestId;
 use crate::store::{Store, StoreError};
 
@@ -32,21 +34,32 @@ pub(crate) fn start(
     tasks: &mut JoinSet<()>,
 ) {
     for (number, lane) in lanes.into_iter().enumerate() {
-        let worker = LaneWorker {
+        let mut worker = LaneWorker {
             number,
+            lane,
+            received: VecDeque::new(),
+            is_open: true,
+            is_committing: false,
             store: store.clone(),
             dispatcher: dispatcher.clone(),
             metrics: metrics.clone(),
             in_doubt_until: None,
             failure_log: FailureLog::new("database"),
         };
-        tasks.spawn(worker.run(lane));
+        tasks.spawn(supervise(format!("lane {number}"), async move || worker.run().await));
     }
 }
 
 /// Commits the changes of one lane.
 struct LaneWorker {
     number: usize,
+    lane: Lane,
+    /// What the worker has received, and not put into a group yet.
+    received: VecDeque<Queued<Message>>,
+    /// Whether the lane takes more changes after `received`.
+    is_open: bool,
+    /// Whether a commit is under way. Still set when the worker runs again after a panic.
+    is_committing: bool,
     store: Arc<dyn Store>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
@@ -62,31 +75,41 @@ struct Sender {
 }
 
 impl LaneWorker {
-    async fn run(mut self, mut lane: Lane) {
+    async fn run(&mut self) {
+        if self.is_committing {
+            self.commit_is_in_doubt();
+        }
         let mut received = Vec::with_capacity(GROUP_CHANGES);
-        let mut is_open = true;
-        while is_open && lane.recv_many(&mut received, GROUP_CHANGES).await > 0 {
-            let mut rest = received.drain(..).peekable();
-            while rest.peek().is_some() {
-                let (mut changes, mut senders, mut permits) = (Vec::new(), Vec::new(), Vec::new());
-                let (mut bytes, mut messages) = (0, 0);
-                while let Some(queued) = rest.next_if(|_| bytes < BATCH_BYTES && messages < GROUP_MESSAGES) {
-                    let (message, permit) = queued.into_parts();
-                    match message {
-                        Message::Commit(submitted) => {
-                            let Submitted { change, reply, request_id } = *submitted;
-                            bytes += change.size();
-                            messages += change.messages();
-                            changes.push(change);
-                            senders.push(Sender { reply, request_id });
-                            permits.push(permit);
-                        }
-                        Message::Close => is_open = false,
+        while self.is_open || !self.received.is_empty() {
+            if self.received.is_empty() {
+                if self.lane.recv_many(&mut received, GROUP_CHANGES).await == 0 {
+                    return;
+                }
+                self.received.extend(received.drain(..));
+            }
+            let (mut changes, mut senders, mut permits) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut bytes, mut messages) = (0, 0);
+            while bytes < BATCH_BYTES
+                && messages < GROUP_MESSAGES
+                && let Some(queued) = self.received.pop_front()
+            {
+                let (message, permit) = queued.into_parts();
+                match message {
+                    Message::Commit(submitted) => {
+                        let Submitted { change, reply, request_id } = *submitted;
+                        bytes += change.size();
+                        messages += change.messages();
+                        changes.push(change);
+                        senders.push(Sender { reply, request_id });
+                        permits.push(permit);
                     }
+                    Message::Close => self.is_open = false,
                 }
-                if !changes.is_empty() {
-                    self.commit(changes, senders).await;
-                }
+            }
+            if !changes.is_empty() {
+                self.is_committing = true;
+                self.commit(changes, senders).await;
+                self.is_committing = false;
             }
         }
     }
@@ -120,8 +143,7 @@ impl LaneWorker {
             }
             Err(error) => {
                 if matches!(error, StoreError::Unknown(_)) {
-                    self.in_doubt_until = Some(Instant::now() + IN_DOUBT_WINDOW);
-                    self.dispatcher.request_resync();
+                    self.commit_is_in_doubt();
                 }
                 self.failure_log.failed(&error);
                 for sender in senders {
@@ -130,6 +152,11 @@ impl LaneWorker {
                 }
             }
         }
+    }
+
+    fn commit_is_in_doubt(&mut self) {
+        self.in_doubt_until = Some(Instant::now() + IN_DOUBT_WINDOW);
+        self.dispatcher.request_resync();
     }
 
     /// Dispatches the events before it answers the senders, so that an answered report has all earlier events under

@@ -76,6 +76,7 @@ pub use log::{LogBatch, LogDeploymentId, LogMessage};
 pub use memory::MemoryStore;
 pub use metrics::{Metrics, ReportKind, ReportResult};
 pub use output::{Delivery, Output, OutputError, chain};
+pub use panics::{panics, supervise, supervise_thread};
 pub use request_id::RequestId;
 pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
 pub use store::{

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::fields::{MAX_TEXT, Reporter};
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, new_uuid};
 use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 use crate::time::Timestamp;
@@ -81,7 +81,7 @@ impl LogMessage {
         } else {
             object.to_owned()
         };
-        Ok(Self { event_id: Uuid::now_v7(), received_at, object })
+        Ok(Self { event_id: new_uuid(), received_at, object })
     }
 
     /// Creates a message from stored values.

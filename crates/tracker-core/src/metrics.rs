@@ -61,7 +61,7 @@ pub enum ReportResult {
     Busy,
     /// [`UnavailableReason::TimedOut`].
     TimedOut,
-    /// [`UnavailableReason::Store`].
+    /// [`UnavailableReason::Store`] or [`UnavailableReason::InDoubt`].
     Unavailable,
     /// [`UnavailableReason::OutboxFull`].
     OutboxFull,
@@ -113,7 +113,7 @@ impl From<&Result<Outcome, TrackerError>> for ReportResult {
             Err(TrackerError::Unavailable(reason)) => match reason {
                 UnavailableReason::Busy | UnavailableReason::Closed => Self::Busy,
                 UnavailableReason::TimedOut => Self::TimedOut,
-                UnavailableReason::Store => Self::Unavailable,
+                UnavailableReason::Store | UnavailableReason::InDoubt => Self::Unavailable,
                 UnavailableReason::OutboxFull => Self::OutboxFull,
             },
         }

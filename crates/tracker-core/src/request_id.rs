@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::id::new_uuid;
+
 /// The id of a request. Log lines carry it from the handler of the request to the commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(Uuid);
@@ -16,7 +18,7 @@ impl RequestId {
     /// A new id.
     #[must_use]
     pub fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(new_uuid())
     }
 
     /// Runs `work`. Reports that it sends to a tracker carry this id.

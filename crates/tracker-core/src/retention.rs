@@ -59,7 +59,7 @@ impl Retention {
     }
 
     /// Searches periodically. Never returns.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut backoff = RETRY_BACKOFF;
         let mut failure_log = FailureLog::new("deleting old records");
         loop {

@@ -7,10 +7,8 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::event::{Event, EventKind};
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, new_uuid};
 use crate::json;
 use crate::log::{LogBatch, LogDeploymentId};
 use crate::server::{Hostname, Server, ServerFields, ServerReport};
@@ -24,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Creates a new deployment id.
 pub fn new_id() -> DeploymentId {
-    DeploymentId(Uuid::now_v7())
+    DeploymentId(new_uuid())
 }
 
 /// Reads a deployment report from a JSON body.

@@ -1,6 +1,8 @@
 //! Timestamps of records and events: UTC, in whole milliseconds.
 
-use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use serde::Serializer;
 
 use crate::fields::Text;
@@ -9,9 +11,19 @@ use crate::fields::Text;
 /// the same before it is stored and after it is read back.
 pub type Timestamp = DateTime<Utc>;
 
-/// The current time in whole milliseconds.
+/// The end of the year 9999, the last time that RFC 3339 can express.
+const END: Duration = Duration::from_millis(253_402_300_799_999);
+
+/// The current time in whole milliseconds. A clock before 1970 or after 9999 counts as the nearest time between.
 pub fn now() -> Timestamp {
-    Utc::now().trunc_subsecs(3)
+    let millis = since_epoch(SystemTime::now()).as_millis();
+    let time = i64::try_from(millis).ok().and_then(DateTime::from_timestamp_millis);
+    time.expect("chrono has every time from 1970 to 9999")
+}
+
+/// The time from 1970 to `clock`, which must not panic, whatever the clock says.
+pub(crate) fn since_epoch(clock: SystemTime) -> Duration {
+    clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(END)
 }
 
 /// `time` in RFC 3339 with milliseconds and `Z`, as in `2015-07-07T17:34:12.075Z`.
@@ -44,10 +56,26 @@ pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok
 }
 
 #[cfg(test)]
-mod properties {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_clock_before_1970_or_after_9999_counts_as_the_nearest_time_between() {
+        let (day, epoch) = (Duration::from_hours(24), SystemTime::UNIX_EPOCH);
+        for (clock, expected) in [
+            (epoch - day, Duration::ZERO),
+            (epoch + day, day),
+            (epoch + END, END),
+            (epoch + END + day, END),
+            (epoch + Duration::from_secs(i64::MAX as u64), END),
+        ] {
+            assert_eq!(since_epoch(clock), expected, "{clock:?}");
+        }
+        let end = DateTime::from_timestamp_millis(END.as_millis() as i64).expect("chrono has this time");
+        assert_eq!(rfc3339(&end), "9999-12-31T23:59:59.999Z");
+    }
 
     proptest! {
         #[test]

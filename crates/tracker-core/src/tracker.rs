@@ -316,6 +316,10 @@ fn answer(outcome: Result<Outcome, TrackerError>) -> Result<(), TrackerError> {
 fn queried<T>(answer: Result<T, StoreError>) -> Result<T, TrackerError> {
     answer.map_err(|error| {
         log::warn!("a query failed: {}", crate::output::chain(&error));
-        TrackerError::from(&error)
+        match TrackerError::from(&error) {
+            // A query changes nothing, so nothing is in doubt.
+            TrackerError::Unavailable(UnavailableReason::InDoubt) => UnavailableReason::Store.into(),
+            error => error,
+        }
     })
 }

@@ -68,6 +68,8 @@ fn process(text: &mut Exposition, metrics: &Metrics) {
         "Lines missing in the log of the service, because standard error was not read fast enough.",
     )
     .sample(&[], (metrics.dropped_log_lines)());
+    let help = "Panics in outputs, in the store and in tasks of the server; each is a bug.";
+    text.family("deployment_tracker_panics_total", "counter", help).sample(&[], tracker_core::panics());
 }
 
 fn requests(text: &mut Exposition, requests: &RequestMetrics) {

@@ -8,7 +8,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use serde_json::{Map, Value};
-use tracker_core::Tracker;
+use tracker_core::{Tracker, supervise};
 
 use crate::admission::{self, Access, Admission};
 use crate::limits::Limits;
@@ -82,7 +82,8 @@ pub async fn run(
         busy: Duration::from_secs(body_seconds.saturating_add(write_seconds)),
     };
     let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
-    let watch = tokio::spawn(connections.watch(timeouts));
+    let watch = supervise("the watch for stalled connections", async move || connections.watch(timeouts).await);
+    let watch = tokio::spawn(watch);
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
         shutdown.await;

@@ -98,7 +98,7 @@ impl Connections {
     }
 
     /// Closes connections without progress, until the future is dropped.
-    pub(crate) async fn watch(self, timeouts: StallTimeouts) {
+    pub(crate) async fn watch(&self, timeouts: StallTimeouts) {
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             self.ticks.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,5 @@
 //! Threads that each own a connection and execute jobs from a queue.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
-use tracker_core::Threads;
+use tracker_core::{Threads, supervise_thread};
 
 use crate::connector::Connector;
 use crate::database::Database;
@@ -54,10 +53,10 @@ impl Workers {
         let stats = Arc::new(PoolStats { threads: threads as u64, ..PoolStats::default() });
         for _ in 0..threads {
             let (queue, stats) = (queue.clone(), stats.clone());
-            let worker = Worker { connector: connector.clone(), connection: None, snapshot: None };
+            let mut worker = Worker { connector: connector.clone(), connection: None, snapshot: None };
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || worker.work(&queue, &stats, snapshots))
+                .spawn(move || supervise_thread("a database thread", || worker.work(&queue, &stats, snapshots)))
                 .expect("the system can start a few threads when the store opens");
         }
         Self { jobs, stats }
@@ -116,6 +115,22 @@ impl Workers {
     }
 }
 
+/// A job that counts as busy until it ends, or panics.
+struct Busy<'a>(&'a AtomicU64);
+
+impl<'a> Busy<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Worker {
     connector: Connector,
     connection: Option<Box<dyn Database>>,
@@ -124,7 +139,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(mut self, queue: &Receiver<Job>, stats: &PoolStats, snapshots: Snapshots) {
+    /// Runs jobs until the handle is dropped. Runs again after a panic, whose caller gets [`DbError::Abandoned`].
+    fn work(&mut self, queue: &Receiver<Job>, stats: &PoolStats, snapshots: Snapshots) {
+        // After a panic, dropping the connection rolls its transaction back.
+        (self.connection, self.snapshot) = (None, None);
         loop {
             let next = queue.try_recv().or_else(|_| {
                 self.end_snapshot();
@@ -132,7 +150,7 @@ impl Worker {
             });
             let Ok(Job { sent, run }) = next else { return };
             stats.waiting.fetch_sub(1, Ordering::Relaxed);
-            stats.busy.fetch_add(1, Ordering::Relaxed);
+            let _busy = Busy::new(&stats.busy);
             // A job must see everything that was committed before it was sent.
             if self.snapshot.is_some_and(|begun| sent >= begun || begun.elapsed() > MAX_SNAPSHOT_AGE) {
                 self.end_snapshot();
@@ -140,11 +158,7 @@ impl Worker {
             if snapshots == Snapshots::Shared && self.snapshot.is_none() && !queue.is_empty() {
                 self.begin_snapshot();
             }
-            if catch_unwind(AssertUnwindSafe(|| run(&mut self))).is_err() {
-                // Dropping the connection rolls its transaction back. The caller gets `Abandoned`.
-                (self.connection, self.snapshot) = (None, None);
-            }
-            stats.busy.fetch_sub(1, Ordering::Relaxed);
+            run(self);
         }
     }
 
@@ -190,5 +204,24 @@ impl Worker {
             self.connection = Some(self.connector.connect()?);
         }
         Ok(self.connection.as_deref_mut().expect("connected above"))
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::url::DatabaseUrl;
+
+    #[tokio::test]
+    async fn a_thread_survives_a_job_that_panics() {
+        let connector = Connector::new(DatabaseUrl::Sqlite(":memory:".into()));
+        let workers = Workers::start("test", 1, 16, Snapshots::Shared, &connector);
+        let caught = tracker_core::panics();
+        let panicked = workers.run(None, |_| -> Result<(), DbError> { panic!("a bug in a statement") }).await;
+        assert!(matches!(panicked, Err(DbError::Abandoned)), "{panicked:?}");
+        assert_eq!(workers.run(None, |_| Ok(42)).await.expect("the thread runs again"), 42);
+        assert_eq!(tracker_core::panics(), caught + 1);
+        let load = Workers::stats("test", &[workers]);
+        assert_eq!((load.busy, load.waiting), (0, 0));
     }
 }

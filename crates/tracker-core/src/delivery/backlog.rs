@@ -1,13 +1,9 @@
 //! Polls the backlog of an output.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::resync::Resync;
-use crate::delivery::status::StatusCell;
-use crate::output::Output;
+use crate::delivery::worker::Context;
 use crate::panics::catch_panic;
-use crate::store::Store;
 use crate::time::{self, Timestamp};
 
 /// How often the backlog is read.
@@ -17,7 +13,7 @@ const STALE: Duration = Duration::from_secs(10);
 
 /// Reads the backlog every second, and keeps the last value on an error. Requests a resync while the oldest batch is
 /// stale, for example because this instance has adopted it. Never ends.
-pub(super) async fn poll(output: Arc<dyn Output>, store: Arc<dyn Store>, status: Arc<StatusCell>, resync: Arc<Resync>) {
+pub(super) async fn poll(Context { output, store, status, resync, .. }: &Context) {
     // The creation time of the oldest batch, and when this instance first saw it: clocks of other instances may differ.
     let mut oldest: Option<(Timestamp, Instant)> = None;
     loop {

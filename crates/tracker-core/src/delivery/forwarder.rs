@@ -9,6 +9,7 @@ use crate::delivery::instrumented::InstrumentedOutput;
 use crate::event::Batch;
 use crate::failure_log::FailureLog;
 use crate::output::{Output, OutputError};
+use crate::panics::supervise;
 use crate::queue::{Queue, Queued, queue};
 
 /// The maximum number of batches that are sent at once.
@@ -59,26 +60,35 @@ impl Forwarders {
 impl Forwarder {
     pub(crate) fn start(output: Arc<InstrumentedOutput>, tasks: &mut JoinSet<()>) -> Self {
         let (queue, receiver) = queue(QUEUE_BATCHES, QUEUE_BYTES);
-        tasks.spawn(run(output.clone(), receiver));
+        let mut worker = ForwarderWorker { output: output.clone(), queue: receiver, is_open: true };
+        let name = format!("the forwarder of output `{}`", output.name());
+        tasks.spawn(supervise(name, async move || worker.run().await));
         Self { output, queue: Arc::new(queue) }
     }
 }
 
-async fn run(output: Arc<InstrumentedOutput>, mut queue: mpsc::Receiver<Queued<Option<Arc<Batch>>>>) {
-    let mut failure_log = FailureLog::new(format!("output `{}`", output.name()));
-    let mut received = Vec::with_capacity(RECEIVE_BATCHES);
-    let mut is_open = true;
-    while is_open && queue.recv_many(&mut received, RECEIVE_BATCHES).await > 0 {
-        let (batches, _permits): (Vec<_>, Vec<_>) = received.drain(..).map(Queued::into_parts).unzip();
-        is_open = batches.iter().all(Option::is_some);
-        let batches: Vec<_> = batches.into_iter().flatten().collect();
-        let delivered: Result<(), OutputError> = output.deliver(&batches).await;
-        match delivered {
-            Ok(()) => failure_log.succeeded(),
-            Err(error) => {
-                failure_log.failed(&error);
+struct ForwarderWorker {
+    output: Arc<InstrumentedOutput>,
+    queue: mpsc::Receiver<Queued<Option<Arc<Batch>>>>,
+    is_open: bool,
+}
+
+impl ForwarderWorker {
+    async fn run(&mut self) {
+        let mut failure_log = FailureLog::new(format!("output `{}`", self.output.name()));
+        let mut received = Vec::with_capacity(RECEIVE_BATCHES);
+        while self.is_open && self.queue.recv_many(&mut received, RECEIVE_BATCHES).await > 0 {
+            let (batches, _permits): (Vec<_>, Vec<_>) = received.drain(..).map(Queued::into_parts).unzip();
+            self.is_open = batches.iter().all(Option::is_some);
+            let batches: Vec<_> = batches.into_iter().flatten().collect();
+            let delivered: Result<(), OutputError> = self.output.deliver(&batches).await;
+            match delivered {
+                Ok(()) => failure_log.succeeded(),
+                Err(error) => {
+                    failure_log.failed(&error);
+                }
             }
         }
+        self.output.close().await;
     }
-    output.close().await;
 }

@@ -65,7 +65,7 @@ pub(super) struct DeliveryWorker {
 impl DeliveryWorker {
     pub(super) fn new(context: Context, queue: mpsc::Receiver<Queued<QueueItem>>) -> Self {
         Self {
-            // An earlier run may have left batches in the outbox.
+            // An earlier run of the tracker may have left batches in the outbox.
             state: State::CatchingUp,
             intake: Intake { context: context.clone(), queue, is_open: true },
             delivery: Delivery::new(context.clone()),
@@ -74,7 +74,9 @@ impl DeliveryWorker {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Runs until the queue is closed. Runs again after a panic, which may have cost a batch that is in the outbox.
+    pub(super) async fn run(&mut self) {
+        self.state = State::CatchingUp;
         while self.intake.is_open {
             self.context.status.set_catching_up(self.state != State::Live);
             let next = match self.state {
@@ -345,8 +347,8 @@ impl Delivery {
     }
 
     /// Waits for the acknowledgements that are under way, and closes the output.
-    async fn close(self) {
-        for (_, reply) in self.acknowledging {
+    async fn close(&mut self) {
+        for (_, reply) in std::mem::take(&mut self.acknowledging) {
             // A batch whose acknowledgement fails is delivered again by the next run, and recognized as a duplicate.
             let _ = reply.await;
         }

@@ -20,6 +20,7 @@ use crate::lane;
 use crate::log::LogBatch;
 use crate::metrics::Metrics;
 use crate::output::{Delivery, Output};
+use crate::panics::supervise;
 use crate::retention::{self, Retention};
 use crate::store::Store;
 use crate::time;
@@ -129,7 +130,8 @@ impl TrackerBuilder {
         lane::start(lanes, &self.store, &dispatcher, &metrics, &mut tasks.lanes);
         let deleted = retention::Total::default();
         if let Some(age) = self.delete_after {
-            tasks.retention.spawn(Retention::new(self.store.clone(), age, deleted.clone()).run());
+            let mut retention = Retention::new(self.store.clone(), age, deleted.clone());
+            tasks.retention.spawn(supervise("the deletion of old records", async move || retention.run().await));
         }
         Tracker(Arc::new(Inner {
             store: self.store,

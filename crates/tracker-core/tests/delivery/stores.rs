@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracker_core::Tracker;
 use tracker_core::health::CHECK_DEADLINE;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
+use tracker_core::{Tracker, TrackerError, UnavailableReason, panics};
 
 use crate::support::{
     FaultyStore, List, Mode, arrives_once_in_order, deploy, start, wait_until_catching_up, wait_until_live,
@@ -200,4 +200,31 @@ async fn an_output_counts_as_failing_until_its_acknowledgements_are_committed() 
     eventually("the output recovers", async || failing_since().is_none()).await;
     arrives_once_in_order(&store, &list, &[first, vec![format!("start {id}")]]).await;
     tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+/// The output panics in the lane that dispatches a commit, and in its delivery worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_neither_a_lane_nor_a_delivery_worker() {
+    let (store, list) = (FaultyStore::default(), List::default());
+    let tracker = start(&store, &list);
+    wait_until_live(&tracker).await;
+    let (id, caught) = (new_id(), panics());
+    let report = || deployment_report(id, "{}");
+    store.faults().answers_take = Duration::from_secs(1);
+    let in_doubt = tokio::spawn({
+        let (tracker, report) = (tracker.clone(), report());
+        async move { tracker.start_deployment(report).await }
+    });
+    eventually("the start is committed", async || store.has(id).await).await;
+    list.set(Mode::PanicsWhenNamed);
+    let answer = in_doubt.await.expect("the report itself does not panic");
+    assert_eq!(answer, Err(TrackerError::Unavailable(UnavailableReason::InDoubt)));
+    store.faults().answers_take = Duration::ZERO;
+    eventually("the lane and the delivery worker have panicked", async || panics() >= caught + 2).await;
+
+    list.set(Mode::Works);
+    tracker.start_deployment(report()).await.expect("the retry is recognized");
+    tracker.finish_deployment(deployment_report(id, r#"{"result":"success"}"#)).await.expect("recorded");
+    arrives_once_in_order(&store, &list, &[vec![format!("start {id}"), format!("finish {id}")]]).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await, "every task ends");
 }

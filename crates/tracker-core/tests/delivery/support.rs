@@ -29,8 +29,10 @@ pub enum Mode {
     LosesAnswers,
     /// Takes nothing and does not return.
     Hangs,
-    /// Panics in every method.
+    /// Panics in every method whose panics the tracker turns into errors.
     Panics,
+    /// Panics when it is asked for its name, which ends a run of a task of the tracker.
+    PanicsWhenNamed,
 }
 
 /// An at-least-once output like a Redis list: it skips a batch that arrives again, until the tracker lets it forget the
@@ -105,6 +107,7 @@ impl List {
 #[async_trait]
 impl Output for List {
     fn name(&self) -> &'static str {
+        assert_ne!(self.mode(), Mode::PanicsWhenNamed, "a bug in a name");
         self.name
     }
 

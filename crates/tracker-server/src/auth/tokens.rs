@@ -7,7 +7,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use tracker_core::Reporter;
+use tracker_core::{Reporter, time};
 
 use super::{Scope, TokenConfig};
 use crate::error::ApiError;
@@ -84,7 +84,7 @@ impl Tokens {
         let Some(token) = bearer(header.as_bytes()).and_then(|secret| self.find(secret)) else {
             return unauthorized("the token is unknown; send a valid one, as `Authorization: Bearer SECRET`");
         };
-        if token.expires_at.is_some_and(|expires_at| expires_at <= Utc::now()) {
+        if token.expires_at.is_some_and(|expires_at| expires_at <= time::now()) {
             return unauthorized("the token has expired; ask for a new one");
         }
         if needs.iter().any(|scope| token.scopes.contains(scope)) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use tracker_core::{Backoff, chain};
+use tracker_core::{Backoff, chain, supervise_thread};
 
 use super::postgres::Connection;
 use crate::database::IsStoreOpen;
@@ -66,7 +66,7 @@ pub fn start(connection: &mut Connection, url: &str, is_store_open: IsStoreOpen)
         return Ok(());
     }
     let url = url.to_owned();
-    let work = move || {
+    let mut work = move || {
         let mut backoff = BACKOFF;
         while is_store_open() {
             let attempt = Connection::connect(&url).and_then(|mut connection| migrate(&mut connection, &mut is_wide));
@@ -80,7 +80,7 @@ pub fn start(connection: &mut Connection, url: &str, is_store_open: IsStoreOpen)
     };
     thread::Builder::new()
         .name("sql-migration".into())
-        .spawn(work)
+        .spawn(move || supervise_thread("the migration of the tables", &mut work))
         .expect("the system can start a few threads when the store opens");
     Ok(())
 }
