@@ -71,10 +71,12 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// A path or `sqlite:PATH` for SQLite, `postgres://USER:PASSWORD@HOST/NAME` for PostgreSQL, or
-    /// `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL. MariaDB and MySQL need a build with the cargo feature
-    /// `mysql`, which neither the default build nor the Debian package has. A path that does not begin with `/` is
-    /// relative to the working directory.
+    /// A path or `sqlite:PATH` for SQLite; `postgres://USER:PASSWORD@HOST/NAME` or libpq's
+    /// `host=HOST dbname=NAME user=USER password=PASSWORD` for PostgreSQL, both with the parameters of libpq, such as
+    /// `sslmode`; `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL, with `unix_socket`, `ssl_ca`, `ssl_cert` and
+    /// `ssl_key`. MariaDB and MySQL need a build with the cargo feature `mysql`, which neither the default build nor the
+    /// Debian package has. A path that does not begin with `/` is relative to the working directory. A path that
+    /// contains `=` or `:` needs the prefix `sqlite:`; after it, write `?` as `%3F`.
     pub url: String,
     /// Whether the database keeps log messages. Without this key it keeps them unless there is a `redis` section.
     #[schemars(example = true)]

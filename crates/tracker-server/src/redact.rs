@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const REDACTED: &str = "[REDACTED]";
 /// A name that contains one of these is the name of a secret. Names are compared in lower case, without `_` and `-`.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 13] = [
     "password",
     "passphrase",
     "passwd",
@@ -20,6 +20,7 @@ const SECRETS: [&str; 12] = [
     "apikey",
     "accesskey",
     "pfx",
+    "scram",
 ];
 
 /// Replaces every secret in `value` with `[REDACTED]`: values under the name of a secret and, within strings, values
@@ -48,9 +49,11 @@ fn redact_text(text: &str) -> String {
     /// `name=`, as in queries of URLs and in connection strings.
     static NAME: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"([\w-]+)\s*=\s*").expect("the regular expression is valid"));
-    /// Not all parsers end a value at `;` or a second `?`, so those are part of it.
-    static VALUE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#"^("[^"]*"|'[^']*')?[^\s&]*"#).expect("the regular expression is valid"));
+    /// Not all parsers end a value at `;` or a second `?`, so those are part of it. In a connection string of libpq, `\`
+    /// continues it after a quote or a space.
+    static VALUE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?s)^("[^"]*"|'(?:\\.|[^'\\])*')?(?:\\.|[^\s&])*"#).expect("the regular expression is valid")
+    });
     /// `scheme://user:password@`. A password may contain any character; only the last `@` ends it.
     static CREDENTIALS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(?:[^\s/?#:@\[][^\s/?#:@]*)?:(\S*)@")
@@ -94,6 +97,7 @@ mod tests {
             "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
             "pass": "x", "auth_": {"auth": "x"}, "a": "postgres://h:1/x?user=u&password=top@secret&x=1",
             "b": "host=h password='a b' x=1",
+            "i": r"password='a\' \\ b' x=1", "j": r"password=a\ b\'c x=1", "k": "h?scram_client_key=x&scram=y",
             "c": "postgres:me:hunter2@h/x", "d": "jdbc:x://h;Pwd=x;y=1", "e": "https://h/#access_token=x",
             "f": "http://u:p@h, http://v:q@i/", "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });
@@ -104,7 +108,9 @@ mod tests {
             "auth": {"tokens": REDACTED},
             "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
             "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:[REDACTED]&x=1",
-            "b": "host=h password=[REDACTED] x=1", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED]",
+            "b": "host=h password=[REDACTED] x=1",
+            "i": "password=[REDACTED] x=1", "j": "password=[REDACTED] x=1",
+            "k": "h?scram_client_key=[REDACTED]&scram=[REDACTED]", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED]",
             "e": "https://h/#access_token=[REDACTED]", "f": "http://u:[REDACTED]@h, http://v:[REDACTED]@i/",
             "g": "a: b@c, compass=1", "h": "http://[::1]:80/@x",
         });

@@ -1,4 +1,9 @@
-//! URLs of databases: which database, and where it is.
+//! URLs of databases: which database, and where it is. Everything is checked here, so that a mistake is an error before
+//! the first connection.
+
+mod mysql;
+pub mod postgres;
+mod sqlite;
 
 use std::fmt;
 
@@ -7,61 +12,75 @@ use crate::error::SqlError;
 /// Explains a malformed URL without quoting it: any part may contain a password.
 const MALFORMED: &str = "the URL must have the form postgres://USER:PASSWORD@HOST:5432/NAME or mysql://…; inside its \
                          parts, write / ? # @ : % and white space as %2F %3F %23 %40 %3A %25 %20";
+/// The forms that are accepted.
+const FORMS: &str = "give a path such as `data.sqlite3`, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or \
+                     mysql://USER:PASSWORD@HOST/NAME";
 
-/// Where the database is: a path or `sqlite:PATH` for SQLite, `postgres://…` for PostgreSQL, `mysql://…` or
-/// `mariadb://…` for MySQL and MariaDB.
+/// Where the database is. These forms are accepted:
+///
+/// - a path, or `sqlite:PATH`, for SQLite; a path with `=` or, before the first `/`, with `:` needs the prefix, and so
+///   does one with `?`, which is written as `%3F`;
+/// - `postgres://…`, or a connection string of libpq such as `host=db dbname=tracker`, for PostgreSQL;
+/// - `mysql://…` or `mariadb://…` for MySQL and MariaDB.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// The path of an SQLite file.
     Sqlite(String),
-    /// The URL of a PostgreSQL server.
+    /// The URL or the connection string of a PostgreSQL server.
     Postgres(String),
     /// The URL of a MariaDB or MySQL server.
     Mysql(String),
 }
 
 impl DatabaseUrl {
-    /// Parses a path or URL.
+    /// Parses a path, a URL or a connection string. Connects to nothing.
     ///
     /// # Errors
-    /// [`SqlError::Url`] if the URL is malformed, has an unknown scheme, or needs a cargo feature that this
-    /// build lacks. The message names the feature. It never contains a password.
+    /// [`SqlError::Url`] if the text has none of the accepted forms, has a parameter that the database's client library
+    /// would refuse or ignore, or needs a cargo feature that this build lacks. The message says how to correct it. It
+    /// never contains a password.
     pub fn parse(url: &str) -> Result<Self, SqlError> {
-        let parsed = match url.split_once(':') {
-            Some(("postgres" | "postgresql", _)) => Self::Postgres(url.to_owned()),
-            Some(("mysql" | "mariadb", rest)) => Self::Mysql(format!("mysql:{rest}")),
-            Some(("sqlite", path)) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned()),
-            // A path may look like this, but so does a misspelt URL that contains a password.
-            Some((scheme, rest)) if rest.starts_with("//") || rest.contains('@') => {
-                return Err(SqlError::Url(format!(
-                    "`{}://` is not a supported scheme; use a path, sqlite:PATH, postgres://USER@HOST/NAME or \
-                     mysql://USER@HOST/NAME",
-                    scheme.escape_debug()
-                )));
+        Self::checked(url).map_err(SqlError::Url)
+    }
+
+    fn checked(url: &str) -> Result<Self, String> {
+        let (parsed, is_built_in, feature) = match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => {
+                check_form(url)?;
+                postgres::check(url)?;
+                (Self::Postgres(url.to_owned()), cfg!(feature = "postgres"), "postgres")
             }
-            _ => Self::Sqlite(url.to_owned()),
+            Some(("mysql" | "mariadb", rest)) => {
+                let url = format!("mysql:{rest}");
+                check_form(&url)?;
+                mysql::check(&url)?;
+                (Self::Mysql(url), cfg!(feature = "mysql"), "mysql")
+            }
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                sqlite::check(path)?;
+                (Self::Sqlite(path.replace("%3F", "?")), cfg!(feature = "sqlite"), "sqlite")
+            }
+            Some((scheme, _)) if !scheme.trim_start_matches("//").contains(['/', '=']) => {
+                return Err(unknown_scheme(scheme));
+            }
+            _ if url.split_once('=').is_some_and(|(name, _)| !name.contains('?')) => {
+                postgres::check(url).map_err(|problem| {
+                    format!("{problem}; if this is the path of an SQLite file, write sqlite:PATH")
+                })?;
+                (Self::Postgres(url.to_owned()), cfg!(feature = "postgres"), "postgres")
+            }
+            _ if url.contains("://") => return Err(FORMS.to_owned()),
+            _ => {
+                sqlite::check(url)?;
+                (Self::Sqlite(url.to_owned()), cfg!(feature = "sqlite"), "sqlite")
+            }
         };
-        let feature = match &parsed {
-            Self::Sqlite(path) if path.is_empty() => {
-                return Err(SqlError::Url("the path is empty; give one such as `data.sqlite3`".into()));
-            }
-            Self::Sqlite(path) if path == ":memory:" || path.starts_with("file:") => {
-                let message = "`:memory:` and `file:` are not supported, since a database in memory would lose its \
-                               data; give a path";
-                return Err(SqlError::Url(message.into()));
-            }
-            Self::Postgres(url) | Self::Mysql(url) if !is_well_formed(url) => {
-                return Err(SqlError::Url(MALFORMED.into()));
-            }
-            Self::Sqlite(_) if !cfg!(feature = "sqlite") => "sqlite",
-            Self::Postgres(_) if !cfg!(feature = "postgres") => "postgres",
-            #[cfg(feature = "mysql")]
-            Self::Mysql(url) => return check_mysql(url).map(|()| parsed),
-            #[cfg(not(feature = "mysql"))]
-            Self::Mysql(_) => "mysql",
-            _ => return Ok(parsed),
-        };
-        Err(SqlError::Url(format!("this build does not support {feature}; build with the cargo feature `{feature}`")))
+        if is_built_in {
+            Ok(parsed)
+        } else {
+            Err(format!("this build does not support {feature}; build with the cargo feature `{feature}`"))
+        }
     }
 
     /// The path, or the URL with its credentials.
@@ -71,14 +90,26 @@ impl DatabaseUrl {
     }
 }
 
+/// Explains why a text that begins with `scheme` and `:` is refused.
+fn unknown_scheme(scheme: &str) -> String {
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    match scheme {
+        "file" => "`file:` URIs are not supported; give the path, such as `data.sqlite3` or sqlite:PATH".to_owned(),
+        _ if is_scheme => format!("`{scheme}:` is not a supported scheme; {FORMS}"),
+        // It may contain a part of a password.
+        _ => FORMS.to_owned(),
+    }
+}
+
 fn after_scheme(url: &str) -> Option<&str> {
     url.split_once(':')?.1.strip_prefix("//")
 }
 
-/// Whether every parser splits `url` into the same parts, so that none mistakes a piece of the password for
+/// Fails unless every parser splits `url` into the same parts, so that none mistakes a piece of the password for
 /// another part.
-fn is_well_formed(url: &str) -> bool {
-    let Some(rest) = after_scheme(url) else { return false };
+fn check_form(url: &str) -> Result<(), String> {
+    let rest = after_scheme(url).ok_or(MALFORMED)?;
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let user = credentials.split(':').next().unwrap_or_default();
@@ -90,29 +121,13 @@ fn is_well_formed(url: &str) -> bool {
     };
     let is_escape = |hex: &str| hex != "00" && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut escapes = rest.split('%').skip(1).map(|after| after.get(..2));
-    !credentials.contains('@')
+    let is_well_formed = !credentials.contains('@')
         && !rest[authority.len()..].contains('@')
         && !user.contains(['[', ']'])
         && hosts.split(',').all(is_host)
         && escapes.all(|hex| hex.is_some_and(is_escape))
-        && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
-}
-
-/// Rejects a URL without a database name, and an `ssl_mode` that MariaDB's client library would silently
-/// ignore.
-#[cfg(feature = "mysql")]
-fn check_mysql(url: &str) -> Result<(), SqlError> {
-    let (location, parameters) = url.split_once('?').unwrap_or((url, ""));
-    let name = after_scheme(location).and_then(|location| location.rsplit_once('/')).map_or("", |(_, name)| name);
-    if name.is_empty() {
-        return Err(SqlError::Url("the URL lacks the database name; give mysql://USER@HOST/NAME".into()));
-    }
-    if parameters.contains("ssl_mode=") && !mysqlclient_sys::SUPPORTS_MYSQL_SSL_MODE {
-        let message = "MariaDB's client library, which this build uses, does not support `ssl_mode`; give ssl_ca=FILE \
-                       instead, which requires a certificate from that authority";
-        return Err(SqlError::Url(message.into()));
-    }
-    Ok(())
+        && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#');
+    if is_well_formed { Ok(()) } else { Err(MALFORMED.to_owned()) }
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -120,6 +135,9 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let (scheme, url) = match self {
             Self::Sqlite(path) => return write!(formatter, "sqlite:{path}"),
+            Self::Postgres(text) if !postgres::is_url(text) => {
+                return write!(formatter, "postgres:{}", postgres::location(text));
+            }
             Self::Postgres(url) => ("postgres", url),
             Self::Mysql(url) => ("mysql", url),
         };
@@ -139,54 +157,5 @@ impl fmt::Debug for DatabaseUrl {
 #[cfg(test)]
 mod properties;
 
-#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
-mod tests {
-    use super::*;
-
-    #[cfg(feature = "postgres")]
-    #[test]
-    fn an_ambiguous_url_is_rejected_without_being_quoted() {
-        for url in [
-            "postgres://u:hunter2@[[::1]]:1/x",
-            "postgres://u:hunt%00er2@h/x",
-            "postgres://u:100%hunter2@h/x",
-            "postgres://u:pa@hunter2@h/x",
-            "postgres://u:hunter2/x@h/x",
-            "postgres://u:hunter2?x@h/x",
-            "postgres://u:1/hunter2@h/x",
-            "postgres://u:hunter2#x@h/x",
-            "postgres://u:hunter2 x@h/x",
-            "postgres://u:%+1hunter2@h/x",
-            "postgres://u:hunter2@h:+1/x",
-            "postgres://u:1?hunter2@h/x",
-            "postgres://h/x?password=x@hunter2",
-            "postgres://[u:hunter2@h/x",
-            "postgres:u:hunter2@h/x",
-            "postgres::hunter2@h?password=://hunter2",
-            "postgresql:host=h password=hunter2",
-        ] {
-            let error = DatabaseUrl::parse(url).expect_err(url).to_string();
-            assert!(!error.contains("hunter2") && error.contains("%40"), "{error}");
-        }
-        for url in [
-            "postgres://",
-            "postgres:///name",
-            "postgres://h",
-            "postgresql://u:p%40%2F@h:5432,[::1]:1,%2Frun%2Fpg/x?sslmode=require&host=/x",
-            "postgres://%3A%3A1/x",
-        ] {
-            assert!(DatabaseUrl::parse(url).is_ok(), "{url}");
-        }
-    }
-
-    #[cfg(feature = "sqlite")]
-    #[test]
-    fn a_path_names_a_file_and_never_a_database_in_memory() {
-        for url in [":memory:", "sqlite::memory:", "file:x?mode=memory", "sqlite://file:x", "", "sqlite:"] {
-            assert!(DatabaseUrl::parse(url).is_err(), "{url}");
-        }
-        for (url, path) in [("x", "x"), ("sqlite:x", "x"), ("sqlite:///x", "/x"), ("sqlite:./file:x", "./file:x")] {
-            assert_eq!(DatabaseUrl::parse(url).ok(), Some(DatabaseUrl::Sqlite(path.into())));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ impl Block {
     }
 
     fn sqlite(&mut self) -> Result<String, ConfigError> {
-        match self.string("storage")? {
+        // In a URL, `?` would begin parameters.
+        match self.string("storage")?.map(|path| path.replace('?', "%3F")) {
             // SQLite would interpret these prefixes.
             Some(path) if path.starts_with("file:") || path.starts_with("sqlite:") => Ok(format!("sqlite:./{path}")),
             // `sqlite:` may be followed by `//`, which is not part of the path.

@@ -16,8 +16,8 @@ fn a_block_becomes_a_url() {
     for (block, expected) in [
         (json!({ "dialect": "sqlite", "storage": "data.sqlite3" }), "sqlite:data.sqlite3"),
         (json!({ "dialect": "sqlite", "storage": "/x/a b:c.db", "port": 1 }), "sqlite:/x/a b:c.db"),
-        (json!({ "dialect": "sqlite", "storage": "//x?mode=memory#" }), "sqlite:////x?mode=memory#"),
-        (json!({ "dialect": "sqlite", "storage": "file:x?mode=memory" }), "sqlite:./file:x?mode=memory"),
+        (json!({ "dialect": "sqlite", "storage": "//x?mode=memory#" }), "sqlite:////x%3Fmode=memory#"),
+        (json!({ "dialect": "sqlite", "storage": "file:x?mode=memory" }), "sqlite:./file:x%3Fmode=memory"),
         (json!({ "dialect": "postgres" }), "postgres://localhost"),
         (
             json!({ "dialect": "postgres", "host": "db.example.com", "port": "5433", "database": "a/b?c",

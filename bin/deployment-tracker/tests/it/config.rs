@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_servers::{DEADLINE, Redis, eventually};
+use test_servers::{DEADLINE, Database as _, Postgres, Redis, eventually};
 
 use crate::support::{command_in, new_id, serve, serve_in};
 
@@ -99,6 +99,34 @@ fn an_invalid_configuration_is_exit_code_2_and_one_line_with_the_key_and_its_ori
             &[],
             &["database.url"],
         ),
+        (
+            "a connection string with a misspelt parameter",
+            &[("tracker.json", r#"{"database":{"url":"host=db dbnam=tracker"}}"#)],
+            from_file,
+            &[],
+            &["database.url", "`dbnam` is not a parameter of libpq"],
+        ),
+        (
+            "a parameter that libpq does not have",
+            &[("tracker.json", r#"{"database":{"url":"postgres://db/tracker?schema=public"}}"#)],
+            from_file,
+            &[],
+            &["database.url", "`schema` is not a parameter of libpq"],
+        ),
+        (
+            "a parameter of SQLite",
+            &[],
+            &[],
+            &[("DEPLOYMENT_TRACKER_DATABASE__URL", "file:data.sqlite3?mode=ro")],
+            &["database.url", "sqlite:PATH"],
+        ),
+        (
+            "a host and a port",
+            &[],
+            &[],
+            &[("DEPLOYMENT_TRACKER_DATABASE__URL", "db:5432")],
+            &["database.url", "postgres://"],
+        ),
         ("broken JSON", &[("tracker.json", "{\"port\": 1,,}")], from_file, &[], &["tracker.json", "line 1"]),
         ("broken TOML", &[("tracker.toml", "port = ")], &["--config", "tracker.toml"], &[], &["tracker.toml"]),
         ("a missing file", &[], &["--config", "missing.json"], &[], &["missing.json"]),
@@ -186,6 +214,7 @@ fn an_error_message_does_not_reveal_nearby_secrets() {
         ("tracker.json", r#"{"redis":"hunter2"}"#),
         ("tracker.json", r#""hunter2""#),
         ("tracker.json", r#"{"database":{"url":"postgres://me:100%hunter2@h/x"}}"#),
+        ("tracker.json", r#"{"database":{"url":"host=h password=my hunter2=x"}}"#),
         ("tracker.json", r#"{"redis":{"host":"redis://:hunter2@h"}}"#),
     ] {
         let output = run(&[(name, text)], &["--config", name], &[]);
@@ -306,6 +335,24 @@ fn check_config_prints_every_default_and_no_secret() {
     );
     assert_eq!(full["database"]["logs"], json!(false), "off by default with Redis");
     assert!(!full.to_string().contains("hunter2"), "{full}");
+
+    let file = r#"{"database":{"url":"host=h password='my \\'hunter2' dbname=d"}}"#;
+    let url = &checked(&[("config.json", file)], &[], &[])["database"]["url"];
+    assert_eq!(url, &json!("host=h password=[REDACTED] dbname=d"));
+}
+
+#[test]
+fn a_connection_string_of_libpq_reaches_the_database_it_names() {
+    let postgres = Postgres::shared();
+    let url = postgres.new_database();
+    let (authority, name) = url.rsplit_once('/').expect("the URL ends in the name");
+    let port = authority.rsplit(':').next().expect("the URL has a port");
+    let text = format!("host=127.0.0.1 port={port} user=postgres password='a b' dbname = {name} connect_timeout=2");
+    let server = serve(json!({ "database": { "url": text } }));
+    let path = format!("/v1/deployments/{}", new_id());
+    eventually("PostgreSQL takes the report", || (server.post(&path, &json!({})).status == 201).then_some(()));
+    assert_eq!(postgres.query(name, r#"SELECT count(*) FROM "Deployments""#), Ok("1".to_owned()));
+    assert!(!server.folder.path().join(&text).exists(), "a file has the name of the connection string");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::dialect::{Dialect, Filter};
 use crate::error::DbError;
 use crate::rows::ServerRow;
 use crate::schema::{SqlUuid, logs, servers};
+use crate::url::postgres;
 use crate::values::Id;
 
 #[path = "../queries.rs"]
@@ -89,20 +90,17 @@ impl Dialect for Connection {
 
     /// Detects a lost connection within 30 s, unless the URL sets other limits.
     fn connect(url: &str) -> Result<Self, DbError> {
-        let mut url = url.to_owned();
-        for (name, value) in [
-            ("connect_timeout", "3"),
-            ("keepalives_idle", "10"),
-            ("keepalives_interval", "5"),
-            ("keepalives_count", "3"),
-            ("tcp_user_timeout", "20000"),
-            ("application_name", "deployment-tracker"),
-        ] {
-            if !url.contains(&format!("{name}=")) {
-                let separator = if url.contains('?') { '&' } else { '?' };
-                url.push_str(&format!("{separator}{name}={value}"));
-            }
-        }
+        let url = postgres::with_defaults(
+            url,
+            &[
+                ("connect_timeout", "3"),
+                ("keepalives_idle", "10"),
+                ("keepalives_interval", "5"),
+                ("keepalives_count", "3"),
+                ("tcp_user_timeout", "20000"),
+                ("application_name", "deployment-tracker"),
+            ],
+        );
         Self::establish(&url).map_err(DbError::Connect)
     }
 
