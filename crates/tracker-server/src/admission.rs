@@ -72,13 +72,17 @@ impl Admission {
     /// Admits or refuses a request. The caller keeps the permit until the response starts.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
         let path = routed_path(request);
-        let Some(scopes) = required_scopes(request.method(), path) else { return Ok(None) };
+        if is_probe(path) {
+            return Ok(None);
+        }
         let headers = request.headers();
         let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         if size.sum::<usize>() + request.path().len() + request.query_string().len() > self.limits.header_bytes {
             return Err(ApiError::head_too_large(self.limits.header_bytes));
         }
-        if let Some(tokens) = self.access.0.load().as_ref() {
+        if let Some(tokens) = self.access.0.load().as_ref()
+            && let Some(scopes) = required_scopes(request.method(), path)
+        {
             request.extensions_mut().insert(tokens.admit(headers, scopes)?);
         }
         // The router decodes the path once, and each parameter once more.
@@ -94,6 +98,11 @@ impl Admission {
         let permit = self.request_permits.try_acquire();
         permit.map(Some).map_err(|_| ApiError::overloaded("too many requests are in progress; retry later"))
     }
+}
+
+/// Whether `path` is a probe of a supervisor or a load balancer. Probes need no token and no free capacity.
+pub(crate) fn is_probe(path: &str) -> bool {
+    ["/livez", "/readyz"].contains(&path)
 }
 
 /// The path as the router sees it, without its trailing slash: percent-encoding must not bypass a scope.

@@ -17,7 +17,7 @@ pub use tokens::{TokenError, Tokens};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Read records, `/healthcheck`, `/metrics` and the API description.
+    /// Read records, `/healthcheck` and `/metrics`.
     Read,
     /// Report deployments, servers and log messages.
     Write,
@@ -36,10 +36,12 @@ impl fmt::Display for Scope {
 }
 
 /// The scopes that admit a request for `path`, which has no trailing slash: its token needs one of them. `None` if the
-/// request needs no token.
+/// request needs no token: the probes, and the API description with its documentation, which contain no data.
 pub(crate) fn required_scopes(method: &Method, path: &str) -> Option<&'static [Scope]> {
     match path {
         "/livez" | "/readyz" => None,
+        "" | "/docs" | "/openapi.json" | "/swagger.json" | "/swagger" => None,
+        _ if path.starts_with("/docs/") => None,
         "/config" => Some(&[Scope::Admin]),
         "/healthcheck" | "/metrics" => Some(&[Scope::Read, Scope::Admin]),
         _ if method.is_safe() => Some(&[Scope::Read]),

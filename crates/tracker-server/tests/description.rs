@@ -74,7 +74,7 @@ async fn exactly_the_described_methods_are_routed() {
             assert_eq!(refused, described.is_none(), "{method} {path}: {answer}");
             if refused {
                 let allow =
-                    answer.lines().find_map(|line| line.strip_prefix("allow: ")).expect("405 has an Allow header");
+                    answer.lines().find_map(|line| line.strip_prefix("Allow: ")).expect("405 has an Allow header");
                 assert!(!allow.split(", ").any(|allowed| allowed == method), "{method} {path}: {allow}");
             } else if let (Some(operation), false) = (described, method == "HEAD") {
                 let status = &answer[9..12];

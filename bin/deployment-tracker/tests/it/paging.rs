@@ -177,7 +177,7 @@ fn a_long_list_is_streamed_completely() {
             // HTTP/1.0 has no chunked encoding.
             let old = get_with_http_1_0(&server, &format!("/v1/deployments?limit={limit}"));
             let (head, body) = old.split_once("\r\n\r\n").expect("head and body");
-            assert!(head.contains(&format!("content-length: {}", body.len())) && !head.contains("chunked"), "{head}");
+            assert!(head.contains(&format!("Content-Length: {}", body.len())) && !head.contains("chunked"), "{head}");
             assert_eq!(serde_json::from_str::<Value>(body).expect("JSON"), list.json());
         }
     });

@@ -46,7 +46,7 @@ fn reload(server: &Server, tokens: &Value) {
 }
 
 #[test]
-fn without_a_token_every_route_but_livez_and_readyz_answers_401() {
+fn without_a_token_only_the_probes_and_the_documentation_answer() {
     let server = serve(json!({ "auth": { "tokens": tokens() } }));
     let id = new_id();
     let deployment = format!("/v1/deployments/{id}");
@@ -60,12 +60,12 @@ fn without_a_token_every_route_but_livez_and_readyz_answers_401() {
         ("POST", &format!("{deployment}/servers/")),
         ("GET", "/v1/deployments"),
         ("GET", "/v1/servers"),
-        ("GET", "/"),
-        ("GET", "/docs/"),
+        ("GET", "/docsx"),
+        ("GET", "/docs%2Findex.html"),
+        ("GET", "/openapi.json/x"),
         ("GET", "/config"),
         ("GET", "/healthcheck"),
         ("GET", "/metrics"),
-        ("GET", "/openapi.json"),
         ("GET", "/nowhere"),
         ("OPTIONS", "*"),
     ] {
@@ -93,6 +93,55 @@ fn without_a_token_every_route_but_livez_and_readyz_answers_401() {
     assert_eq!(get(&server, READ, &deployment).status, 404, "nothing was recorded");
     for path in ["/livez", "/readyz", "/livez/", "/readyz/"] {
         assert_eq!(server.read(path), json!({ "status": "ok" }));
+    }
+    for (path, status) in [
+        ("/", 302),
+        ("/docs", 302),
+        ("/docs/", 200),
+        ("//docs//", 200),
+        ("/docs/swagger-ui.css", 200),
+        ("/docs/../config", 404),
+        ("/docs/..%2fconfig", 404),
+        ("/docs/%2e%2e/config", 404),
+        ("/openapi.json", 200),
+        ("/swagger.json/", 200),
+        ("/swagger", 200),
+    ] {
+        for authorization in [&[][..], &[("Authorization", "Bearer unknown")]] {
+            let answer = server.send("GET", path, authorization, b"");
+            assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        }
+        server.send("POST", path, &[JSON], b"{}").is_error(405, None);
+    }
+    let long = format!("/docs/?{}", "x".repeat(40_000));
+    server.get(&long).is_error(431, None);
+}
+
+#[test]
+fn the_api_description_says_which_requests_need_a_token() {
+    let server = serve(json!({ "auth": { "tokens": tokens() } }));
+    let description = server.read("/openapi.json");
+    let scheme = &description["components"]["securitySchemes"]["token"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    let one_of = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|scope| json!({ "token": [scope] }));
+        Value::Array([json!({})].into_iter().chain(scopes).collect())
+    };
+    for (method, path, security) in [
+        ("post", "/v1/deployments/{id}", one_of(&["write"])),
+        ("put", "/v1/deployments/{id}/servers", one_of(&["write"])),
+        ("get", "/v1/deployments", one_of(&["read"])),
+        ("get", "/config", one_of(&["admin"])),
+        ("get", "/metrics", one_of(&["read", "admin"])),
+        ("get", "/", Value::Null),
+        ("get", "/openapi.json", Value::Null),
+        ("get", "/swagger", Value::Null),
+        ("get", "/livez", Value::Null),
+    ] {
+        let operation = &description["paths"][path][method];
+        assert_eq!(operation["security"], security, "{method} {path}");
+        assert_eq!(operation["responses"]["401"].is_object(), !security.is_null(), "{method} {path}");
+        assert_eq!(operation["responses"]["431"].is_object(), path != "/livez", "{method} {path}");
     }
 }
 

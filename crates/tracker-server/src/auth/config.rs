@@ -38,9 +38,9 @@ pub struct TokenConfig {
     /// An environment variable that contains a value for `secret`.
     #[cfg_attr(feature = "schema", schemars(example = &"JENKINS_TOKEN"))]
     pub secret_env: Option<String>,
-    /// The scopes of the token; no scope includes another. `read` allows GET of records and of the API description,
-    /// `write` allows POST and PUT, `admin` allows `/config`. `/healthcheck` and `/metrics` accept `read` or `admin`;
-    /// `/livez` and `/readyz` need no token.
+    /// The scopes of the token; no scope includes another. `read` allows GET of records, `write` allows POST and PUT,
+    /// `admin` allows `/config`. `/healthcheck` and `/metrics` accept `read` or `admin`; `/livez`, `/readyz`, `/docs/`
+    /// and the API description need no token.
     #[cfg_attr(feature = "schema", schemars(example = ["write"]))]
     pub scopes: BTreeSet<Scope>,
     /// The environments whose deployments the token may report. If unset, the token may report all deployments,

@@ -4,6 +4,7 @@ use actix_web::http::Method;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{IntoResponses, Modify};
 
+use crate::admission::is_probe;
 use crate::auth::required_scopes;
 use crate::error::ApiError;
 
@@ -24,10 +25,14 @@ impl Modify for Admission {
         for (path, item) in &mut description.paths.paths {
             let methods = [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)];
             for (method, operation) in methods {
-                let (Some(operation), Some(scopes)) = (operation, required_scopes(&method, path)) else { continue };
-                let one_of = scopes.iter().map(|scope| SecurityRequirement::new(TOKEN, [scope.to_string()]));
-                operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(one_of).collect());
-                for (status, response) in Refusals::responses() {
+                let Some(operation) = operation.as_mut().filter(|_| !is_probe(path)) else { continue };
+                let mut refusals = Overload::responses();
+                if let Some(scopes) = required_scopes(&method, path.trim_end_matches('/')) {
+                    let one_of = scopes.iter().map(|scope| SecurityRequirement::new(TOKEN, [scope.to_string()]));
+                    operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(one_of).collect());
+                    refusals.extend(TokenRefusals::responses());
+                }
+                for (status, response) in refusals {
                     operation.responses.responses.entry(status).or_insert(response);
                 }
             }
@@ -37,7 +42,7 @@ impl Modify for Admission {
 
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only describes the responses")]
-enum Refusals {
+enum TokenRefusals {
     #[response(
         status = 401,
         description = "The token is missing (`token_required`) or invalid (`invalid_token`)",
@@ -50,6 +55,11 @@ enum Refusals {
         headers(("WWW-Authenticate" = String, description = "The challenge of RFC 6750"))
     )]
     Forbidden(ApiError),
+}
+
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "only describes the responses")]
+enum Overload {
     #[response(status = 431, description = "The head of the request is over the limit")]
     HeadTooLarge(ApiError),
     #[response(
