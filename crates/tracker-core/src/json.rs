@@ -48,17 +48,28 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, value)| (key.as_ref(), *value))
     }
 
+    /// The members, to be changed.
+    pub(crate) fn into_members(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+        self.members
+    }
+
     /// Whether the text had a name more than once.
     pub(crate) fn had_duplicates(&self) -> bool {
         self.had_duplicates
     }
 }
 
+/// A JSON string, which is copied only if it has escapes.
+#[derive(Deserialize)]
+struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The text of `value` if it is a string.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str(value.get()).ok().map(|Borrowed(text)| text)
+}
+
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
         struct Members;
         impl<'de> Visitor<'de> for Members {
             type Value = Object<'de>;
@@ -69,7 +80,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(8);
-                while let Some((Key(key), value)) = map.next_entry()? {
+                while let Some((Borrowed(key), value)) = map.next_entry()? {
                     members.push((key, value));
                 }
                 let had_duplicates = remove_duplicates(&mut members);

@@ -72,7 +72,7 @@ pub use group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Rec
 pub use health::{Health, HealthCheck};
 pub use id::DeploymentId;
 pub use input_error::{InputError, InputErrorCode};
-pub use log::{LogBatch, LogDeploymentId, LogMessage};
+pub use log::{LogBatch, LogDeploymentId, LogMessage, LogTime, TimedMessage};
 pub use memory::MemoryStore;
 pub use metrics::{Metrics, ReportKind, ReportResult};
 pub use output::{Delivery, Output, OutputError, chain};

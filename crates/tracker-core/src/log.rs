@@ -12,6 +12,10 @@ use crate::input_error::{InputError, InputErrorCode};
 use crate::json::Object;
 use crate::time::Timestamp;
 
+mod timed;
+
+pub use timed::{LogTime, TimedMessage};
+
 /// The deployment that log messages belong to. It need not be a UUID, because logs are accepted
 /// under any name. A UUID is in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

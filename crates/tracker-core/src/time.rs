@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::Serializer;
 
 use crate::fields::Text;
@@ -50,6 +50,19 @@ pub fn rfc3339(time: &Timestamp) -> Text {
     Text::from_utf8(text).expect("digits are UTF-8")
 }
 
+/// The time that `text` has in RFC 3339. `None` if `text` has any other form, if its year is not 0000 to 9999 in UTC, or
+/// if it has a leap second that does not end June or December in UTC.
+///
+/// chrono accepts more: a space between date and time, a minus sign that is not ASCII, and a leap second in any minute.
+pub fn parse_rfc3339(text: &str) -> Option<DateTime<FixedOffset>> {
+    let has_separator = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    let time = DateTime::parse_from_rfc3339(text).ok().filter(|_| has_separator && text.is_ascii())?;
+    let utc = time.naive_utc();
+    let can_be_leap = matches!((utc.month(), utc.day(), utc.hour(), utc.minute()), (6, 30, 23, 59) | (12, 31, 23, 59));
+    let is_leap = utc.nanosecond() >= 1_000_000_000;
+    ((0..=9_999).contains(&utc.year()) && (can_be_leap || !is_leap)).then_some(time)
+}
+
 /// Serializes a time as [`rfc3339`], for `#[serde(serialize_with)]`.
 pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(time))
@@ -57,8 +70,6 @@ pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -76,6 +87,68 @@ mod tests {
         let end = DateTime::from_timestamp_millis(END.as_millis() as i64).expect("chrono has this time");
         assert_eq!(rfc3339(&end), "9999-12-31T23:59:59.999Z");
     }
+
+    #[test]
+    fn only_times_in_rfc_3339_are_parsed() {
+        for (text, expected) in [
+            ("2015-07-07T17:34:12Z", "2015-07-07T17:34:12.000Z"),
+            ("2015-07-07t17:34:12z", "2015-07-07T17:34:12.000Z"),
+            ("2015-07-07T17:34:12.075999999999999+02:00", "2015-07-07T15:34:12.075Z"),
+            ("2015-07-07T17:34:12-00:00", "2015-07-07T17:34:12.000Z"),
+            ("2015-07-07T17:34:12+23:59", "2015-07-06T17:35:12.000Z"),
+            ("2016-02-29T00:00:00Z", "2016-02-29T00:00:00.000Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:60.000Z"),
+            ("2015-07-01T01:59:60.5+02:00", "2015-06-30T23:59:60.500Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
+        ] {
+            let time = parse_rfc3339(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(rfc3339(&time.to_utc()), expected, "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2015-07-07",
+            "2015-07-07T17:34:12",
+            "2015-07-07T17:34Z",
+            "2015-07-07 17:34:12Z",
+            " 2015-07-07T17:34:12Z",
+            "2015-07-07T17:34:12Z ",
+            "2015-07-07T17:34:12.Z",
+            "2015-07-07T17:34:12,5Z",
+            "2015-07-07T17:34:12 Z",
+            "2015-07-07T17:34:12UTC",
+            "2015-07-07T17:34:12+0200",
+            "2015-07-07T17:34:12+02",
+            "2015-07-07T17:34:12+24:00",
+            "2015-07-07T17:34:12+02:60",
+            "2015-07-07T17:34:12\u{2212}02:00",
+            "2015-07-07T24:00:00Z",
+            "2015-07-07T17:34:60Z",
+            "2015-09-30T23:59:60Z",
+            "2016-12-31T23:59:60+01:00",
+            "2016-12-31T23:59:61Z",
+            "2015-02-29T00:00:00Z",
+            "2015-7-7T17:34:12Z",
+            "15-07-07T17:34:12Z",
+            "10000-01-01T00:00:00Z",
+            "+2015-07-07T17:34:12Z",
+            "-0001-07-07T17:34:12Z",
+            "0000-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
+            "20150707T173412Z",
+            "1436290452075",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]

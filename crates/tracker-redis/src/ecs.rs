@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Timelike};
+use chrono::{SecondsFormat, Timelike};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tracker_core::json::write;
-use tracker_core::{Deployment, DeploymentFields, DeploymentResult, Event, LogBatch, LogMessage, time};
+use tracker_core::{
+    Deployment, DeploymentFields, DeploymentResult, Event, LogBatch, LogMessage, LogTime, TimedMessage, time,
+};
 
 use crate::config::RedisConfig;
 use crate::encode::{Elements, Encoder, Phase, message_text};
@@ -95,15 +97,14 @@ impl Encoder for Ecs {
     }
 
     fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
-        let members = message.members();
-        let mut rest: Vec<_> = members.iter().collect();
+        let TimedMessage { time, members } = message.timed();
+        let mut rest: Vec<_> = members.iter().map(|(name, value)| (name.as_ref(), *value)).collect();
         let mut take = |name: &str, read: fn(&RawValue) -> Option<String>| {
             let at = rest.iter().position(|(other, _)| *other == name)?;
             let value = read(rest[at].1)?;
             rest.remove(at);
             Some(value)
         };
-        let timestamp = take("@timestamp", timestamp).unwrap_or_else(|| time::rfc3339(&message.received_at).into());
         let text = take("message", string);
         let level = take("severity", scalar).or_else(|| take("level", scalar));
         let (host, user) = (take("host", string), take("user", string));
@@ -113,7 +114,7 @@ impl Encoder for Ecs {
             labels.insert("reporter".into(), reporter.as_ref().into());
         }
         let element = json!({
-            "@timestamp": timestamp,
+            "@timestamp": timestamp(time),
             "message": text,
             "event": { "id": message.event_id, "action": "deployment-log" },
             "log": { "level": level },
@@ -169,13 +170,16 @@ fn scalar(value: &RawValue) -> Option<String> {
     (!value.get().starts_with(['{', '[', 'n'])).then(|| text(value))
 }
 
-/// The time in `value`, formatted for Elasticsearch. `None` if `value` is not a time, or if Elasticsearch does not
-/// support it: a leap second, or a year outside 0 to 9999.
-fn timestamp(value: &RawValue) -> Option<String> {
-    let time: DateTime<FixedOffset> = serde_json::from_str(value.get()).ok()?;
-    let time = time.to_utc();
-    let is_supported = (0..=9_999).contains(&time.year()) && time.nanosecond() < 1_000_000_000;
-    is_supported.then(|| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+/// `time` in UTC, as Elasticsearch can parse it: with at most nine decimals, and a leap second as the second before it.
+fn timestamp(time: LogTime) -> String {
+    match time {
+        LogTime::Own { time, .. } => {
+            let nanos = time.nanosecond() % 1_000_000_000;
+            let time = time.to_utc().with_nanosecond(nanos).expect("the nanoseconds are less than a second");
+            time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+        }
+        LogTime::Received(time) => time::rfc3339(&time).into(),
+    }
 }
 
 /// Removes `null`s and empty objects. Returns whether anything is left.

@@ -2,12 +2,11 @@
 //!
 //! Members of log messages keep their JSON text exactly.
 
-use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracker_core::json::{ObjectWriter, write};
-use tracker_core::{Deployment, Event, LogBatch, LogMessage, time};
+use tracker_core::{Deployment, Event, LogBatch, LogMessage, LogTime, TimedMessage, time};
 use uuid::Uuid;
 
 use crate::config::{Format, RedisConfig};
@@ -77,18 +76,19 @@ impl Encoder for Logstash {
     }
 
     fn message(&self, event: &Event, logs: &LogBatch, message: &LogMessage, elements: &mut Elements) {
-        let is_logstash = self.format == Format::Logstash;
-        let mut has_timestamp = false;
         let mut element = Element::begin(self, elements);
-        for (name, value) in message.members().iter() {
-            let is_overridden = match name {
-                "deployment_id" => true,
-                "event_id" => is_logstash,
-                "reporter" => is_logstash && event.reporter.is_some(),
-                "@timestamp" => {
-                    has_timestamp = is_time(value);
-                    is_logstash && !has_timestamp
-                }
+        if self.format == Format::Original {
+            for (name, value) in message.members().iter().filter(|(name, _)| *name != "deployment_id") {
+                element.raw(name, value);
+            }
+            element.text("deployment_id", logs.deployment_id.as_str());
+            return element.end();
+        }
+        let TimedMessage { time, members } = message.timed();
+        for (name, value) in &members {
+            let is_overridden = match name.as_ref() {
+                "deployment_id" | "event_id" => true,
+                "reporter" => event.reporter.is_some(),
                 _ => false,
             };
             if !is_overridden {
@@ -96,20 +96,14 @@ impl Encoder for Logstash {
             }
         }
         element.text("deployment_id", logs.deployment_id.as_str());
-        if is_logstash {
-            if !has_timestamp {
-                element.time("@timestamp", &message.received_at);
-            }
-            element.id("event_id", message.event_id);
-            element.reporter(event);
+        match time {
+            LogTime::Own { json, .. } => element.raw("@timestamp", json),
+            LogTime::Received(time) => element.time("@timestamp", &time),
         }
+        element.id("event_id", message.event_id);
+        element.reporter(event);
         element.end();
     }
-}
-
-/// Whether Logstash can parse `value` as a time.
-fn is_time(value: &RawValue) -> bool {
-    serde_json::from_str::<DateTime<FixedOffset>>(value.get()).is_ok()
 }
 
 /// Writes one element. Omits members that a constant replaces.
@@ -252,12 +246,6 @@ mod tests {
                 json!({"message": "m", "@timestamp": "2015-01-01T00:00:00Z", "@version": "7", "event_id": 9}),
                 json!({"@timestamp": "2015-01-01T00:00:00Z"}),
             ),
-            (
-                r#"{"message":"m","@timestamp":"yesterday"}"#,
-                json!({"message": "m", "@timestamp": "yesterday"}),
-                json!({}),
-            ),
-            (r#"{"message":"m","@timestamp":5}"#, json!({"message": "m", "@timestamp": 5}), json!({})),
         ];
         for (body, own, overriding) in table {
             let event = logged(body);

@@ -123,8 +123,9 @@ pub struct KeptLogMessage {
     /// The id of the message, a UUIDv7.
     #[schema(format = Uuid)]
     event_id: String,
-    /// The `@timestamp` of the received object or, if it has none, the time of receipt.
-    #[schema(rename = "@timestamp", example = "2015-07-07T17:34:12.075Z")]
+    /// The `@timestamp` of the received object if it is a time in RFC 3339, otherwise the time of receipt. Any other
+    /// `@timestamp` of the object is kept as `_@timestamp`.
+    #[schema(format = DateTime, rename = "@timestamp", example = "2015-07-07T17:34:12.075Z")]
     timestamp: String,
     #[serde(flatten)]
     others: HashMap<String, serde_json::Value>,

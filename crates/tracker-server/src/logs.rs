@@ -6,7 +6,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tracker_core::json::{WriteJson, write};
-use tracker_core::{DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, Tracker, time};
+use tracker_core::{
+    DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, LogTime, TimedMessage, Tracker, time,
+};
 
 use crate::body::Body;
 use crate::description::{KeptLogMessage, LogMessages, ReportErrors, Unavailable};
@@ -84,15 +86,17 @@ impl WriteJson for Stored {
 
 impl Serialize for Stored {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = self.message.members();
+        let TimedMessage { time, members } = self.message.timed();
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in fields.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(name)) {
+        for (name, value) in members.iter().filter(|(name, _)| !["deployment_id", "event_id"].contains(&name.as_ref()))
+        {
             map.serialize_entry(name, value)?;
         }
         map.serialize_entry("deployment_id", &self.deployment_id)?;
         map.serialize_entry("event_id", &self.message.event_id)?;
-        if fields.get("@timestamp").is_none() {
-            map.serialize_entry("@timestamp", &time::rfc3339(&self.message.received_at))?;
+        match time {
+            LogTime::Own { json, .. } => map.serialize_entry("@timestamp", json)?,
+            LogTime::Received(time) => map.serialize_entry("@timestamp", &time::rfc3339(&time))?,
         }
         map.end()
     }

@@ -26,5 +26,6 @@ mod servers;
 mod shutdown;
 mod support;
 mod tables;
+mod timestamps;
 mod tokens;
 mod wire;

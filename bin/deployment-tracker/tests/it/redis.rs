@@ -161,7 +161,7 @@ fn the_ecs_format_uses_the_names_and_types_of_the_elastic_common_schema() {
         "ecs": { "version": "9.3.0" }, "event": { "kind": "event", "action": "deployment-log" }, "message": "m",
         "tags": ["deploy"], "log": { "level": "warn" },
         "labels": { "deployment_id": id, "index": "i", "team": "blue", "host": "{\"h\":1}", "a_b": "5",
-            "@timestamp": "yesterday" },
+            "_@timestamp": "yesterday" },
     });
     for (element, expected) in
         elements.iter_mut().zip([deployment(start, message("start")), log, deployment(end, message("end"))])
