@@ -41,6 +41,7 @@ mod id;
 mod input_error;
 pub mod json;
 mod lane;
+mod list;
 mod log;
 mod memory;
 pub mod metrics;
@@ -72,6 +73,7 @@ pub use group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Rec
 pub use health::{Health, HealthCheck};
 pub use id::DeploymentId;
 pub use input_error::{InputError, InputErrorCode};
+pub use list::{CreatedCursor, Listed, Page, Record};
 pub use log::{LogBatch, LogDeploymentId, LogMessage, LogTime, TimedMessage};
 pub use memory::MemoryStore;
 pub use metrics::{Metrics, ReportKind, ReportResult};
@@ -80,8 +82,8 @@ pub use panics::{panics, supervise, supervise_thread};
 pub use request_id::RequestId;
 pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
 pub use store::{
-    Backlog, CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, Page, PendingBatch,
-    ServerQuery, Store, StoreError, Threads,
+    Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, PendingBatch, ServerQuery, Store,
+    StoreError, Threads,
 };
 pub use tracker::{Tracker, TrackerBuilder};
 

@@ -11,10 +11,11 @@ use crate::deployment::{Deployment, DeploymentWithServers};
 use crate::event::{Batch, EventKind};
 use crate::group::{Acknowledged, Decision, Group, Outcome, Records};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Listed, Page, Record};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::server::{Hostname, Server, ServerKey};
 use crate::store::{
-    Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, Page, PendingBatch, ServerQuery, Store,
+    Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, PendingBatch, ServerQuery, Store,
     StoreError,
 };
 use crate::time::Timestamp;
@@ -55,11 +56,14 @@ impl Tables {
     }
 }
 
-/// The rows of `page`. `is_after` says whether a row comes after a cursor.
-fn paged<T, K>(rows: impl Iterator<Item = T>, page: Page<K>, is_after: impl Fn(&T, &K) -> bool) -> Vec<T> {
-    let Page { limit, after, offset } = page;
-    let rows = rows.filter(|row| after.as_ref().is_none_or(|cursor| is_after(row, cursor)));
-    rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize).collect()
+/// Reads `page` from `rows`. `is_after` says whether a row comes after a cursor.
+fn listed<T: Record>(
+    rows: impl Iterator<Item = T>,
+    page: &Page<T::Cursor>,
+    is_after: impl Fn(&T, &T::Cursor) -> bool,
+) -> Result<Listed<T, T::Cursor>, StoreError> {
+    let rows = rows.filter(|row| page.after.as_ref().is_none_or(|cursor| is_after(row, cursor)));
+    Listed::read(page, rows.skip(usize::try_from(page.offset).unwrap_or(usize::MAX)).map(|row| Ok(Some(row))))
 }
 
 #[async_trait]
@@ -111,34 +115,37 @@ impl Store for MemoryStore {
     async fn deployments(
         &self,
         DeploymentQuery { page }: DeploymentQuery,
-    ) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.deployments.values().collect();
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
-        let newest = paged(newest.into_iter(), page, |deployment, cursor| {
+        let newest = newest.into_iter().map(|deployment| tables.with_servers(deployment));
+        listed(newest, &page, |DeploymentWithServers { deployment, .. }, cursor| {
             (deployment.created_at, deployment.id) < (cursor.created_at, cursor.deployment_id)
-        });
-        Ok(newest.into_iter().map(|deployment| tables.with_servers(deployment)).collect())
+        })
     }
 
-    async fn hostnames(&self, HostnameQuery { page }: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, HostnameQuery { page }: HostnameQuery) -> Result<Listed<Hostname, Hostname>, StoreError> {
         let hostnames: BTreeSet<_> = self.tables().servers.keys().map(|key| key.hostname.clone()).collect();
-        Ok(paged(hostnames.into_iter().rev(), page, |hostname, cursor| hostname < cursor))
+        listed(hostnames.into_iter().rev(), &page, |hostname, cursor| hostname < cursor)
     }
 
-    async fn servers(&self, ServerQuery { hostname, page }: ServerQuery) -> Result<Vec<Server>, StoreError> {
+    async fn servers(
+        &self,
+        ServerQuery { hostname, page }: ServerQuery,
+    ) -> Result<Listed<Server, CreatedCursor>, StoreError> {
         let tables = self.tables();
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
-        Ok(paged(newest.into_iter().cloned(), page, |server, cursor| {
+        listed(newest.into_iter().cloned(), &page, |server, cursor| {
             (server.created_at, server.deployment_id) < (cursor.created_at, cursor.deployment_id)
-        }))
+        })
     }
 
-    async fn logs(&self, LogQuery { deployment_id, page }: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, LogQuery { deployment_id, page }: LogQuery) -> Result<Listed<LogMessage, Uuid>, StoreError> {
         let tables = self.tables();
         let messages = tables.logs.get(&deployment_id).into_iter().flatten().cloned();
-        Ok(paged(messages, page, |message, cursor| message.event_id > *cursor))
+        listed(messages, &page, |message, cursor| message.event_id > *cursor)
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use crate::backoff::Backoff;
 use crate::failure_log::FailureLog;
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Page};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::panics::catch_panic;
-use crate::store::{CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, Page, ServerQuery, Store, StoreError};
+use crate::store::{Deleted, DeploymentQuery, HostnameQuery, ServerQuery, Store, StoreError};
 use crate::time::{self, Timestamp};
 
 /// The time between the end of a search and the start of the next one.
@@ -93,35 +94,31 @@ impl Retention {
     }
 
     async fn search_deployments(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        let mut cursor = older_than(before);
-        loop {
-            let found = self
-                .store
-                .deployments(DeploymentQuery::new(Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 }))
-                .await?;
-            let Some(last) = found.last() else { return Ok(()) };
-            cursor = CreatedCursor { created_at: last.deployment.created_at, deployment_id: last.deployment.id };
-            self.delete(found.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
+        let mut next = Some(older_than(before));
+        while let Some(page) = next {
+            let found = self.store.deployments(DeploymentQuery::new(page)).await?;
+            next = found.next.map(whole_page);
+            self.delete(found.records.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
         }
+        Ok(())
     }
 
     async fn search_servers(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        let mut page = Page::first(PAGE_SIZE);
-        loop {
-            let hostnames = self.store.hostnames(HostnameQuery::new(page.clone())).await?;
-            let Some(last) = hostnames.last() else { return Ok(()) };
-            page.after = Some(last.clone());
-            for hostname in hostnames {
-                let mut cursor = older_than(before);
-                loop {
-                    let page = Page { limit: PAGE_SIZE, after: Some(cursor), offset: 0 };
+        let mut next_hostnames = Some(Page::first(PAGE_SIZE));
+        while let Some(page) = next_hostnames {
+            let hostnames = self.store.hostnames(HostnameQuery::new(page)).await?;
+            next_hostnames = hostnames.next.map(whole_page);
+            for hostname in hostnames.records {
+                let mut next = Some(older_than(before));
+                while let Some(page) = next {
                     let servers = self.store.servers(ServerQuery::new(hostname.clone(), page)).await?;
-                    let Some(last) = servers.last() else { break };
-                    cursor = CreatedCursor { created_at: last.created_at, deployment_id: last.deployment_id };
-                    self.delete(servers.iter().map(|server| server.deployment_id.into()).collect(), before).await?;
+                    next = servers.next.map(whole_page);
+                    let ids = servers.records.iter().map(|server| server.deployment_id.into());
+                    self.delete(ids.collect(), before).await?;
                 }
             }
         }
+        Ok(())
     }
 
     async fn search_logs(&mut self, before: Timestamp) -> Result<(), StoreError> {
@@ -160,7 +157,12 @@ impl Retention {
     }
 }
 
-/// The cursor after which a list, newest first, has only records older than `before`.
-fn older_than(before: Timestamp) -> CreatedCursor {
-    CreatedCursor { created_at: before, deployment_id: DeploymentId(Uuid::nil()) }
+/// The first records older than `before` of a list, newest first.
+fn older_than(before: Timestamp) -> Page<CreatedCursor> {
+    let cursor = CreatedCursor { created_at: before, deployment_id: DeploymentId(Uuid::nil()) };
+    Page { after: Some(cursor), ..Page::first(PAGE_SIZE) }
+}
+
+fn whole_page<K>(rest: Page<K>) -> Page<K> {
+    Page { limit: PAGE_SIZE, ..rest }
 }

@@ -12,38 +12,10 @@ use crate::deployment::DeploymentWithServers;
 use crate::event::Batch;
 use crate::group::{Decision, Group};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Listed, Page};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
-
-/// A part of a list whose records are ordered by `K`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<K> {
-    /// The maximum number of records.
-    pub limit: u32,
-    /// The cursor (keyset pagination): the list has only records after this key. The cost does not depend on the
-    /// position, and no record needs to have this key.
-    pub after: Option<K>,
-    /// The number of records to skip, each of which costs time; at most `i64::MAX`.
-    pub offset: u64,
-}
-
-impl<K> Page<K> {
-    /// The first `limit` records.
-    pub fn first(limit: u32) -> Self {
-        Self { limit, after: None, offset: 0 }
-    }
-}
-
-/// A cursor in a list that is ordered by creation time, newest first. Among records of the same time, the one with the
-/// greater id comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CreatedCursor {
-    /// When the record was created.
-    pub created_at: Timestamp,
-    /// The deployment of the record.
-    pub deployment_id: DeploymentId,
-}
 
 /// The deployments to list: newest first, by creation time and then by id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +157,9 @@ pub struct Threads {
 
 /// A database of records, with an outbox of pending batches.
 ///
+/// A query for a list ends at the limits of its [`Page`], in bytes as well as in rows; [`Listed::read`] applies them. The
+/// store does not hold many more bytes than that, however large the rows behind them are.
+///
 /// With the feature `testing`, `testing::store_suite` checks an implementation against these rules.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
@@ -212,25 +187,28 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError>;
+    async fn deployments(
+        &self,
+        query: DeploymentQuery,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, StoreError>;
 
     /// Lists hostnames.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError>;
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, StoreError>;
 
     /// Lists the records of one server.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError>;
+    async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, StoreError>;
 
     /// Lists the log messages of a deployment that the store keeps.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError>;
+    async fn logs(&self, query: LogQuery) -> Result<Listed<LogMessage, Uuid>, StoreError>;
 
     /// Reads the oldest pending batches of `output`, in the order of their ids: up to `limit` batches, and not many
     /// more bytes than [`PENDING_BYTES`]. The result is empty only when no batch is pending.

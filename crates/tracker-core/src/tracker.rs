@@ -20,11 +20,12 @@ use crate::event::{Event, EventKind};
 use crate::group::{Change, Outcome};
 use crate::health::{Health, HealthCheck, StoreHealthCheck};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Listed, Page};
 use crate::log::{LogBatch, LogMessage};
 use crate::metrics::{Metrics, ReportKind, ReportResult};
 use crate::retention;
 use crate::server::{Hostname, Server, ServerReport};
-use crate::store::{Deleted, DeploymentQuery, HostnameQuery, LogQuery, Page, ServerQuery, Store, StoreError, Threads};
+use crate::store::{Deleted, DeploymentQuery, HostnameQuery, LogQuery, ServerQuery, Store, StoreError, Threads};
 use crate::time;
 
 pub use builder::TrackerBuilder;
@@ -158,7 +159,10 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, TrackerError> {
+    pub async fn deployments(
+        &self,
+        query: DeploymentQuery,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, TrackerError> {
         queried(self.0.store.deployments(query).await)
     }
 
@@ -166,7 +170,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
-    pub async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, TrackerError> {
+    pub async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, TrackerError> {
         queried(self.0.store.hostnames(query).await)
     }
 
@@ -174,10 +178,10 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::Unknown`] when there is no record of the server, [`TrackerError::Unavailable`].
-    pub async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, TrackerError> {
+    pub async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, TrackerError> {
         let any = ServerQuery::new(query.hostname.clone(), Page::first(1));
         let servers = queried(self.0.store.servers(query).await)?;
-        if servers.is_empty() && queried(self.0.store.servers(any).await)?.is_empty() {
+        if servers.has_no_rows() && queried(self.0.store.servers(any).await)?.has_no_rows() {
             return Err(TrackerError::Unknown);
         }
         Ok(servers)
@@ -187,7 +191,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`TrackerError::LogsNotKept`], [`TrackerError::Unavailable`].
-    pub async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, TrackerError> {
+    pub async fn logs(&self, query: LogQuery) -> Result<Listed<LogMessage, Uuid>, TrackerError> {
         if !self.0.keeps_logs {
             return Err(TrackerError::LogsNotKept);
         }

@@ -3,9 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{ContentType, LOCATION};
 use actix_web::web::{Data, Path};
-use tracker_core::{
-    CreatedCursor, DeploymentId, DeploymentQuery, DeploymentReport, DeploymentWithServers, Tracker, is_log_message,
-};
+use tracker_core::{DeploymentId, DeploymentQuery, DeploymentReport, DeploymentWithServers, Tracker, is_log_message};
 
 use crate::body::Body;
 use crate::description::{ReportErrors, Unavailable};
@@ -119,9 +117,5 @@ pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse
                 .map_err(|error| ApiError::from_tracker(error, "this list"))
         }
     };
-    let cursor = |listed: &DeploymentWithServers| CreatedCursor {
-        created_at: listed.deployment.created_at,
-        deployment_id: listed.deployment.id,
-    };
-    paging.answer(fetch, cursor).await
+    paging.answer(fetch).await
 }

@@ -66,10 +66,10 @@ pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> R
         async move {
             let messages = tracker.logs(LogQuery::new(id.clone(), page)).await;
             let messages = messages.map_err(|error| ApiError::from_tracker(error, format_args!("deployment {id}")))?;
-            Ok(messages.into_iter().map(|message| Stored { deployment_id: id.clone(), message }).collect())
+            Ok(messages.map(|message| Stored { deployment_id: id.clone(), message }))
         }
     };
-    paging.answer(fetch, |stored: &Stored| stored.message.event_id).await
+    paging.answer(fetch).await
 }
 
 /// A stored message as the API returns it: the received object and its ids.

@@ -22,8 +22,10 @@ pub use stream::json;
 
 const DEFAULT_LIMIT: u32 = 25;
 const MAX_LIMIT: u32 = 1_000;
-/// Maximum records that one request holds in memory. HTTP/1.0 has no chunked responses, so there it is [`MAX_LIMIT`].
-const CHUNK: u32 = 50;
+/// Maximum rows that one request reads at once.
+const PIECE_ROWS: u32 = 50;
+/// Maximum bytes of records that one request reads at once, unless one record is larger.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// The page of a list.
 #[derive(IntoParams)]
@@ -46,8 +48,8 @@ pub struct PagingParameters {
 pub struct Paging {
     limit: u32,
     start: Start,
-    /// Maximum records to read at once.
-    chunk: u32,
+    /// Whether the response can be streamed in chunks. HTTP/1.0 has none.
+    is_chunked: bool,
     /// URL of the list, without a query.
     url: String,
     /// All other query parameters, unchanged, each with a leading `&`.
@@ -91,10 +93,10 @@ impl Paging {
             }
         };
         let limit = limit.map_or(DEFAULT_LIMIT, |limit| u32::try_from(limit).unwrap_or(MAX_LIMIT));
-        let chunk = if request.version() < Version::HTTP_11 { MAX_LIMIT } else { CHUNK };
+        let is_chunked = request.version() >= Version::HTTP_11;
         let scheme = if request.app_config().secure() { "https" } else { "http" };
         let url = format!("{scheme}://{}{}", host(request), request.uri().path());
-        Ok(Self { limit, start, chunk, url, others })
+        Ok(Self { limit, start, is_chunked, url, others })
     }
 
     pub(crate) fn page<K: Cursor>(&self) -> Result<Page<K>, ApiError> {
@@ -108,7 +110,7 @@ impl Paging {
                 (Some(cursor), 0)
             }
         };
-        Ok(Page { limit: self.limit, after, offset })
+        Ok(Page { limit: self.limit, after, offset, max_bytes: PIECE_BYTES })
     }
 
     /// The `Link` header. With offsets, `next` is always present, and `prev` unless this is the first page. With

@@ -4,9 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tracker_core::{
-    CreatedCursor, DeploymentId, Hostname, HostnameQuery, Server, ServerQuery, ServerReport, Tracker, TrackerError,
-};
+use tracker_core::{DeploymentId, Hostname, HostnameQuery, Server, ServerQuery, ServerReport, Tracker, TrackerError};
 
 use crate::body::Body;
 use crate::description::{ReportErrors, Unavailable};
@@ -96,7 +94,7 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
                 .map_err(|error| ApiError::from_tracker(error, "this list"))
         }
     };
-    paging.answer(fetch, Hostname::clone).await
+    paging.answer(fetch).await
 }
 
 /// The deployments on one server, newest first
@@ -123,6 +121,5 @@ pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging)
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
         async move { tracker.servers(ServerQuery::new(hostname, page)).await.map_err(named) }
     };
-    let cursor = |server: &Server| CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id };
-    paging.answer(fetch, cursor).await
+    paging.answer(fetch).await
 }

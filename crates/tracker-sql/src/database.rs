@@ -2,8 +2,8 @@
 
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, LogDeploymentId,
-    LogMessage, Page, PendingBatch, Server,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentWithServers, Group, Hostname, Listed,
+    LogDeploymentId, LogMessage, Page, PendingBatch, Server,
 };
 use uuid::Uuid;
 
@@ -38,13 +38,20 @@ pub trait Database: Send {
 
     fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, DbError>;
 
-    fn deployments(&mut self, page: &Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, DbError>;
+    fn deployments(
+        &mut self,
+        page: &Page<CreatedCursor>,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, DbError>;
 
-    fn hostnames(&mut self, page: &Page<Hostname>) -> Result<Vec<Hostname>, DbError>;
+    fn hostnames(&mut self, page: &Page<Hostname>) -> Result<Listed<Hostname, Hostname>, DbError>;
 
-    fn servers(&mut self, hostname: &Hostname, page: &Page<CreatedCursor>) -> Result<Vec<Server>, DbError>;
+    fn servers(
+        &mut self,
+        hostname: &Hostname,
+        page: &Page<CreatedCursor>,
+    ) -> Result<Listed<Server, CreatedCursor>, DbError>;
 
-    fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, DbError>;
+    fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Listed<LogMessage, Uuid>, DbError>;
 
     /// Deployments with log messages, each with the id of its oldest message. May return fewer than `limit`,
     /// because `limit` bounds the rows that are read.

@@ -9,12 +9,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
     Acknowledged, Backlog, Batch, CreatedCursor, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers,
-    Group, Hostname, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page, PendingBatch,
-    Server, time::Timestamp,
+    Group, Hostname, Listed, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page,
+    PendingBatch, Record, Server, time::Timestamp,
 };
 use uuid::Uuid;
 
-use super::Connection;
+use super::{Connection, Loading};
 use crate::database::{Database, IsStoreOpen};
 use crate::dialect::{Dialect, RecordAccess};
 use crate::error::DbError;
@@ -68,7 +68,10 @@ impl Database for Connection {
         Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
     }
 
-    fn deployments(&mut self, page: &Page<CreatedCursor>) -> Result<Vec<DeploymentWithServers>, DbError> {
+    fn deployments(
+        &mut self,
+        page: &Page<CreatedCursor>,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, DbError> {
         let mut query = deployments::table
             .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
             .limit(page.limit.into())
@@ -81,22 +84,22 @@ impl Database for Connection {
             let is_not_newer = deployments::created_at.le(Time(created_at));
             query = query.filter(is_not_newer.and(is_older.or(deployments::deployment_id.lt(id))));
         }
-        let rows = query.load::<DeploymentRow>(self)?;
-        let ids: Vec<_> = rows.iter().map(|row| row.deployment_id.0).collect();
-        let mut servers: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(rows.len());
-        for row in servers::table.filter(Self::has_id(servers::deployment_id, &ids)).load::<ServerRow>(self)? {
-            let server = Server::from(row);
-            servers.entry(server.deployment_id).or_default().push(server);
-        }
-        let deployments = rows.into_iter().map(|row| {
-            let deployment = Deployment::from(row);
+        let rows = query.load_iter::<DeploymentRow, Loading>(self)?;
+        let listed = Listed::read(page, rows.map(|row| readable(row.map(Deployment::from))))?;
+        let Some(mut servers) = servers_of(self, &listed.records, page.max_bytes)? else {
+            // Half of these deployments have fewer servers.
+            let limit = u32::try_from(listed.records.len() / 2).unwrap_or(page.limit);
+            let mut half = self.deployments(&Page { limit, ..page.clone() })?;
+            half.next = half.next.map(|next| Page { limit: next.limit + page.limit - limit, ..next });
+            return Ok(half);
+        };
+        Ok(listed.map(|deployment| {
             let servers = servers.remove(&deployment.id).unwrap_or_default();
             with_servers(deployment, servers)
-        });
-        Ok(deployments.collect())
+        }))
     }
 
-    fn hostnames(&mut self, page: &Page<Hostname>) -> Result<Vec<Hostname>, DbError> {
+    fn hostnames(&mut self, page: &Page<Hostname>) -> Result<Listed<Hostname, Hostname>, DbError> {
         #[derive(QueryableByName)]
         struct Row {
             #[diesel(sql_type = Text)]
@@ -108,11 +111,15 @@ impl Database for Connection {
             .bind::<Text, _>(page.after.as_ref().map_or(END.as_str(), Hostname::as_str))
             .bind::<BigInt, _>(i64::from(page.limit))
             .bind::<BigInt, _>(offset(page))
-            .load::<Row>(self)?;
-        Ok(rows.into_iter().map(|row| Hostname::stored(row.hostname)).collect())
+            .load_iter::<Row, Loading>(self)?;
+        Listed::read(page, rows.map(|row| readable(row.map(|row| Hostname::stored(row.hostname)))))
     }
 
-    fn servers(&mut self, hostname: &Hostname, page: &Page<CreatedCursor>) -> Result<Vec<Server>, DbError> {
+    fn servers(
+        &mut self,
+        hostname: &Hostname,
+        page: &Page<CreatedCursor>,
+    ) -> Result<Listed<Server, CreatedCursor>, DbError> {
         let mut query = servers::table
             .filter(Self::has_hostname(hostname.as_str()))
             .order((servers::created_at.desc(), servers::deployment_id.desc()))
@@ -125,11 +132,11 @@ impl Database for Connection {
             let is_not_newer = servers::created_at.le(Time(created_at));
             query = query.filter(is_not_newer.and(is_older.or(servers::deployment_id.lt(id))));
         }
-        let rows = query.load::<ServerRow>(self)?;
-        Ok(rows.into_iter().map(Server::from).collect())
+        let rows = query.load_iter::<ServerRow, Loading>(self)?;
+        Listed::read(page, rows.map(|row| readable(row.map(Server::from))))
     }
 
-    fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Vec<LogMessage>, DbError> {
+    fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Listed<LogMessage, Uuid>, DbError> {
         let mut query = logs::table
             .filter(Self::is_log_of(id.as_str()))
             .order(logs::event_id)
@@ -139,8 +146,8 @@ impl Database for Connection {
         if let Some(event_id) = page.after {
             query = query.filter(logs::event_id.gt(Id(event_id)));
         }
-        let rows = query.load::<LogRow>(self)?;
-        rows.into_iter().map(|row| row.try_into().map_err(DbError::Content)).collect()
+        let rows = query.load_iter::<LogRow, Loading>(self)?;
+        Listed::read(page, rows.map(|row| Ok(readable(row)?.and_then(|row| LogMessage::try_from(row).ok()))))
     }
 
     fn logged(&mut self, after: Option<&LogDeploymentId>, limit: u32) -> Result<Vec<(LogDeploymentId, Uuid)>, DbError> {
@@ -200,6 +207,36 @@ impl Database for Connection {
 
 fn offset<K>(page: &Page<K>) -> i64 {
     i64::try_from(page.offset).unwrap_or(i64::MAX)
+}
+
+/// Leaves out a row that cannot be read.
+fn readable<T>(row: QueryResult<T>) -> Result<Option<T>, DbError> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(diesel::result::Error::DeserializationError(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The servers of `deployments`, or `None` if several deployments have servers of more than `max_bytes`.
+fn servers_of(
+    connection: &mut Connection,
+    deployments: &[Deployment],
+    max_bytes: usize,
+) -> Result<Option<HashMap<DeploymentId, Vec<Server>>>, DbError> {
+    let ids: Vec<_> = deployments.iter().map(|deployment| deployment.id.0).collect();
+    let query = servers::table.filter(Connection::has_id(servers::deployment_id, &ids));
+    let mut servers: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(deployments.len());
+    let mut bytes = 0;
+    for row in query.load_iter::<ServerRow, Loading>(connection)? {
+        let Some(server) = readable(row.map(Server::from))? else { continue };
+        bytes += server.size();
+        if bytes > max_bytes && deployments.len() > 1 {
+            return Ok(None);
+        }
+        servers.entry(server.deployment_id).or_default().push(server);
+    }
+    Ok(Some(servers))
 }
 
 fn with_servers(deployment: Deployment, mut servers: Vec<Server>) -> DeploymentWithServers {

@@ -23,6 +23,9 @@ use has_id::HasId;
 
 pub type Connection = SqliteConnection;
 
+/// Reads a row when it is needed.
+pub type Loading = diesel::connection::DefaultLoadingMode;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
 impl Dialect for Connection {

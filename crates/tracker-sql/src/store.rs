@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Decision, Deleted, DeploymentId, DeploymentQuery, DeploymentWithServers, Group, Hostname, HostnameQuery,
-    LogDeploymentId, LogMessage, LogQuery, PendingBatch, Server, ServerQuery, Store, StoreError, Threads,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentQuery, DeploymentWithServers, Group, Hostname,
+    HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery, PendingBatch, Server, ServerQuery, Store, StoreError,
+    Threads,
 };
 use uuid::Uuid;
 
@@ -100,19 +101,22 @@ impl Store for SqlStore {
         self.read(move |connection| connection.deployment(id)).await
     }
 
-    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(
+        &self,
+        query: DeploymentQuery,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, StoreError> {
         self.read(move |connection| connection.deployments(&query.page)).await
     }
 
-    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, StoreError> {
         self.read(move |connection| connection.hostnames(&query.page)).await
     }
 
-    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, StoreError> {
         self.read(move |connection| connection.servers(&query.hostname, &query.page)).await
     }
 
-    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, query: LogQuery) -> Result<Listed<LogMessage, Uuid>, StoreError> {
         self.read(move |connection| connection.logs(&query.deployment_id, &query.page)).await
     }
 

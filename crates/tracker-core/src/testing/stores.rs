@@ -18,12 +18,12 @@ use super::{DEADLINE, within};
 use crate::event::{Batch, Event, EventKind};
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Listed, Page, Record};
 use crate::log::{LogDeploymentId, LogMessage};
 use crate::output::{Delivery, Output, OutputError, chain};
 use crate::server::{Hostname, Server};
 use crate::store::{
-    Backlog, CreatedCursor, Deleted, DeploymentQuery, HostnameQuery, LogQuery, Page, PendingBatch, ServerQuery, Store,
-    StoreError,
+    Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PendingBatch, ServerQuery, Store, StoreError,
 };
 use crate::time::{self, Timestamp};
 use crate::{DeploymentReport, DeploymentWithServers};
@@ -39,6 +39,7 @@ pub async fn store_suite(store: &dyn Store) {
     servers::are_recorded(store).await;
     servers::are_distinct(store).await;
     deployments::are_read_back_whole(store).await;
+    deployments::are_read_in_bounded_parts(store).await;
     deployments::commit_together(store).await;
     lanes::commit_independently(store).await;
     logs::are_kept(store).await;
@@ -99,7 +100,7 @@ impl Tested<'_> {
             assert_eq!(&recorded.deployment, decided, "a committed deployment is read back unchanged");
         }
         for decided in decision.new_servers.iter().chain(&decision.changed_servers) {
-            let recorded = self.servers(decided.hostname.clone(), all()).await;
+            let recorded = self.servers(decided.hostname.clone(), all()).await.records;
             let found = recorded.iter().find(|server| server.key() == decided.key());
             assert_eq!(found, Some(decided), "a committed server is read back unchanged");
         }
@@ -114,19 +115,19 @@ impl Tested<'_> {
         answer("deployment", self.0.deployment(id)).await
     }
 
-    async fn deployments(&self, page: Page<CreatedCursor>) -> Vec<DeploymentWithServers> {
+    async fn deployments(&self, page: Page<CreatedCursor>) -> Listed<DeploymentWithServers, CreatedCursor> {
         answer("deployments", self.0.deployments(DeploymentQuery::new(page))).await
     }
 
-    async fn hostnames(&self, page: Page<Hostname>) -> Vec<Hostname> {
+    async fn hostnames(&self, page: Page<Hostname>) -> Listed<Hostname, Hostname> {
         answer("hostnames", self.0.hostnames(HostnameQuery::new(page))).await
     }
 
-    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Vec<Server> {
+    async fn servers(&self, hostname: Hostname, page: Page<CreatedCursor>) -> Listed<Server, CreatedCursor> {
         answer("servers", self.0.servers(ServerQuery::new(hostname, page))).await
     }
 
-    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Vec<LogMessage> {
+    async fn logs(&self, id: LogDeploymentId, page: Page<Uuid>) -> Listed<LogMessage, Uuid> {
         answer("logs", self.0.logs(LogQuery::new(id, page))).await
     }
 
@@ -161,54 +162,66 @@ async fn answer<T>(method: &str, call: impl Future<Output = Result<T, StoreError
 }
 
 fn all<K>() -> Page<K> {
-    Page::first(1000)
+    Page { max_bytes: usize::MAX, ..Page::first(1000) }
 }
 
-/// Reads a list by cursor, `limit` records at a time.
-async fn read_pages<T, K: Clone + PartialEq, F: Future<Output = Vec<T>>>(
-    limit: u32,
-    read: impl Fn(Page<K>) -> F,
-    cursor: impl Fn(&T) -> K,
-) -> Vec<T> {
-    let (mut rows, mut after) = (Vec::new(), None);
-    loop {
-        let page = read(Page { limit, after: after.clone(), offset: 0 }).await;
-        assert!(page.len() <= limit as usize, "a page has at most `limit` records");
+/// Reads a list by cursor, page by page.
+async fn read_pages<T: Record, F: Future<Output = Listed<T, T::Cursor>>>(
+    page: Page<T::Cursor>,
+    read: impl Fn(Page<T::Cursor>) -> F,
+) -> Vec<Vec<T>>
+where
+    T::Cursor: Debug + PartialEq,
+{
+    let (mut pages, mut next) = (Vec::new(), Some(page.clone()));
+    while let Some(start) = next {
+        let Listed { records, next: rest } = read(start.clone()).await;
+        assert!(records.len() <= start.limit as usize, "a page has at most `limit` records");
         assert!(
-            !page.iter().any(|row| after.as_ref() == Some(&cursor(row))),
+            !records.iter().any(|record| start.after.as_ref() == Some(&record.cursor())),
             "a page has only records after the cursor"
         );
-        let Some(last) = page.last() else { return rows };
-        after = Some(cursor(last));
-        rows.extend(page);
+        next = rest.map(|rest| {
+            let limit = start.limit - u32::try_from(records.len()).expect("at most `limit`");
+            let after = records.last().map(T::cursor);
+            let expected = Page { limit, after, offset: 0, max_bytes: page.max_bytes };
+            assert_eq!(rest, expected, "the list continues after the last record");
+            Page { limit: page.limit, ..rest }
+        });
+        pages.push(records);
     }
+    pages
 }
 
-/// Asserts that a list of at least four records reads the same by cursor, by offset and by both.
-async fn is_paged<T, K: Clone + Debug + PartialEq, F: Future<Output = Vec<T>>>(
-    read: impl Fn(Page<K>) -> F,
-    cursor: impl Fn(&T) -> K,
-) {
-    let cursors = async |page| read(page).await.iter().map(&cursor).collect::<Vec<_>>();
+/// Asserts that a list of at least four records reads the same by cursor, by offset, by both, and in small pieces.
+async fn is_paged<T: Record, F: Future<Output = Listed<T, T::Cursor>>>(read: impl Fn(Page<T::Cursor>) -> F)
+where
+    T::Cursor: Debug + PartialEq,
+{
+    let cursors = async |page| read(page).await.records.iter().map(T::cursor).collect::<Vec<_>>();
     let whole = cursors(all()).await;
     assert!(whole.len() >= 4, "the list has at least four records: {whole:?}");
-    let by_cursor: Vec<_> = read_pages(2, &read, &cursor).await.iter().map(&cursor).collect();
+    let pages = read_pages(Page { max_bytes: usize::MAX, ..Page::first(2) }, &read).await;
+    assert!(pages[..whole.len() / 2].iter().all(|page| page.len() == 2), "a page is full unless the list ends");
+    let by_cursor: Vec<_> = pages.iter().flatten().map(T::cursor).collect();
     assert_eq!(by_cursor, whole, "pages by cursor add up to the whole list");
     let after = Some(whole[0].clone());
     let by_offset = cursors(Page { offset: 1, ..Page::first(2) }).await;
     assert_eq!(by_offset, whole[1..3], "`offset` skips records");
-    let by_both = cursors(Page { limit: 2, after, offset: 1 }).await;
+    let by_both = cursors(Page { after, offset: 1, ..Page::first(2) }).await;
     assert_eq!(by_both, whole[2..4], "`offset` skips records after the cursor");
     let beyond = cursors(Page { offset: i64::MAX as u64, ..all() }).await;
     assert_eq!(beyond, [], "a page beyond the end is empty");
-}
 
-fn deployment_cursor(listed: &DeploymentWithServers) -> CreatedCursor {
-    CreatedCursor { created_at: listed.deployment.created_at, deployment_id: listed.deployment.id }
-}
-
-fn server_cursor(server: &Server) -> CreatedCursor {
-    CreatedCursor { created_at: server.created_at, deployment_id: server.deployment_id }
+    let pieces = read_pages(Page { max_bytes: 1, ..all() }, &read).await;
+    let (end, pieces) = pieces.split_last().expect("a page");
+    assert!(end.is_empty() && pieces.iter().all(|piece| piece.len() == 1), "a read makes progress past any size");
+    let in_pieces: Vec<_> = pieces.iter().flatten().map(T::cursor).collect();
+    assert_eq!(in_pieces, whole, "pages that end at their bytes add up to the whole list");
+    let records = read(all()).await.records;
+    let max_bytes = records[0].size() + 1;
+    let two = read(Page { max_bytes, ..all() }).await.records.len();
+    assert_eq!(two, 2, "the record that reaches `max_bytes` is the last one");
 }
 
 fn start(id: DeploymentId) -> Change {

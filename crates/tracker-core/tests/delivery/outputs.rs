@@ -201,7 +201,7 @@ async fn logs_that_the_store_keeps_are_also_forwarded() {
     let id = expected[0][0].strip_prefix("start ").expect("the first line is the start");
     let kept = tracker.logs(LogQuery::new(LogDeploymentId::new(id).expect("valid id"), Page::first(25))).await;
     let kept: Vec<_> =
-        kept.expect("memory is readable").iter().map(|message| message.object().get().to_owned()).collect();
+        kept.expect("memory is readable").records.iter().map(|message| message.object().get().to_owned()).collect();
     assert_eq!(kept, expected[0][1..3]);
     tracker.shutdown(Duration::from_secs(5)).await;
 }

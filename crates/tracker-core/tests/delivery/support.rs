@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, Batch, Decision, Deleted, Delivery, DeploymentId, DeploymentQuery, DeploymentWithServers, Event,
-    EventKind, Group, Hostname, HostnameQuery, LogDeploymentId, LogMessage, LogQuery, MemoryStore, Output, OutputError,
-    PendingBatch, Server, ServerQuery, Store, StoreError, Tracker,
+    Backlog, Batch, CreatedCursor, Decision, Deleted, Delivery, DeploymentId, DeploymentQuery, DeploymentWithServers,
+    Event, EventKind, Group, Hostname, HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery, MemoryStore,
+    Output, OutputError, PendingBatch, Server, ServerQuery, Store, StoreError, Tracker,
 };
 use uuid::Uuid;
 
@@ -246,19 +246,22 @@ impl Store for FaultyStore {
         self.reach()?.deployment(id).await
     }
 
-    async fn deployments(&self, query: DeploymentQuery) -> Result<Vec<DeploymentWithServers>, StoreError> {
+    async fn deployments(
+        &self,
+        query: DeploymentQuery,
+    ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, StoreError> {
         self.reach()?.deployments(query).await
     }
 
-    async fn hostnames(&self, query: HostnameQuery) -> Result<Vec<Hostname>, StoreError> {
+    async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, StoreError> {
         self.reach()?.hostnames(query).await
     }
 
-    async fn servers(&self, query: ServerQuery) -> Result<Vec<Server>, StoreError> {
+    async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, StoreError> {
         self.reach()?.servers(query).await
     }
 
-    async fn logs(&self, query: LogQuery) -> Result<Vec<LogMessage>, StoreError> {
+    async fn logs(&self, query: LogQuery) -> Result<Listed<LogMessage, Uuid>, StoreError> {
         self.reach()?.logs(query).await
     }
 

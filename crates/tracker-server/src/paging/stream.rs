@@ -1,70 +1,99 @@
-//! Answers a page of a list. A long page is streamed in chunks, as fast as the client reads.
-
-use std::rc::Rc;
+//! Answers a page of a list. A long page is streamed in pieces, as fast as the client reads.
 
 use actix_web::HttpResponse;
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{ContentType, LINK};
 use actix_web::web::Bytes;
 use futures_util::stream::{self, StreamExt};
-use tracker_core::Page;
 use tracker_core::json::WriteJson;
+use tracker_core::{Listed, Page};
 
-use super::{Paging, Start};
+use super::{PIECE_BYTES, PIECE_ROWS, Paging, Start};
 use crate::cursor::Cursor;
 use crate::error::ApiError;
 
 impl Paging {
-    /// Answers with this page. `fetch` reads records, and `cursor` returns the cursor of a record.
+    /// Answers with this page. `fetch` reads records.
     ///
-    /// Streams a page of more than one chunk. If `fetch` fails for a later chunk, the response ends without its final
+    /// Streams a page of more than one piece. If `fetch` fails for a later piece, the response ends without its final
     /// chunk, so that the client notices that it is incomplete.
-    pub async fn answer<T, K, F>(
-        self,
-        fetch: impl Fn(Page<K>) -> F + 'static,
-        cursor: impl Fn(&T) -> K + 'static,
-    ) -> Result<HttpResponse, ApiError>
+    pub async fn answer<T, K, F>(self, fetch: impl Fn(Page<K>) -> F + 'static) -> Result<HttpResponse, ApiError>
     where
         T: WriteJson + 'static,
         K: Cursor + 'static,
-        F: Future<Output = Result<Vec<T>, ApiError>>,
+        F: Future<Output = Result<Listed<T, K>, ApiError>> + 'static,
     {
-        let (page, chunk) = (self.page()?, self.chunk);
-        let rest = page.limit.saturating_sub(chunk);
-        let first = fetch(Page { limit: page.limit.min(chunk), ..page.clone() }).await?;
-        let is_complete = rest == 0 || first.len() < chunk as usize;
+        let page = self.page()?;
+        let mut first = read_piece(&fetch, page.clone()).await?;
+        // Rows that cannot be read have no cursor: begin the page behind them.
+        while let (Start::Before(_), true, Some(next)) = (&self.start, first.records.is_empty(), &first.next) {
+            first = read_piece(&fetch, Page { limit: page.limit, ..next.clone() }).await?;
+        }
         let last = match self.start {
-            // The `Link` header precedes the chunks and needs the page's last record.
-            Start::Before(_) if !is_complete => {
-                let last = fetch(Page { limit: 1, after: page.after, offset: u64::from(page.limit) - 1 }).await?;
-                last.first().map(&cursor)
-            }
-            _ => first.last().filter(|_| first.len() == page.limit as usize).map(&cursor),
+            Start::Offset(_) => None,
+            Start::Before(_) => last_cursor(&fetch, first.next.as_ref()).await?,
         };
         let mut response = HttpResponse::Ok();
         if let Some(link) = self.link(last) {
             response.insert_header((LINK, link));
         }
         response.content_type(ContentType::json());
-        if is_complete {
-            return Ok(response.body(json(first.as_slice())));
+        let rest = first.next.filter(|next| next.limit > 0);
+        if rest.is_none() {
+            return Ok(response.body(json(first.records.as_slice())));
         }
-        let begin = array_chunk(&first, b'[', false);
-        let after = first.last().map(&cursor);
-        let list = Rc::new((fetch, cursor));
-        let chunks = stream::try_unfold((after, rest), move |(after, rest)| {
-            let list = list.clone();
-            async move {
-                let Some(after) = after else { return Ok(None) };
-                let (fetch, cursor) = list.as_ref();
-                let limit = rest.min(chunk);
-                let records = fetch(Page { limit, after: Some(after), offset: 0 }).await?;
-                let is_last = limit == rest || records.len() < limit as usize;
-                let after = records.last().filter(|_| !is_last).map(cursor);
-                Ok::<_, ApiError>(Some((array_chunk(&records, b',', is_last), (after, rest - limit))))
-            }
+        let begin = array_piece(&first.records, b'[', false);
+        let pieces = stream::try_unfold((fetch, rest), async |(fetch, rest)| {
+            let Some(page) = rest else { return Ok::<_, ApiError>(None) };
+            let Listed { records, next } = read_piece(&fetch, page).await?;
+            let rest = next.filter(|next| next.limit > 0);
+            Ok(Some((array_piece(&records, b',', rest.is_none()), (fetch, rest))))
         });
-        Ok(response.streaming(stream::once(async { Ok(begin) }).chain(chunks)))
+        let mut response = response.streaming(stream::once(async { Ok(begin) }).chain(pieces));
+        if !self.is_chunked {
+            // The end of the connection is the end of the response.
+            response.head_mut().no_chunking(true);
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(response)
     }
+}
+
+/// Reads the first piece of `page` that has a record. Its `next` is the rest of the page.
+async fn read_piece<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiError>>>(
+    fetch: impl Fn(Page<K>) -> F,
+    mut page: Page<K>,
+) -> Result<Listed<T, K>, ApiError> {
+    loop {
+        let limit = page.limit.min(PIECE_ROWS);
+        let rest = page.limit - limit;
+        let Listed { records, next } = fetch(Page { limit, max_bytes: PIECE_BYTES, ..page }).await?;
+        let next = next.map(|next| Page { limit: next.limit + rest, ..next });
+        match next {
+            Some(next) if records.is_empty() && next.limit > 0 => page = next,
+            next => return Ok(Listed { records, next }),
+        }
+    }
+}
+
+/// The cursor of the last record of a page, of which `rest` is not yet read. `None` if the list ends before the page.
+///
+/// The `Link` header precedes the pieces and needs this cursor.
+async fn last_cursor<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiError>>>(
+    fetch: impl Fn(Page<K>) -> F,
+    rest: Option<&Page<K>>,
+) -> Result<Option<K>, ApiError> {
+    let Some(rest) = rest else { return Ok(None) };
+    for row in (0..u64::from(rest.limit)).rev() {
+        let page = Page { limit: 1, offset: rest.offset + row, max_bytes: PIECE_BYTES, after: rest.after.clone() };
+        match fetch(page).await? {
+            Listed { next: None, .. } => return Ok(None),
+            Listed { records, next: Some(next) } if !records.is_empty() => return Ok(next.after),
+            // The row cannot be read. The next page begins behind the record before it.
+            Listed { .. } => {}
+        }
+    }
+    Ok(rest.after.clone())
 }
 
 /// Writes a record or a list as JSON.
@@ -74,9 +103,9 @@ pub fn json(value: &(impl WriteJson + ?Sized)) -> Vec<u8> {
     bytes
 }
 
-/// Writes `records` as a chunk of a JSON array: `first` replaces the opening bracket, and only the last chunk keeps the
-/// closing one.
-fn array_chunk(records: &[impl WriteJson], first: u8, is_last: bool) -> Bytes {
+/// Writes `records` as a piece of a JSON array: `first` replaces the opening bracket, and only the last piece keeps the
+/// closing one. Only the last piece may be empty.
+fn array_piece(records: &[impl WriteJson], first: u8, is_last: bool) -> Bytes {
     let mut bytes = json(records);
     bytes[0] = first;
     if records.is_empty() {

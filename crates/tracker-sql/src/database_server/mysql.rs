@@ -20,6 +20,9 @@ mod records;
 
 pub type Connection = MysqlConnection;
 
+/// Reads all rows at once: diesel has no other mode for this database.
+pub type Loading = diesel::connection::DefaultLoadingMode;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/mysql");
 
 /// Names the lock that serializes migrations.

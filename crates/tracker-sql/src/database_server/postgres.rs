@@ -27,6 +27,9 @@ mod records;
 
 pub type Connection = PgConnection;
 
+/// Reads a row when it is needed.
+pub type Loading = diesel::pg::PgRowByRowLoadingMode;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// The advisory lock that serializes migrations.

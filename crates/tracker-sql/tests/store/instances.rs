@@ -147,7 +147,7 @@ async fn instances_that_start_together_record_each_report_once(server: &dyn Data
     let (a, b, c, d) = tokio::join!(instance(0), instance(1), instance(2), instance(3));
     assert_eq!(a + b + c + d, ids.len());
     let all = open(&url, "one more").deployments(DeploymentQuery::new(Page::first(1000))).await.expect("query");
-    assert_eq!(all.len(), ids.len());
+    assert_eq!(all.records.len(), ids.len());
 }
 
 async fn instances_that_delete_together_delete_each_record_once(server: &dyn Database) {
@@ -186,7 +186,7 @@ async fn instances_that_delete_together_delete_each_record_once(server: &dyn Dat
     };
     let (a, b, c, d) = tokio::join!(instance(0), instance(1), instance(2), instance(3));
     assert_eq!(a + b + c + d, 3 * MANY, "{a} {b} {c} {d}");
-    assert_eq!(store.deployments(DeploymentQuery::new(Page::first(1))).await.expect("query"), []);
-    assert_eq!(store.hostnames(HostnameQuery::new(Page::first(1))).await.expect("query"), []);
+    assert_eq!(store.deployments(DeploymentQuery::new(Page::first(1))).await.expect("query").records, []);
+    assert_eq!(store.hostnames(HostnameQuery::new(Page::first(1))).await.expect("query").records, []);
     assert!(store.logged(None, 1).await.expect("query").is_empty());
 }

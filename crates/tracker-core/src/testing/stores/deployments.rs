@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Tested, all, deployment_cursor, is_paged, next_millisecond, start};
+use super::{Tested, all, is_paged, next_millisecond, read_pages, start};
 use crate::event::EventKind;
 use crate::fields::{MAX_ARGUMENTS, MAX_TEXT};
 use crate::group::{Change, Outcome};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Page};
 use crate::server::{Hostname, ServerFields, ServerKey, ServerReport};
-use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};
 use crate::{Deployment, DeploymentFields, DeploymentReport, DeploymentResult};
 
@@ -56,19 +56,19 @@ pub async fn are_recorded(store: &Tested<'_>) {
 
     // Deployments of one group have the same time.
     store.commit((0..3).map(|_| start(new_id())).collect()).await;
-    let list = store.deployments(all()).await;
+    let list = store.deployments(all()).await.records;
     assert_eq!(
         list[0].deployment.created_at, list[2].deployment.created_at,
         "the records of a group have the same time"
     );
     let order: Vec<_> = list.iter().map(|listed| (listed.deployment.created_at, listed.deployment.id)).collect();
     assert!(order.is_sorted_by(|a, b| a > b), "deployments are listed newest first, by creation: {order:?}");
-    is_paged(|page| store.deployments(page), deployment_cursor).await;
+    is_paged(|page| store.deployments(page)).await;
     // Cursors that match no record: before and after all deployments of the same time.
     let created_at = list[0].deployment.created_at;
     for (id, rest) in [(Uuid::max(), &list[..]), (Uuid::nil(), &list[3..])] {
         let after = Some(CreatedCursor { created_at, deployment_id: DeploymentId(id) });
-        assert_eq!(store.deployments(Page { after, ..all() }).await, rest, "a cursor need not match a record");
+        assert_eq!(store.deployments(Page { after, ..all() }).await.records, rest, "a cursor need not match a record");
     }
 }
 
@@ -117,6 +117,28 @@ pub async fn are_read_back_whole(store: &Tested<'_>) {
         let outcomes = store.commit(end).await.outcomes;
         assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged], "a retry with {text:?} changes nothing");
     }
+}
+
+/// The size of the servers counts, too.
+pub async fn are_read_in_bounded_parts(store: &Tested<'_>) {
+    next_millisecond().await;
+    let ids: Vec<_> = (0..8).map(|_| new_id()).collect();
+    let ip = "1".repeat(1_000);
+    let servers = ids.iter().flat_map(|id| {
+        let start =
+            |i| Change::StartServer(server_report(*id, &format!(r#"{{"hostname":"{i}","ip_address":"{ip}"}}"#)));
+        (0..10).map(start).collect::<Vec<_>>()
+    });
+    store.commit(ids.iter().map(|id| start(*id)).chain(servers).collect()).await;
+    let whole = store.deployments(Page { limit: 8, ..all() }).await.records;
+    assert!(whole.iter().all(|listed| listed.servers.len() == 10), "each deployment is listed with its servers");
+    let parts = read_pages(Page { limit: 8, max_bytes: 30_000, ..all() }, |page| store.deployments(page)).await;
+    let mut listed = Vec::new();
+    for part in parts.into_iter().take_while(|part| part.iter().any(|listed| ids.contains(&listed.deployment.id))) {
+        assert!(part.len() <= 3, "a part holds not many more bytes than `max_bytes`");
+        listed.extend(part);
+    }
+    assert_eq!(listed[..8], whole, "parts add up to the whole list");
 }
 
 pub async fn commit_together(store: &Tested<'_>) {

@@ -7,8 +7,8 @@ use crate::event::{Event, EventKind};
 use crate::fields::MAX_TEXT;
 use crate::group::Change;
 use crate::json;
+use crate::list::Page;
 use crate::log::{LogBatch, LogDeploymentId, LogMessage};
-use crate::store::Page;
 use crate::testing::{logs, new_id};
 use crate::time;
 
@@ -31,7 +31,7 @@ pub async fn are_kept(store: &Tested<'_>) {
     // The batch received first commits last.
     store.commit(vec![keep(&second)]).await;
     store.commit(vec![keep(&first)]).await;
-    let kept = store.logs(id.into(), all()).await;
+    let kept = store.logs(id.into(), all()).await.records;
     let sent: Vec<_> = first.messages.iter().chain(&second.messages).collect();
     assert_eq!(kept.len(), sent.len(), "every message is kept");
     for (kept, sent) in kept.iter().zip(sent) {
@@ -41,12 +41,12 @@ pub async fn are_kept(store: &Tested<'_>) {
             "messages are listed in the order of receipt, each as it was sent"
         );
     }
-    is_paged(|page| store.logs(id.into(), page), |message| message.event_id).await;
+    is_paged(|page| store.logs(id.into(), page)).await;
     let after = Some(LogMessage::first_id(kept[0].received_at));
-    let rest = store.logs(id.into(), Page { after, ..all() }).await;
+    let rest = store.logs(id.into(), Page { after, ..all() }).await.records;
     assert_eq!(rest.len(), kept.len(), "a cursor need not match a message");
     let unknown = LogDeploymentId::new("nope").expect("valid id");
-    assert!(store.logs(unknown, all()).await.is_empty(), "an unknown deployment has no messages");
+    assert!(store.logs(unknown, all()).await.records.is_empty(), "an unknown deployment has no messages");
 }
 
 pub async fn are_distinct(store: &Tested<'_>) {
@@ -55,7 +55,7 @@ pub async fn are_distinct(store: &Tested<'_>) {
     let similar: Vec<_> = ["job k", "Job k", "job \u{212A}", "job k ", &long_a, &long_b].map(named).into();
     store.commit(similar.iter().map(keep).collect()).await;
     for batch in similar {
-        let kept = store.logs(batch.deployment_id.clone(), all()).await;
+        let kept = store.logs(batch.deployment_id.clone(), all()).await.records;
         let ids: Vec<_> = kept.iter().map(|message| message.event_id).collect();
         assert_eq!(ids, [batch.messages[0].event_id], "`{}` is distinct from similar names", batch.deployment_id);
     }

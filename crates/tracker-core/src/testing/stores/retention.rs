@@ -5,13 +5,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::logs::{keep, named};
-use super::{Tested, all, next_millisecond, read_pages, start};
+use super::{Tested, all, next_millisecond, start};
 use crate::DeploymentWithServers;
 use crate::group::{Change, Outcome};
 use crate::id::DeploymentId;
+use crate::list::Page;
 use crate::log::LogDeploymentId;
 use crate::server::Hostname;
-use crate::store::{Deleted, Page};
+use crate::store::Deleted;
 use crate::testing::{deployment_report, logs, new_id, server_report};
 
 pub async fn deletes_only_old_records(store: &Tested<'_>) {
@@ -33,10 +34,19 @@ pub async fn deletes_only_old_records(store: &Tested<'_>) {
 
     let mut names: Vec<LogDeploymentId> = [old, finished, joined, ended, logged, unrecorded].map(Into::into).into();
     names.push(named_logs.deployment_id.clone());
-    let read = |page: Page<LogDeploymentId>| store.logged(page.after, page.limit);
-    let found = read_pages(3, read, |(name, _)| name.clone()).await;
+    let mut found: Vec<(LogDeploymentId, Uuid)> = Vec::new();
+    loop {
+        let after = found.last().map(|(name, _)| name.clone());
+        let part = store.logged(after.clone(), 3).await;
+        assert!(part.len() <= 3, "`logged` lists at most `limit` deployments");
+        assert!(!part.iter().any(|(name, _)| after.as_ref() == Some(name)), "`logged` lists what comes after the name");
+        if part.is_empty() {
+            break;
+        }
+        found.extend(part);
+    }
     for name in &names {
-        let oldest = store.logs(name.clone(), Page::first(1)).await[0].event_id;
+        let oldest = store.logs(name.clone(), Page::first(1)).await.records[0].event_id;
         let ids: Vec<_> = found.iter().filter(|(found, _)| found == name).map(|(_, oldest)| *oldest).collect();
         assert_eq!(ids, [oldest], "`logged` lists `{name}` once, with its oldest message");
     }
@@ -64,11 +74,11 @@ pub async fn deletes_only_old_records(store: &Tested<'_>) {
     assert_eq!(total, (1, 4, 5), "the store counts what it deletes");
     assert_eq!(read_all(store, &partly_new).await, kept, "an id with one new record keeps all of its records");
     assert_eq!(read_all(store, &[old, unrecorded]).await, vec![(None, Vec::new()); 2], "old records are deleted");
-    let kept = store.logs(named_logs.deployment_id, all()).await;
+    let kept = store.logs(named_logs.deployment_id, all()).await.records;
     assert!(kept.is_empty(), "old messages under any name are deleted");
-    let kept = store.logs(similar_logs.deployment_id, all()).await;
+    let kept = store.logs(similar_logs.deployment_id, all()).await.records;
     assert_eq!(kept.len(), 1, "messages under a similar name are kept");
-    let servers = store.servers(Hostname::stored("old 1"), all()).await;
+    let servers = store.servers(Hostname::stored("old 1"), all()).await.records;
     let mut left: Vec<_> = servers.iter().map(|server| server.deployment_id).collect();
     left.sort_unstable();
     assert_eq!(left, partly_new, "the list of a host has only the servers that were kept");
@@ -82,7 +92,7 @@ pub async fn deletes_only_old_records(store: &Tested<'_>) {
 async fn read_all(store: &Tested<'_>, ids: &[DeploymentId]) -> Vec<(Option<DeploymentWithServers>, Vec<Uuid>)> {
     let mut found = Vec::new();
     for &id in ids {
-        let kept = store.logs(id.into(), all()).await;
+        let kept = store.logs(id.into(), all()).await.records;
         found.push((store.deployment(id).await, kept.iter().map(|message| message.event_id).collect()));
     }
     found

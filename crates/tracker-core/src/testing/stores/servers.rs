@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use super::{Tested, all, is_paged, next_millisecond, server_cursor, start};
+use super::{Tested, all, is_paged, next_millisecond, start};
 use crate::group::{Change, Outcome};
 use crate::id::DeploymentId;
+use crate::list::{CreatedCursor, Page};
 use crate::server::Hostname;
-use crate::store::{CreatedCursor, Page};
 use crate::testing::{deployment_report, new_id, server_report};
 use crate::{DeploymentResult, Server};
 
@@ -35,7 +35,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     let fill = store.commit(vec![start_on(r#"{"hostname":"late","ip_address":"::9"}"#)]).await;
     assert_eq!(fill.outcomes, [Outcome::Recorded], "a start after the finish adds its fields");
     assert!(fill.batches.is_empty(), "a start after the finish is not forwarded");
-    let recorded = store.servers(Hostname::stored("late"), all()).await;
+    let recorded = store.servers(Hostname::stored("late"), all()).await.records;
     assert_eq!(
         recorded[0].fields,
         server_report(id, r#"{"hostname":"late","ip_address":"::9","result":"failure","elapsed_seconds":7}"#).fields,
@@ -62,7 +62,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert_eq!(results, expected, "the finish sets the result of each server without one");
     let created_at = |servers: &[Server]| servers.iter().map(|server| server.created_at).collect::<Vec<_>>();
     assert_eq!(created_at(&ended.servers), created_at(&begun), "a change keeps `created_at`");
-    let listed = store.deployments(all()).await;
+    let listed = store.deployments(all()).await.records;
     assert!(listed.contains(&ended), "a listed deployment has its servers");
 
     for hostname in ["a b/ö", "a.example", "Z", "ä"] {
@@ -70,26 +70,26 @@ pub async fn are_recorded(store: &Tested<'_>) {
         store.commit(vec![Change::StartServer(report)]).await;
     }
     let hostnames = async |page| {
-        let hostnames = store.hostnames(page).await;
+        let hostnames = store.hostnames(page).await.records;
         hostnames.iter().map(|hostname| hostname.as_str().to_owned()).collect::<Vec<_>>()
     };
     let expected = ["ä", "late", "b", "a.example", "a b/ö", "a", "Z"];
     assert_eq!(hostnames(all()).await, expected, "each hostname is listed once, in descending order of bytes");
-    is_paged(|page| store.hostnames(page), Hostname::clone).await;
+    is_paged(|page| store.hostnames(page)).await;
     let after = Some(Hostname::stored("b0"));
     assert_eq!(hostnames(Page { after, ..all() }).await, expected[2..], "a cursor need not match a hostname");
 
     let on_a = |page| store.servers(Hostname::stored("a"), page);
-    let history = on_a(all()).await;
+    let history = on_a(all()).await.records;
     let order: Vec<_> = history.iter().map(|server| (server.created_at, server.deployment_id)).collect();
     assert_eq!(order.len(), 4, "the list of a host has a record for each deployment");
     assert!(order.is_sorted_by(|a, b| a > b), "servers are listed newest first, by creation: {order:?}");
-    is_paged(on_a, server_cursor).await;
+    is_paged(on_a).await;
     for (id, rest) in [(Uuid::max(), &history[..]), (Uuid::nil(), &history[3..])] {
         let after = Some(CreatedCursor { created_at: history[0].created_at, deployment_id: DeploymentId(id) });
-        assert_eq!(on_a(Page { after, ..all() }).await, rest, "a cursor need not match a record");
+        assert_eq!(on_a(Page { after, ..all() }).await.records, rest, "a cursor need not match a record");
     }
-    let unknown = store.servers(Hostname::stored("unknown"), all()).await;
+    let unknown = store.servers(Hostname::stored("unknown"), all()).await.records;
     assert_eq!(unknown, [], "an unknown host has no records");
 }
 
@@ -108,12 +108,12 @@ pub async fn are_distinct(store: &Tested<'_>) {
     assert_eq!(retried.outcomes, vec![Outcome::Unchanged; names.len()], "a retried start changes nothing");
     let mut expected = names.clone();
     expected.sort_unstable_by(|a, b| b.cmp(a));
-    let mut hostnames = store.hostnames(all()).await;
+    let mut hostnames = store.hostnames(all()).await.records;
     hostnames.retain(|hostname| names.iter().any(|name| name == hostname.as_str()));
     let hostnames: Vec<_> = hostnames.iter().map(Hostname::as_str).collect();
     assert_eq!(hostnames, expected, "similar hostnames are listed separately, in descending order of bytes");
     for name in names {
-        let servers = store.servers(Hostname::stored(name.clone()), all()).await;
+        let servers = store.servers(Hostname::stored(name.clone()), all()).await.records;
         let found: Vec<_> = servers.iter().map(|server| server.hostname.as_str()).collect();
         assert_eq!(found, [name], "a host has only its own records");
     }
