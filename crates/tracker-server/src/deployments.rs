@@ -31,6 +31,8 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
         (status = 201, description = "Recorded durably",
             headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
+        (status = 404, body = ApiError,
+            description = "The body is a log message, and the server takes none (`logs_not_taken`)"),
         (status = 409, body = ApiError,
             description = "The deployment is already recorded with another value; see `field`"),
         ReportErrors,

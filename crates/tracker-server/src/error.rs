@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use tracker_core::{InputError, TrackerError};
+use tracker_core::{InputError, TrackerError, UnavailableReason};
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
@@ -97,6 +97,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
+    /// 503 for a request that the tracker could not complete. `advice` says what to do.
+    pub(crate) fn unavailable(error: &TrackerError, advice: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("{error}; {advice}"))
+    }
+
     /// Converts an error of the tracker about `what`, such as "deployment 84e8…".
     pub(crate) fn from_tracker(error: TrackerError, what: impl fmt::Display) -> Self {
         // A name may contain line breaks, but the message is one line.
@@ -123,12 +128,15 @@ impl ApiError {
             TrackerError::Rejected => {
                 Self::bad_request("rejected", "the database does not accept a text of this length; shorten it")
             }
-            // The result may be unknown, but a retry is harmless and may succeed.
-            error => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                format!("{error}; send the same request again later"),
+            TrackerError::NoLogDestination => Self::not_found(
+                "logs_not_taken",
+                "this server takes no log messages, because neither its database nor an output wants them; \
+                 change its configuration, or send the messages elsewhere",
             ),
+            TrackerError::Unavailable(UnavailableReason::InDoubt | UnavailableReason::TimedOut) => {
+                Self::unavailable(&error, "send the same request again, which is safe")
+            }
+            error => Self::unavailable(&error, "send the same request again later"),
         }
     }
 }

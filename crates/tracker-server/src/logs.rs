@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tracker_core::json::{WriteJson, write};
 use tracker_core::{
-    DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, LogTime, TimedMessage, Tracker, time,
+    DeploymentId, LogBatch, LogDeploymentId, LogMessage, LogQuery, LogTime, TimedMessage, Tracker, TrackerError,
+    UnavailableReason, time,
 };
 
 use crate::body::Body;
@@ -28,6 +29,7 @@ use crate::paging::{Paging, PagingParameters};
         (status = 201, description = "Recorded durably"),
         (status = 400, body = ApiError,
             description = "A message is not an object with a string `message`; no message is recorded"),
+        (status = 404, description = "The server takes no log messages (`logs_not_taken`)", body = ApiError),
         ReportErrors,
     )
 )]
@@ -40,7 +42,13 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
     let logs = LogBatch::read(LogDeploymentId::new(id)?, body)?;
     engine.check_deployment(DeploymentId::parse(id).ok()).await?;
     let recorded = engine.tracker.append_logs(LogBatch { reporter: engine.reporter(), ..logs }).await;
-    recorded.map_err(|error| ApiError::from_tracker(error, "these log messages"))?;
+    recorded.map_err(|error| match error {
+        // Log messages carry no id by which a retry could be recognized.
+        TrackerError::Unavailable(UnavailableReason::InDoubt | UnavailableReason::TimedOut) => {
+            ApiError::unavailable(&error, "send it again, which may record its log messages twice")
+        }
+        error => ApiError::from_tracker(error, "these log messages"),
+    })?;
     Ok(HttpResponse::Created().finish())
 }
 

@@ -82,6 +82,11 @@ fn with_redis_the_store_keeps_log_messages_only_if_configured() {
         config["database"]["logs"] = json!(false);
         let neither = serve(config);
         assert_eq!(neither.get(&path).json()["code"], json!("logs_not_kept"));
+        for path in [&path, &format!("/v1/deployments/{id}")] {
+            let refused = neither.post(path, &json!({ "message": "m" }));
+            assert!(refused.is_error(404, None).contains("takes no log messages"), "a retry can never succeed");
+            assert_eq!((&refused.json()["code"], refused.header("retry-after")), (&json!("logs_not_taken"), None));
+        }
     });
 }
 

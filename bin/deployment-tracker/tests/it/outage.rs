@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use test_servers::{Database, Postgres, Redis, Statsd, eventually};
+use test_servers::{Database, Postgres, Redis, Response, Statsd, eventually};
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve};
 
@@ -119,6 +119,26 @@ fn a_dead_redis_delays_no_report_and_receives_the_elements_later() {
     assert_eq!(server.put(&format!("/v1/deployments/{}", ids[0]), &json!({ "result": "failure" })).status, 204);
     redis.restart();
     assert_eq!(redis.wait_for(41).len(), 41);
+}
+
+#[test]
+fn a_report_in_doubt_is_not_called_unrecorded() {
+    let mut postgres = Postgres::absent();
+    postgres.start();
+    let server = serve(json!({ "database": { "url": postgres.url("postgres") } }));
+    let path = format!("/v1/deployments/{}", new_id());
+    assert_eq!(server.post(&path, &full_start()).status, 201);
+    postgres.freeze();
+    let in_doubt = |answer: &Response, advice: &str| {
+        let error = answer.is_error(503, None);
+        assert!(error.contains("may or may not be recorded; ") && error.ends_with(advice), "{error}");
+    };
+    thread::scope(|scope| {
+        let logs = scope.spawn(|| server.post(&format!("{path}/logs"), &json!({ "message": "m" })));
+        in_doubt(&server.put(&path, &json!({ "result": "success" })), "; send the same request again, which is safe");
+        let logs = logs.join().expect("the server answers");
+        in_doubt(&logs, "; send it again, which may record its log messages twice");
+    });
 }
 
 #[test]
