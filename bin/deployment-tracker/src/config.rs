@@ -117,7 +117,8 @@ pub struct Outbox {
 pub struct Retention {
     /// The age at which a deployment is permanently deleted, with its servers and log messages: a whole number of days
     /// or weeks such as `400d` or `13w`, from `7d` to `36500d`. The age of a deployment is the age of its newest
-    /// record. Without this key nothing is deleted.
+    /// record. Nothing is deleted in the first hour after a start, while the clock contradicts the records, or without
+    /// this key.
     #[schemars(example = &"400d")]
     pub deployments: Option<Age>,
 }

@@ -38,6 +38,22 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Inserts records with their times.
+    #[cfg(test)]
+    pub(crate) fn insert(
+        &self,
+        deployments: impl IntoIterator<Item = Deployment>,
+        servers: impl IntoIterator<Item = Server>,
+        logs: impl IntoIterator<Item = (LogDeploymentId, LogMessage)>,
+    ) {
+        let mut tables = self.tables();
+        tables.deployments.extend(deployments.into_iter().map(|deployment| (deployment.id, deployment)));
+        tables.servers.extend(servers.into_iter().map(|server| (server.key(), server)));
+        for (id, message) in logs {
+            tables.logs.entry(id).or_default().push(message);
+        }
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // A panic cannot leave a record half written: each is replaced as a whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -49,7 +49,7 @@ pub(crate) async fn catch_panic<T, E: From<PanicError>, F: Future<Output = Resul
 /// Runs a task until it returns. After a panic, logs it, pauses, and runs the task again with what `run` has captured.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let mut runs = 0;
 /// tracker_core::supervise("the example", async || {

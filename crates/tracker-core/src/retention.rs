@@ -4,6 +4,11 @@
 //! adapts: it halves when a piece takes longer than [`TARGET_PIECE_TIME`], and doubles when a piece takes less than
 //! half of that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it
 //! uses at most a quarter of the store's time.
+//!
+//! Deletion is final, and a clock that is ahead makes every record old. Nothing is therefore deleted for some time after
+//! the start, in which the system may still set its clock, nor while the clock contradicts the records ([`clock`]).
+
+mod clock;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +25,10 @@ use crate::panics::catch_panic;
 use crate::store::{Deleted, DeploymentQuery, HostnameQuery, ServerQuery, Store, StoreError};
 use crate::time::{self, Timestamp};
 
+use clock::Clock;
+
+/// The default time from the start to the first search.
+pub(crate) const FIRST_SEARCH: Duration = Duration::from_hours(1);
 /// The time between the end of a search and the start of the next one.
 const SEARCH_INTERVAL: Duration = Duration::from_hours(1);
 /// The time between a failed search and the next one.
@@ -49,18 +58,22 @@ pub(crate) fn read(total: &Total) -> Deleted {
 pub(crate) struct Retention {
     store: Arc<dyn Store>,
     age: Duration,
+    first_search: Duration,
+    clock: Clock,
     /// The number of ids in the next piece.
     piece_ids: u32,
     total: Total,
 }
 
 impl Retention {
-    pub(crate) fn new(store: Arc<dyn Store>, age: Duration, total: Total) -> Self {
-        Self { store, age, piece_ids: MIN_PIECE_IDS, total }
+    /// Retention that searches for the first time after `first_search`.
+    pub(crate) fn new(store: Arc<dyn Store>, age: Duration, first_search: Duration, total: Total) -> Self {
+        Self { store, age, first_search, clock: Clock::new(age), piece_ids: MIN_PIECE_IDS, total }
     }
 
     /// Searches periodically. Never returns.
     pub(crate) async fn run(&mut self) {
+        tokio::time::sleep(self.first_search).await;
         let mut backoff = RETRY_BACKOFF;
         let mut failure_log = FailureLog::new("deleting old records");
         loop {
@@ -86,6 +99,13 @@ impl Retention {
     /// Deletes everything that is old now. Servers and log messages are searched as well, because their deployment may
     /// never have been recorded.
     async fn search(&mut self) -> Result<(), StoreError> {
+        if !self.clock.is_credible(self.store.as_ref()).await? {
+            log::warn!(
+                "no old record is deleted: when the service started, every record was already older than the limit, so \
+                 the clock may be wrong; if it is right, restart the service once it has recorded new reports"
+            );
+            return Ok(());
+        }
         let age = TimeDelta::from_std(self.age).unwrap_or(TimeDelta::MAX);
         let before = time::now().checked_sub_signed(age).unwrap_or_default().max(DateTime::UNIX_EPOCH);
         self.search_deployments(before).await?;
@@ -165,4 +185,90 @@ fn older_than(before: Timestamp) -> Page<CreatedCursor> {
 
 fn whole_page<K>(rest: Page<K>) -> Page<K> {
     Page { limit: PAGE_SIZE, ..rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::memory::MemoryStore;
+    use crate::testing::new_id;
+    use crate::tracker::Tracker;
+    use crate::{Deployment, DeploymentFields, Hostname, Server, ServerFields};
+
+    const DAY: TimeDelta = TimeDelta::days(1);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kind {
+        Deployment,
+        Server,
+        Log,
+    }
+
+    const KINDS: [Kind; 3] = [Kind::Deployment, Kind::Server, Kind::Log];
+
+    /// Inserts a record that is `age` old.
+    fn insert(store: &MemoryStore, kind: Kind, age: TimeDelta) {
+        let (id, at) = (new_id(), time::now() - age);
+        match kind {
+            Kind::Deployment => {
+                let fields = DeploymentFields::default();
+                store.insert([Deployment { id, fields, created_at: at, updated_at: at }], [], []);
+            }
+            Kind::Server => {
+                let (hostname, fields) = (Hostname::stored(id.to_string()), ServerFields::default());
+                let server = Server { hostname, deployment_id: id, fields, created_at: at, updated_at: at };
+                store.insert([], [server], []);
+            }
+            Kind::Log => {
+                let object = RawValue::from_string(r#"{"message":"m"}"#.into()).expect("valid JSON");
+                let message = LogMessage::stored(LogMessage::first_id(at), at, object).expect("an object");
+                // One name for all: its oldest message must not hide the others.
+                store.insert([], [], [(LogDeploymentId::new("name").expect("a valid id"), message)]);
+            }
+        }
+    }
+
+    /// How many records are deleted within an hour less a minute, and within a day.
+    async fn deleted(store: MemoryStore) -> [u64; 2] {
+        let tracker = Tracker::builder(Arc::new(store)).delete_after(Some(Duration::from_hours(30 * 24))).start();
+        tokio::time::sleep(Duration::from_mins(59)).await;
+        let first = tracker.deleted().rows();
+        tokio::time::sleep(Duration::from_hours(23)).await;
+        [first, tracker.deleted().rows()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_records_are_deleted_an_hour_after_the_start() {
+        for recent in KINDS {
+            let store = MemoryStore::new();
+            KINDS.into_iter().filter(|old| *old != recent).for_each(|old| insert(&store, old, DAY * 31));
+            insert(&store, recent, DAY * 29);
+            assert_eq!(deleted(store).await, [0, 2], "the clock agrees with a recent {recent:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_deleted_while_the_clock_is_ahead_of_every_earlier_record() {
+        for kind in KINDS {
+            let store = MemoryStore::new();
+            // The clock is 31 days ahead of the records, and new records have their times from it.
+            insert(&store, kind, DAY * 40);
+            insert(&store, kind, DAY * 31);
+            KINDS.into_iter().for_each(|kind| insert(&store, kind, TimeDelta::zero()));
+            assert_eq!(deleted(store).await, [0, 0], "{kind:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deletion_begins_once_the_clock_agrees_with_a_record() {
+        let mut clock = Clock::new(Duration::from_hours(30 * 24));
+        let store = MemoryStore::new();
+        insert(&store, Kind::Deployment, DAY * 31);
+        assert!(!clock.is_credible(&store).await.expect("memory answers"));
+        // As if the clock had been set back by two days.
+        insert(&store, Kind::Deployment, DAY * 29);
+        assert!(clock.is_credible(&store).await.expect("memory answers"));
+    }
 }

@@ -1,11 +1,16 @@
-//! `retention.deployments`: old deployments are deleted completely, and nothing else is.
+//! Retention: old deployments are deleted completely, and nothing else is.
+//!
+//! The service deletes nothing in its first hour, so these tests stop it and delete with a tracker of their own.
 
-use std::fs;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 use test_servers::{Database, Postgres, Redis, Server, eventually};
+use tracker_core::{Deleted, DeploymentId, DeploymentReport, Tracker};
+use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 
 use crate::support::{full_start, new_id, serve};
 
@@ -70,8 +75,22 @@ fn messages(server: &Server, id: &str) -> usize {
     server.read(&format!("/v1/deployments/{id}/logs")).as_array().map_or(0, Vec::len)
 }
 
-/// Creates the tables, inserts records with `insert`, restarts the server with `retention.deployments` while Redis is
-/// unavailable, and checks which records remain.
+/// Starts a tracker that deletes what is older than `days` at once.
+fn start_deleting(url: &str, days: u64) -> Tracker {
+    let url = DatabaseUrl::parse(url).expect("the URL is valid");
+    let store = SqlStore::open(url, SqlStoreOptions::default()).expect("the store opens");
+    let tracker = Tracker::builder(Arc::new(store)).first_deletion(Duration::ZERO);
+    tracker.delete_after(Some(Duration::from_hours(24 * days))).start()
+}
+
+fn deletes_everything_old(tracker: &Tracker) {
+    let many = MANY as u64;
+    let expected = Deleted { deployments: many + 1, servers: many + 3, messages: many + 3 };
+    eventually("everything old is deleted", || (tracker.deleted() == expected).then_some(()));
+}
+
+/// Creates the tables, inserts records with `insert`, deletes old ones while Redis is unavailable, and checks which
+/// records remain.
 fn deletes_old_deployments(mut config: Value, insert: impl Fn(&Server)) {
     let mut redis = Redis::absent();
     config["redis"] = json!({ "host": "127.0.0.1", "port": redis.port });
@@ -81,17 +100,26 @@ fn deletes_old_deployments(mut config: Value, insert: impl Fn(&Server)) {
     assert_eq!(server.post(&format!("/v1/deployments/{pending}"), &full_start()).status, 201);
     insert(&server);
     server.kill();
-    server.config["retention"] = json!({ "deployments": "400d" });
-    fs::write(server.folder.path().join("tracker.json"), server.config.to_string())
-        .expect("configuration file is written");
+    let file = server.folder.path().join("data.sqlite3");
+    let url = server.config["database"]["url"].as_str().unwrap_or(file.to_str().expect("UTF-8"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let tracker = start_deleting(url, 400);
+        let reports = tokio::spawn({
+            let tracker = tracker.clone();
+            async move {
+                loop {
+                    let report = DeploymentReport::new(DeploymentId::parse(&new_id()).expect("a UUID"));
+                    tracker.start_deployment(report).await.expect("a report is recorded meanwhile");
+                }
+            }
+        });
+        tokio::task::block_in_place(|| deletes_everything_old(&tracker));
+        reports.abort();
+        assert!(tracker.shutdown(Duration::from_secs(10)).await);
+    });
     server.restart();
 
-    eventually("the deletion is logged", || {
-        assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
-        server.stderr().contains(" log messages").then_some(())
-    });
-    let deleted = format!("deleted {} deployments, {} servers and {} log messages", MANY + 1, MANY + 3, MANY + 3);
-    assert!(server.stderr().contains(&deleted), "{deleted}");
     assert_eq!(server.read("/v1/servers"), json!(["never recorded, young", "b", "a"]));
     let id = |number: u32| format!("aaaaaaaa-0000-4000-8000-{number:012}");
     assert_eq!(server.get(&format!("/v1/deployments/{}", id(1))).status, 404);
@@ -149,20 +177,53 @@ fn deletion_resumes_when_an_unavailable_database_recovers() {
     let mut postgres = Postgres::absent();
     postgres.start();
     let url = postgres.new_database();
-    let mut server = serve(json!({ "database": { "url": url }, "retention": { "deployments": "13w" } }));
+    let mut server = serve(json!({ "database": { "url": url } }));
     assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
     insert_records(&postgres, &url, "+00");
     server.kill();
     postgres.stop();
-    server.restart();
-    eventually("the failure is logged", || server.stderr().contains("deleting old records: ").then_some(()));
+    capture_log();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let _guard = runtime.enter();
+    let tracker = start_deleting(&url, 91);
+    eventually("the failure is logged", || (!logged().is_empty()).then_some(()));
     postgres.start();
-    let log = eventually("the deletion is logged", || {
-        let log = server.stderr();
-        log.contains(" log messages").then_some(log)
+    deletes_everything_old(&tracker);
+    let lines = eventually("the recovery is logged", || Some(logged()).filter(|lines| lines.len() > 1));
+    assert_eq!(lines.len(), 2, "one message for the failure and one for the recovery: {lines:?}");
+    assert!(runtime.block_on(tracker.shutdown(Duration::from_secs(10))));
+}
+
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The messages about failed deletions of this process.
+fn logged() -> Vec<String> {
+    LOGGED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Keeps what [`logged`] returns.
+fn capture_log() {
+    #[derive(Debug)]
+    struct Capture;
+    impl log::Log for Capture {
+        fn enabled(&self, _: &log::Metadata) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record) {
+            let message = record.args().to_string();
+            if message.starts_with("deleting old records: ") {
+                LOGGED.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            }
+        }
+
+        fn flush(&self) {}
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).expect("no other test sets a logger");
+        log::set_max_level(log::LevelFilter::Info);
     });
-    let messages = log.lines().filter(|line| line.contains("deleting old records: ")).count();
-    assert_eq!(messages, 2, "one message for the failure and one for the recovery: {log}");
 }
 
 fn insert_records(database: &dyn Database, url: &str, zone: &str) {

@@ -35,6 +35,7 @@ pub struct TrackerBuilder {
     outbox_limits: OutboxLimits,
     max_waiting: usize,
     delete_after: Option<Duration>,
+    first_deletion: Duration,
 }
 
 impl TrackerBuilder {
@@ -47,6 +48,7 @@ impl TrackerBuilder {
             outbox_limits: OutboxLimits::default(),
             max_waiting: 16_384,
             delete_after: None,
+            first_deletion: retention::FIRST_SEARCH,
         }
     }
 
@@ -106,9 +108,20 @@ impl TrackerBuilder {
 
     /// Deletes a deployment with its servers and log messages once all of them are older than `age`. By default, the
     /// tracker deletes nothing. A report on a deleted deployment counts as a report on a new one.
+    ///
+    /// The tracker also deletes nothing while its clock contradicts the records: while the clock was, at the start, more
+    /// than `age` ahead of the newest record that existed then.
     #[must_use]
     pub fn delete_after(mut self, age: Option<Duration>) -> Self {
         self.delete_after = age;
+        self
+    }
+
+    /// Sets how long after its start the tracker deletes nothing. Defaults to an hour, in which a machine that boots
+    /// with a wrong clock can still set it. Choose a shorter time only if the clock is known to be right.
+    #[must_use]
+    pub fn first_deletion(mut self, after: Duration) -> Self {
+        self.first_deletion = after;
         self
     }
 
@@ -130,7 +143,7 @@ impl TrackerBuilder {
         lane::start(lanes, &self.store, &dispatcher, &metrics, &mut tasks.lanes);
         let deleted = retention::Total::default();
         if let Some(age) = self.delete_after {
-            let mut retention = Retention::new(self.store.clone(), age, deleted.clone());
+            let mut retention = Retention::new(self.store.clone(), age, self.first_deletion, deleted.clone());
             tasks.retention.spawn(supervise("the deletion of old records", async move || retention.run().await));
         }
         Tracker(Arc::new(Inner {
