@@ -20,7 +20,7 @@ fn a_request_to_upgrade_is_answered_and_its_connection_is_closed_as_announced() 
             format!("Connection: keep-alive, UPGRADE\r\n{websocket}Content-Length: 14\r\n"),
             r#"{"engine":"e"}"#,
         ),
-        ("no option", format!("Upgrade: WebSocket\r\nContent-Length: 14\r\n"), r#"{"engine":"e"}"#),
+        ("no option", "Upgrade: WebSocket\r\nContent-Length: 14\r\n".to_owned(), r#"{"engine":"e"}"#),
         ("no protocol", "Connection: upgrade\r\nContent-Length: 14\r\n".to_owned(), r#"{"engine":"e"}"#),
         (
             "HTTP/2 by upgrade",
