@@ -7,6 +7,7 @@ use crate::fields::{DeploymentResult, MAX_ARGUMENTS, MAX_TEXT, Reporter, record_
 use crate::id::DeploymentId;
 use crate::input_error::InputError;
 use crate::json::{Object, ObjectWriter, WriteJson};
+use crate::misspelled;
 use crate::server::Server;
 use crate::time::{self, Timestamp};
 
@@ -84,12 +85,15 @@ pub struct DeploymentReport {
     pub assert_empty_server_result: bool,
     /// The name of the token that sent the report, if there is one. It never comes from the body.
     pub reporter: Option<Reporter>,
+    /// Fields that the engine seems to have misspelled. Their values were ignored.
+    pub misspelled: Vec<&'static str>,
 }
 
 impl DeploymentReport {
     /// A report with an id and no fields.
     pub fn new(id: DeploymentId) -> Self {
-        Self { id, fields: DeploymentFields::default(), assert_empty_server_result: false, reporter: None }
+        let fields = DeploymentFields::default();
+        Self { id, fields, assert_empty_server_result: false, reporter: None, misspelled: Vec::new() }
     }
 
     /// The result that a finish gives to each server without one.
@@ -104,9 +108,11 @@ impl DeploymentReport {
     pub fn read(id: DeploymentId, body: &RawValue) -> Result<Self, InputError> {
         let object = Object::parse(body)?;
         object.check_id(id)?;
+        let fields = DeploymentFields::read(&object)?;
         Ok(Self {
             id,
-            fields: DeploymentFields::read(&object)?,
+            misspelled: misspelled::in_deployment(&object, fields.count()),
+            fields,
             assert_empty_server_result: object.flag("assert_empty_server_result")?,
             reporter: None,
         })

@@ -98,6 +98,12 @@ macro_rules! record_fields {
                 [$((stringify!($text), $text.as_ref()),)*].into_iter()
             }
 
+            /// The number of fields that have a value.
+            pub(crate) fn count(&self) -> usize {
+                let texts = self.texts().filter(|(_, text)| text.is_some()).count();
+                texts + usize::from(self.result.is_some()) + usize::from(self.elapsed_seconds.is_some())
+            }
+
             /// The approximate size of the fields in memory, in bytes.
             pub(crate) fn size(&self) -> usize {
                 size_of::<Self>() + self.texts().filter_map(|(_, text)| text).map(|text| text.len()).sum::<usize>()

@@ -53,6 +53,11 @@ impl<'a> Object<'a> {
         self.members
     }
 
+    /// The number of members, each name counted once.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Whether the text had a name more than once.
     pub(crate) fn had_duplicates(&self) -> bool {
         self.had_duplicates

@@ -45,6 +45,7 @@ mod list;
 mod log;
 mod memory;
 pub mod metrics;
+mod misspelled;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod output;

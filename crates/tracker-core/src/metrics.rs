@@ -2,12 +2,14 @@
 
 mod histogram;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{TrackerError, UnavailableReason};
 use crate::group::Outcome;
+use crate::misspelled;
 use crate::output::Delivery;
 
 pub use histogram::{Counter, DURATIONS, Histogram, SIZES};
@@ -125,6 +127,8 @@ impl From<&Result<Outcome, TrackerError>> for ReportResult {
 pub struct Metrics {
     reports: [[Counter; ReportResult::ALL.len()]; ReportKind::ALL.len()],
     log_messages: [Counter; ReportResult::ALL.len()],
+    /// Fields that reports misspelled.
+    misspelled: BTreeMap<&'static str, Counter>,
     /// Group commits.
     pub commits: CommitMetrics,
     /// Outputs, in the order in which they were added.
@@ -136,6 +140,7 @@ impl Metrics {
         Self {
             reports: Default::default(),
             log_messages: Default::default(),
+            misspelled: misspelled::all_fields().map(|field| (field, Counter::default())).collect(),
             commits: CommitMetrics::default(),
             outputs,
         }
@@ -150,6 +155,18 @@ impl Metrics {
     /// The number of log messages in the batches with this result.
     pub fn log_messages(&self, result: ReportResult) -> u64 {
         self.log_messages[result as usize].count()
+    }
+
+    /// Every field of reports, with the number of recorded reports that misspelled it.
+    pub fn misspelled(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.misspelled.iter().map(|(field, count)| (*field, count.count()))
+    }
+
+    /// Counts a recorded report that misspelled `fields`.
+    pub fn count_misspelled(&self, fields: &[&'static str]) {
+        for count in fields.iter().filter_map(|field| self.misspelled.get(field)) {
+            count.add(1);
+        }
     }
 
     pub(crate) fn reported(&self, kind: ReportKind, result: ReportResult) {

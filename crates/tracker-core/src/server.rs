@@ -9,6 +9,7 @@ use crate::fields::{MAX_TEXT, Reporter, Text, record_fields};
 use crate::id::DeploymentId;
 use crate::input_error::InputError;
 use crate::json::{Object, ObjectWriter, WriteJson, write_text};
+use crate::misspelled;
 use crate::time::{self, Timestamp};
 
 /// The name of a server: 1 to 2,048 characters.
@@ -132,6 +133,8 @@ pub struct ServerReport {
     pub fields: ServerFields,
     /// The name of the token that sent the report, if there is one. It never comes from the body.
     pub reporter: Option<Reporter>,
+    /// Fields that the engine seems to have misspelled. Their values were ignored.
+    pub misspelled: Vec<&'static str>,
 }
 
 impl ServerReport {
@@ -145,10 +148,9 @@ impl ServerReport {
         object.check_id(id)?;
         let hostname =
             object.text("hostname", MAX_TEXT)?.ok_or_else(|| InputError::field("hostname", "is required"))?;
-        Ok(Self {
-            key: ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? },
-            fields: ServerFields::read(&object)?,
-            reporter: None,
-        })
+        let key = ServerKey { deployment_id: id, hostname: Hostname::new(hostname)? };
+        let fields = ServerFields::read(&object)?;
+        let misspelled = misspelled::in_server(&object, fields.count());
+        Ok(Self { key, fields, reporter: None, misspelled })
     }
 }

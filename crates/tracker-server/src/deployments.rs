@@ -1,5 +1,7 @@
 //! `/v1/deployments`.
 
+use std::mem;
+
 use actix_web::HttpResponse;
 use actix_web::http::header::{ContentType, LOCATION};
 use actix_web::web::{Data, Path};
@@ -44,10 +46,12 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
         return logs::record(&engine, &id, json).await;
     }
     let id = DeploymentId::parse(&id)?;
-    let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
+    let mut report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
+    let misspelled = mem::take(&mut report.misspelled);
     engine.check_environment(report.fields.environment.as_deref())?;
     engine.tracker.start_deployment(report).await.map_err(named(id))?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish())
+    let response = HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish();
+    Ok(engine.with_warning(response, &misspelled))
 }
 
 /// Record the finish of a deployment
@@ -69,13 +73,14 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
 )]
 pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
     let id = DeploymentId::parse(&id)?;
-    let report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, body.json()?)? };
+    let mut report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, body.json()?)? };
+    let misspelled = mem::take(&mut report.misspelled);
     engine.check_deployment(Some(id)).await?;
     if report.fields.environment.is_some() {
         engine.check_environment(report.fields.environment.as_deref())?;
     }
     engine.tracker.finish_deployment(report).await.map_err(named(id))?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(engine.with_warning(HttpResponse::NoContent().finish(), &misspelled))
 }
 
 /// A deployment with its servers

@@ -4,8 +4,9 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
+use actix_web::http::header::{HeaderValue, WARNING};
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use tracker_core::{DeploymentId, Reporter, Tracker, TrackerError};
 
 use crate::auth::Token;
@@ -23,6 +24,20 @@ impl Engine {
     /// The name of the engine's token.
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.token.as_ref().map(|token| token.name.clone())
+    }
+
+    /// Adds a warning to the `response` to a recorded report, if the report misspelled fields, and counts them.
+    ///
+    /// The warning has the form of RFC 7234, section 5.5: code, agent, text. It repeats nothing that the engine sent.
+    pub(crate) fn with_warning(&self, mut response: HttpResponse, misspelled: &[&'static str]) -> HttpResponse {
+        if !misspelled.is_empty() {
+            self.tracker.metrics().count_misspelled(misspelled);
+            let fields = misspelled.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
+            let text = format!("299 - \"unknown fields were ignored; check the spelling of {fields}\"");
+            let text = HeaderValue::try_from(text).expect("names of fields are visible ASCII characters");
+            response.headers_mut().insert(WARNING, text);
+        }
+        response
     }
 
     /// Fails unless the engine may report deployments of `environment`.

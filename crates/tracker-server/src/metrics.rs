@@ -49,6 +49,7 @@ pub async fn metrics(metrics: Data<Metrics>, tracker: Data<Tracker>) -> HttpResp
     process(&mut text, &metrics);
     requests(&mut text, &metrics.requests);
     reports(&mut text, &metrics.requests, tracker.metrics());
+    misspelled(&mut text, tracker.metrics());
     commits(&mut text, &tracker);
     outputs(&mut text, &tracker.metrics().outputs);
     backlogs(&mut text, &tracker.outputs());
@@ -130,6 +131,17 @@ fn reports(text: &mut Exposition, requests: &RequestMetrics, metrics: &TrackerMe
     );
     for result in ReportResult::ALL {
         family.sample(&[("result", result.as_str())], metrics.log_messages(result));
+    }
+}
+
+fn misspelled(text: &mut Exposition, metrics: &TrackerMetrics) {
+    let mut family = text.family(
+        "deployment_tracker_misspelled_fields_total",
+        "counter",
+        "Recorded reports that misspelled this field, so that its value was ignored.",
+    );
+    for (field, count) in metrics.misspelled() {
+        family.sample(&[("field", field)], count);
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/deployments/{id}/servers` and `/v1/servers`.
 
+use std::mem;
+
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
@@ -35,12 +37,13 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
     )
 )]
 pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
-    let report = read(&engine, &id, &body).await?;
+    let mut report = read(&engine, &id, &body).await?;
+    let misspelled = mem::take(&mut report.misspelled);
     let hostname = report.key.hostname.clone();
     let location = format!("/v1/servers/{}", utf8_percent_encode(hostname.as_str(), SEGMENT));
     let recorded = engine.tracker.start_server(report).await;
     recorded.map_err(|error| ApiError::from_tracker(error, format_args!("server {}", hostname.as_str())))?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).finish())
+    Ok(engine.with_warning(HttpResponse::Created().insert_header((LOCATION, location)).finish(), &misspelled))
 }
 
 /// Record the finish of a deployment on a server
@@ -60,9 +63,10 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     )
 )]
 pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
-    let report = read(&engine, &id, &body).await?;
+    let mut report = read(&engine, &id, &body).await?;
+    let misspelled = mem::take(&mut report.misspelled);
     engine.tracker.finish_server(report).await.map_err(|error| ApiError::from_tracker(error, "this server"))?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(engine.with_warning(HttpResponse::NoContent().finish(), &misspelled))
 }
 
 /// Reads the report in `body` and checks that the engine may send it.

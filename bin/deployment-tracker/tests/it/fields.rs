@@ -1,6 +1,7 @@
 //! Validation of every field of a report.
 
 use serde_json::{Value, json};
+use test_servers::JSON;
 
 use crate::support::{Stack, full_start, new_id, on_each_store, serve, with};
 
@@ -141,5 +142,49 @@ fn the_id_in_the_path_and_in_the_body_must_agree_and_be_a_uuid() {
         assert_eq!(ids, [&json!(id)]);
         assert_eq!(stack.server.read("/v1/servers"), json!([]));
         assert_eq!(stack.forwarded(&id).0.len(), 1);
+    });
+}
+
+#[test]
+fn a_misspelled_field_is_ignored_with_a_warning_that_names_the_right_one() {
+    on_each_store(|config| {
+        let server = serve(config);
+        let path = format!("/v1/deployments/{}", new_id());
+        let warning = |fields: &str| format!("299 - \"unknown fields were ignored; check the spelling of {fields}\"");
+        let environment = Some(warning("`environment`"));
+        for (method, route, body, status, expected) in [
+            ("POST", "", r#"{"engine":"e","enviroment":"dev"}"#, 201, environment.clone()),
+            // A retry gets the same answer.
+            ("POST", "", r#"{"engine":"e","enviroment":"dev"}"#, 201, environment.clone()),
+            ("PUT", "", r#"{"Environment\r\nX-Injected: y":1,"environment\u0022":"\\"}"#, 204, environment),
+            (
+                "PUT",
+                "",
+                r#"{"packageUrl":1,"elapsed_second":1}"#,
+                204,
+                Some(warning("`package_url`, `elapsed_seconds`")),
+            ),
+            ("POST", "/servers", r#"{"hostname":"h","ip_adress":"::1"}"#, 201, Some(warning("`ip_address`"))),
+            ("PUT", "/servers", r#"{"hostname":"h","resutl":"success"}"#, 204, Some(warning("`result`"))),
+            ("PUT", "", r#"{"team":"blue","createdAt":"now","updatedAt":"now"}"#, 204, None),
+            ("PUT", "", r#"{"enviroment":"qa","environment":"qa"}"#, 204, None),
+            ("POST", "", r#"{"message":"m","enviroment":"dev"}"#, 201, None),
+            ("POST", "/logs", r#"{"message":"m","enviroment":"dev"}"#, 201, None),
+            ("PUT", "", r#"{"enviroment":"dev","engine":1}"#, 400, None),
+        ] {
+            let answer = server.send(method, &format!("{path}{route}"), &[JSON], body.as_bytes());
+            assert_eq!(answer.status, status, "{method} {route} {body}: {}", answer.text());
+            assert_eq!(answer.header("warning"), expected.as_deref(), "{method} {route} {body}");
+            assert_eq!(answer.header("x-injected"), None);
+        }
+        let record = server.read(&path);
+        assert_eq!((&record["engine"], &record["environment"]), (&json!("e"), &json!("qa")));
+        assert_eq!(record["servers"][0].get("result"), None, "the value of a misspelled field is ignored");
+        let metrics = server.get("/metrics");
+        for (field, count) in [("environment", 3), ("package_url", 1), ("ip_address", 1), ("result", 1), ("user", 0)] {
+            let sample = format!("\ndeployment_tracker_misspelled_fields_total{{field=\"{field}\"}} {count}\n");
+            assert!(metrics.text().contains(&sample), "{sample} {}", metrics.text());
+        }
+        assert!(!metrics.text().contains("enviroment"), "{}", metrics.text());
     });
 }

@@ -96,7 +96,7 @@ pub async fn are_read_back_whole(store: &Tested<'_>) {
         let report = |id| DeploymentReport { fields: fields.clone(), ..DeploymentReport::new(id) };
         let server = |deployment_id, fields: ServerFields| {
             let key = ServerKey { deployment_id, hostname: Hostname::stored("whole") };
-            ServerReport { key, fields, reporter: None }
+            ServerReport { key, fields, reporter: None, misspelled: Vec::new() }
         };
         let begin = vec![
             Change::StartDeployment(report(ids[0])),
