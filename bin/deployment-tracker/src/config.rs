@@ -82,8 +82,8 @@ pub struct Database {
     #[schemars(example = true)]
     pub logs: Option<bool>,
     /// The name of this instance among all instances that use one database server. It must be unique, and must stay the
-    /// same after a restart. Two instances with the same name, or two instances on one SQLite file, deliver each
-    /// other's pending batches: elements may then arrive twice and out of order, and no warning is logged. Without this
+    /// same after a restart. Two instances with the same name deliver each other's pending batches: elements may
+    /// then arrive twice and out of order, and no warning is logged. Without this
     /// key the name is the host name of the machine and the first address, such as `web01/127.0.0.1:8080`. Set this key
     /// on cloned machines, and in containers, whose host name changes whenever they are recreated.
     #[schemars(example = &"web01")]

@@ -113,7 +113,7 @@ fn print(Loaded { config, notes, .. }: &Loaded) -> anyhow::Result<()> {
 
 async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     // Install the handlers first, so that no signal is lost during start-up.
-    let signals = Signals::new().context("cannot install signal handlers")?;
+    let mut signals = Signals::new().context("cannot install signal handlers")?;
     let config = &loaded.config;
     let (access, tls) = (Access::open(), config.tls()?);
     if let Some(tokens) = config.tokens()? {
@@ -122,7 +122,15 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     let mut reloader = Reloader::new(file, access.clone(), tls.clone()).context("cannot install signal handlers")?;
     let listeners = startup::bind(config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
-    let (tracker, outputs) = startup::tracker(config, &addresses[0])?;
+    let opening = tokio::task::spawn_blocking({
+        let (config, address) = (config.clone(), addresses[0].clone());
+        move || startup::store(&config, &address)
+    });
+    let store = tokio::select! {
+        store = opening => store.context("opening the database panicked")??,
+        () = signals.next() => return Ok(()),
+    };
+    let (tracker, outputs) = startup::tracker(config, store)?;
     startup::log(&loaded, &addresses, &tracker, &outputs)?;
     startup::warn(config, &tracker, &listeners, &addresses);
     let tracker = tracker.start();

@@ -12,6 +12,9 @@ use tracker_sql::{SqlStore, SqlStoreOptions};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::outputs;
 
+/// Less than the 90 seconds after which systemd kills a service that has not started.
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
+
 /// Binds every address to listen on.
 ///
 /// # Errors
@@ -24,17 +27,26 @@ pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
     config.addresses().into_iter().map(bind).collect()
 }
 
-/// Opens the store and adds the configured outputs. Also returns a description of each built-in output.
+/// Opens the store. Blocks while another instance that is stopping has the SQLite file open.
 ///
 /// # Errors
-/// If the database or the configuration of an output cannot be used.
-pub fn tracker(config: &Config, address: &Address) -> anyhow::Result<(TrackerBuilder, Vec<String>)> {
+/// If the database cannot be used.
+pub fn store(config: &Config, address: &Address) -> anyhow::Result<SqlStore> {
     let url = config.database_url()?;
+    // As long as an instance with the same configuration takes to stop.
+    let stopping = Duration::from_secs(config.shutdown_seconds) * 2 + Duration::from_secs(2);
     let options = SqlStoreOptions::default()
         .instance(config.instance_name(address))
-        .max_waiting_queries(config.limits.queued_queries);
-    let store = SqlStore::open(url.clone(), options)
-        .with_context(|| format!("cannot open the database {url}; check that its folder exists and is writable"))?;
+        .max_waiting_queries(config.limits.queued_queries)
+        .lock_wait(stopping.min(MAX_LOCK_WAIT));
+    SqlStore::open(url.clone(), options).with_context(|| format!("cannot open the database {url}"))
+}
+
+/// Adds the configured outputs to `store`. Also returns a description of each built-in output.
+///
+/// # Errors
+/// If the configuration of an output cannot be used.
+pub fn tracker(config: &Config, store: SqlStore) -> anyhow::Result<(TrackerBuilder, Vec<String>)> {
     let mut limits = OutboxLimits::default();
     limits.max_messages = config.outbox.max_messages;
     limits.max_bytes = config.outbox.max_bytes;

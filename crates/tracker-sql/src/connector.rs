@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tracker_core::{Backoff, chain};
 
 use crate::database::{self, Database};
+use crate::database_file::DatabaseFile;
 use crate::error::DbError;
 use crate::url::DatabaseUrl;
 
@@ -16,6 +17,8 @@ const RECONNECT_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(200))
 #[derive(Debug, Clone)]
 pub struct Connector {
     url: DatabaseUrl,
+    /// The file, if the database is one. Locked until the last connector is dropped.
+    file: Option<Arc<DatabaseFile>>,
     /// Also tells background migrations that the store is still in use: they keep a weak reference.
     is_migrated: Arc<Mutex<bool>>,
     circuit: Arc<Mutex<Circuit>>,
@@ -32,9 +35,10 @@ struct Circuit {
 }
 
 impl Connector {
-    pub fn new(url: DatabaseUrl) -> Self {
+    pub fn new(url: DatabaseUrl, file: Option<Arc<DatabaseFile>>) -> Self {
         let circuit = Circuit { last_success: None, open: None, backoff: RECONNECT_BACKOFF };
-        Self { url, is_migrated: Arc::default(), circuit: Arc::new(Mutex::new(circuit)) }
+        let url = file.as_ref().map_or(url, |file| DatabaseUrl::Sqlite(file.uri()));
+        Self { url, file, is_migrated: Arc::default(), circuit: Arc::new(Mutex::new(circuit)) }
     }
 
     /// Opens a connection, or fails with [`DbError::Down`] during the backoff.
@@ -64,6 +68,9 @@ impl Connector {
     }
 
     fn try_connect(&self) -> Result<Box<dyn Database>, DbError> {
+        if let Some(file) = &self.file {
+            file.check_identity()?;
+        }
         let mut connection = database::open(&self.url)?;
         // After a panic during the migration, the value is still `false`.
         let mut is_migrated = self.is_migrated.lock().unwrap_or_else(PoisonError::into_inner);

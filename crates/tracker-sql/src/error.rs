@@ -5,6 +5,8 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use thiserror::Error;
 use tracker_core::StoreError;
 
+use crate::database_file::FileError;
+
 /// Why a store cannot be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -18,6 +20,12 @@ pub enum SqlError {
     Open(Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl From<FileError> for SqlError {
+    fn from(error: FileError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
 impl From<DbError> for SqlError {
     fn from(error: DbError) -> Self {
         Self::Open(Box::new(error))
@@ -29,6 +37,9 @@ impl From<DbError> for SqlError {
 pub enum DbError {
     #[error("cannot connect to the database")]
     Connect(#[source] ConnectionError),
+    /// SQLite would write to a file that no longer has a name.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The circuit breaker is open, for this reason.
     #[error("{0}")]
     Down(String),
@@ -79,7 +90,9 @@ impl DbError {
 
     /// Whether the connection may be broken.
     pub fn breaks_connection(&self) -> bool {
-        !matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::Query(QueryError::NotFound))
+        // While a connection is open, a file without a name is not lost.
+        let is_harmless = matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::File(_));
+        !is_harmless && !matches!(self, Self::Query(QueryError::NotFound))
     }
 
     /// Whether the operation had no effect, so that a retry is safe.

@@ -34,6 +34,7 @@ compile_error!("tracker-sql needs a database: enable the feature `sqlite`, `post
 
 mod connector;
 mod database;
+mod database_file;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod database_server;
 mod dialect;

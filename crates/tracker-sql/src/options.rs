@@ -1,5 +1,7 @@
 //! Options of a store.
 
+use std::time::Duration;
+
 /// Options of [`SqlStore::open`](crate::SqlStore::open).
 ///
 /// ```
@@ -24,11 +26,20 @@ pub struct SqlStoreOptions {
     /// that a commit that waits for a lock does not delay all others. More writers make smaller groups, and a small
     /// group costs a database server about as much as a large one.
     pub writers: Option<usize>,
+    /// How long [`SqlStore::open`](crate::SqlStore::open) waits while another process, or another store of this
+    /// process, has the SQLite file open. Default: 10 s.
+    pub lock_wait: Duration,
 }
 
 impl Default for SqlStoreOptions {
     fn default() -> Self {
-        Self { instance: String::new(), max_waiting_queries: 1_024, readers: None, writers: None }
+        Self {
+            instance: String::new(),
+            max_waiting_queries: 1_024,
+            readers: None,
+            writers: None,
+            lock_wait: Duration::from_secs(10),
+        }
     }
 }
 
@@ -46,6 +57,11 @@ impl SqlStoreOptions {
     /// Sets [`Self::readers`].
     pub fn readers(self, readers: usize) -> Self {
         Self { readers: Some(readers), ..self }
+    }
+
+    /// Sets [`Self::lock_wait`].
+    pub fn lock_wait(self, lock_wait: Duration) -> Self {
+        Self { lock_wait, ..self }
     }
 
     /// Sets [`Self::writers`].

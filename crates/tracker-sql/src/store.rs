@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::connector::Connector;
 use crate::database::Database;
+use crate::database_file::DatabaseFile;
 use crate::error::{DbError, SqlError};
 use crate::liveness::Liveness;
 use crate::options::SqlStoreOptions;
@@ -38,32 +39,41 @@ pub struct SqlStore {
     /// The instance that owns the pending batches. Empty on SQLite, where one process owns the file.
     owner: Arc<str>,
     liveness: Arc<Liveness>,
-    is_file: bool,
+    /// The file, if the database is one.
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl SqlStore {
-    /// Opens and migrates an SQLite file at once. A database server may be unreachable: every call fails with
+    /// Opens and migrates an SQLite file at once, and creates it with mode 0600 if it does not exist. A lock on
+    /// `<file>.lock` ensures that one store at a time has it open. If the file is deleted or replaced meanwhile, commits
+    /// and checks fail with [`StoreError::Unavailable`] until the original is back.
+    ///
+    /// A database server may be unreachable: every call fails with
     /// [`StoreError::Unavailable`] until the store can reach and migrate it.
     ///
     /// When an instance that shares the database server has sent no heartbeat for 15 s, one other instance
     /// adopts all of its pending batches. The adopter must have sent heartbeats for 15 s itself.
     ///
     /// # Errors
-    /// [`SqlError::Open`] if the file cannot be opened or is not a database.
+    /// [`SqlError::Open`] if the file cannot be opened, is not a database, or is open in another store for longer than
+    /// [`SqlStoreOptions::lock_wait`].
     ///
     /// # Panics
     /// If the system cannot start a few threads.
     pub fn open(url: DatabaseUrl, options: SqlStoreOptions) -> Result<Self, SqlError> {
-        let SqlStoreOptions { instance, max_waiting_queries, readers, writers } = options;
-        let is_file = matches!(url, DatabaseUrl::Sqlite(_));
-        let (readers, writers, owner) = if is_file {
+        let SqlStoreOptions { instance, max_waiting_queries, readers, writers, lock_wait } = options;
+        let file = match &url {
+            DatabaseUrl::Sqlite(path) => Some(Arc::new(DatabaseFile::open(path, lock_wait)?)),
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Mysql(_) => None,
+        };
+        let (readers, writers, owner) = if file.is_some() {
             (readers.unwrap_or(2), 1, "".into())
         } else {
             (readers.unwrap_or(4), writers.unwrap_or(2), instance.into())
         };
-        let snapshots = if is_file { Snapshots::Shared } else { Snapshots::Never };
-        let connector = Connector::new(url);
-        if is_file {
+        let snapshots = if file.is_some() { Snapshots::Shared } else { Snapshots::Never };
+        let connector = Connector::new(url, file.clone());
+        if file.is_some() {
             connector.connect()?;
         }
         let max_waiting = max_waiting_queries.clamp(1, 1_000_000);
@@ -73,8 +83,25 @@ impl SqlStore {
             readers: Workers::start("sql-reader", readers.max(1), max_waiting, snapshots, &connector),
             owner,
             liveness: Arc::default(),
-            is_file,
+            file,
         })
+    }
+
+    /// Runs `job` on one of `workers` unless the file has been deleted or replaced.
+    async fn write<T: Send + 'static>(
+        &self,
+        workers: &Workers,
+        deadline: Option<Duration>,
+        job: impl Fn(&mut dyn Database) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let file = self.file.clone();
+        let checked = move |connection: &mut dyn Database| {
+            if let Some(file) = &file {
+                file.check()?;
+            }
+            job(connection)
+        };
+        Ok(workers.run(deadline, checked).await?)
     }
 
     async fn read<T: Send + 'static>(
@@ -94,7 +121,7 @@ impl Store for SqlStore {
     async fn commit(&self, lane: usize, group: Arc<Group>) -> Result<Decision, StoreError> {
         let owner = self.owner.clone();
         // No deadline: the caller has one, and outputs must still receive the events of a late commit.
-        Ok(self.writers[lane].run(None, move |connection| connection.commit(&owner, &group)).await?)
+        self.write(&self.writers[lane], None, move |connection| connection.commit(&owner, &group)).await
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
@@ -149,8 +176,9 @@ impl Store for SqlStore {
     ) -> Result<Deleted, StoreError> {
         // Take turns with the commits on SQLite, which allows one writer. On a database server, do not delay
         // commits.
-        let workers = if self.is_file { &self.writers[0] } else { &self.readers };
-        let deleted = workers.run(None, move |connection| connection.delete_older(&ids, before, limit)).await?;
+        let workers = if self.file.is_some() { &self.writers[0] } else { &self.readers };
+        let delete = move |connection: &mut dyn Database| connection.delete_older(&ids, before, limit);
+        let deleted = self.write(workers, None, delete).await?;
         if deleted.rows() > 0 {
             // A separate job, so that a commit waits for the deletion or for the write-back, not for both.
             workers.run(None, |connection| connection.write_back()).await?;
@@ -160,7 +188,7 @@ impl Store for SqlStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         let owner = self.owner.clone();
-        Ok(self.writers[0].run(Some(READ_DEADLINE), move |connection| connection.check(&owner)).await?)
+        self.write(&self.writers[0], Some(READ_DEADLINE), move |connection| connection.check(&owner)).await
     }
 
     fn threads(&self) -> Vec<Threads> {

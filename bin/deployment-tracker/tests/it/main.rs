@@ -24,6 +24,7 @@ mod retention;
 mod routes;
 mod servers;
 mod shutdown;
+mod sqlite_file;
 mod support;
 mod tables;
 mod timestamps;

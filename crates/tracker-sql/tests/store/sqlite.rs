@@ -1,13 +1,17 @@
 //! SQLite.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tracker_core::testing::{self, deployment_report, new_id};
-use tracker_core::{Change, Store as _};
+use tracker_core::{Change, DeploymentQuery, Page, Store as _, StoreError, chain};
 use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 
-use super::{commit, open};
+use super::{commit, open, try_commit};
 
 fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
@@ -57,9 +61,129 @@ async fn queries_that_share_a_snapshot_see_earlier_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_stores_can_open_one_file() {
+async fn one_store_at_a_time_opens_a_file_by_any_of_its_names() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let (first, second) = (open(&path(&folder, "data.sqlite3"), ""), open(&path(&folder, "data.sqlite3"), ""));
-    first.check().await.expect("first store");
-    second.check().await.expect("second store");
+    let names = ["data.sqlite3", "link.sqlite3", "above/link.sqlite3", "./above/../data.sqlite3"];
+    std::fs::create_dir(folder.path().join("above")).expect("folder");
+    // Links to a file that does not exist yet.
+    std::os::unix::fs::symlink("data.sqlite3", folder.path().join(names[1])).expect("link");
+    std::os::unix::fs::symlink("../link.sqlite3", folder.path().join(names[2])).expect("link");
+    for name in names {
+        let first = open(&path(&folder, name), "");
+        first.check().await.expect("the first store works");
+        for other in names {
+            let url = DatabaseUrl::parse(&path(&folder, other)).expect("path");
+            let second = SqlStore::open(url, SqlStoreOptions::default().lock_wait(Duration::ZERO));
+            let error = second.expect_err(other).to_string();
+            assert!(error.contains("another process") && error.contains("data.sqlite3.lock"), "{other}: {error}");
+        }
+        first.check().await.expect("the first store still works");
+        let url = path(&folder, name);
+        let waiting = tokio::task::spawn_blocking(move || open(&url, ""));
+        drop(first);
+        waiting.await.expect("no panic").check().await.expect("the store opens when the first is closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_files_are_private_and_an_existing_file_keeps_its_mode() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let modes = |name: &str| {
+        ["", "-wal", "-shm", ".lock"].map(|suffix| {
+            let file = std::fs::metadata(path(&folder, &format!("{name}{suffix}"))).expect("file exists");
+            file.permissions().mode() & 0o777
+        })
+    };
+    let store = open(&path(&folder, "new"), "");
+    store.check().await.expect("check");
+    assert_eq!(modes("new"), [0o600; 4]);
+
+    std::fs::write(folder.path().join("old"), "").expect("file");
+    std::fs::set_permissions(folder.path().join("old"), Permissions::from_mode(0o640)).expect("mode");
+    let store = open(&path(&folder, "old"), "");
+    store.check().await.expect("check");
+    assert_eq!(modes("old"), [0o640, 0o640, 0o640, 0o600]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_than_one_regular_file_is_refused() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(folder.path().join("a"), "").expect("file");
+    std::fs::hard_link(folder.path().join("a"), folder.path().join("b")).expect("hard link");
+    std::fs::create_dir(folder.path().join("folder")).expect("folder");
+    std::os::unix::fs::symlink("loop", folder.path().join("loop")).expect("link");
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).expect("socket");
+    for (name, problem) in [
+        ("b", "several hard links"),
+        ("folder", "not a regular file"),
+        ("socket", "not a regular file"),
+        ("loop", "cannot use"),
+        ("none/data", "check that its folder exists"),
+        ("a/data", "check that its folder exists"),
+    ] {
+        let url = DatabaseUrl::parse(&path(&folder, name)).expect("path");
+        let error = SqlStore::open(url, SqlStoreOptions::default()).expect_err(name).to_string();
+        assert!(error.contains(problem), "{name}: {error}");
+    }
+}
+
+/// Starts a deployment, and returns the error of the commit.
+async fn report(store: &SqlStore) -> Result<(), String> {
+    let start = Change::StartDeployment(deployment_report(new_id(), "{}"));
+    match try_commit(store, vec![start]).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Unavailable(error)) => Err(error.to_string()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_deleted_or_replaced_takes_no_report_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(&path(&folder, "data.sqlite3"), "");
+    report(&store).await.expect("commit");
+    let (file, away) = (folder.path().join("data.sqlite3"), folder.path().join("away"));
+    for replace in [
+        |_: &Path| {},
+        |file: &Path| std::fs::write(file, "").expect("file"),
+        |file: &Path| {
+            std::fs::copy(file.with_file_name("away"), file).expect("copy");
+        },
+        |file: &Path| std::fs::create_dir(file).expect("folder"),
+        |file: &Path| std::os::unix::fs::symlink("/dev/null", file).expect("link"),
+    ] {
+        std::fs::rename(&file, &away).expect("rename");
+        replace(&file);
+        for refusal in [report(&store).await, store.check().await.map_err(|error| chain(&error))] {
+            let error = refusal.expect_err("the file is gone");
+            assert!(error.contains("has been deleted or replaced"), "{error}");
+        }
+        if file.is_dir() {
+            std::fs::remove_dir(&file).expect("folder");
+        }
+        std::fs::rename(&away, &file).expect("rename");
+        report(&store).await.expect("the original file is back");
+        store.check().await.expect("the original file is back");
+    }
+    drop(store);
+    let store = open(&path(&folder, "data.sqlite3"), "");
+    let deployments = store.deployments(DeploymentQuery::new(Page::first(10))).await.expect("query");
+    assert_eq!(deployments.len(), 6, "all reports that were acknowledged, and no other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_log_takes_no_report_and_closing_the_store_saves_its_content() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(&path(&folder, "data.sqlite3"), "");
+    report(&store).await.expect("commit");
+    std::fs::remove_file(folder.path().join("data.sqlite3-wal")).expect("the log exists");
+    for refusal in [report(&store).await, store.check().await.map_err(|error| chain(&error))] {
+        let error = refusal.expect_err("the log is gone");
+        assert!(error.contains("data.sqlite3-wal` has been deleted"), "{error}");
+    }
+    store.close().await;
+    drop(store);
+    let store = open(&path(&folder, "data.sqlite3"), "");
+    let deployments = store.deployments(DeploymentQuery::new(Page::first(10))).await.expect("query");
+    assert_eq!(deployments.len(), 1);
 }
