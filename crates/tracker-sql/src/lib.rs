@@ -29,6 +29,11 @@
 
 #![allow(clippy::duplicate_mod, reason = "each database includes queries.rs with its own type of connection")]
 
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(unused_imports, reason = "without a database, the error below is the only message")
+)]
+
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("tracker-sql needs a database: enable the feature `sqlite`, `postgres` or `mysql`");
 
