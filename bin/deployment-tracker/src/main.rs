@@ -82,10 +82,12 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         return token::new(token);
     }
     logger::init()?;
-    let loaded = config::load(arguments.config.as_deref())?;
+    let mut loaded = config::load(arguments.config.as_deref())?;
     if arguments.check_config {
         return print(&loaded).context("cannot print the configuration");
     }
+    // Before the runtime, which needs descriptors.
+    loaded.config.limits.connections = open_files::raise_limit(loaded.config.limits.connections)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let runtime = Arc::new(runtime);
     // On a shared runtime, responses that arrive together wake a server worker only once.
@@ -147,7 +149,6 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     let shutdown_timeout = Duration::from_secs(config.shutdown_seconds);
     let mut settings = Settings::default();
     settings.limits = config.limits.clone();
-    settings.limits.connections = open_files::raise_limit(config.limits.connections);
     settings.access = access;
     settings.tls = tls;
     settings.shutdown_timeout = shutdown_timeout;

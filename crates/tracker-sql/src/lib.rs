@@ -28,7 +28,6 @@
 //! ```
 
 #![allow(clippy::duplicate_mod, reason = "each database includes queries.rs with its own type of connection")]
-
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
     allow(unused_imports, reason = "without a database, the error below is the only message")

@@ -14,6 +14,7 @@ mod logging;
 mod logs;
 mod metrics;
 mod monitoring;
+mod open_files;
 mod outage;
 mod paging;
 mod prometheus;
