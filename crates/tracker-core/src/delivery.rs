@@ -182,6 +182,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether an at-least-once output wants `event`.
+    pub(crate) fn is_wanted(&self, event: &Event) -> bool {
+        self.handles.iter().any(|handle| handle.output.wants(event))
+    }
+
     /// Sends an event that no store keeps to every at-least-once output that wants it, and waits until each output has
     /// it or has it in its outbox.
     pub(crate) async fn send(&self, event: Arc<Event>) -> Result<(), TrackerError> {

@@ -8,16 +8,17 @@ use uuid::Uuid;
 use crate::deployment::Deployment;
 use crate::fields::Reporter;
 use crate::id::new_uuid;
+use crate::json;
 use crate::log::LogBatch;
 use crate::server::Server;
 use crate::time::Timestamp;
 
-/// The size in bytes at which a batch is full. An output must be able to take such a batch within its deadline.
-pub(crate) const BATCH_BYTES: usize = 4 << 20;
-/// The number of messages at which a group commit is full.
-pub(crate) const GROUP_MESSAGES: usize = 10_000;
-/// The number of messages at which a batch is full: small enough to overlap encoding with delivery.
-const BATCH_MESSAGES: usize = 1_000;
+/// The maximum encoded size of a batch with more than one event, and of an event with more than one log message, in
+/// bytes. The bytes of a batch arrive together or not at all, so a slow link must be able to carry them.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+/// The maximum number of messages in a batch: small enough to overlap encoding with delivery. It bounds the bytes that
+/// an output adds to each message.
+pub(crate) const BATCH_MESSAGES: usize = 1_000;
 
 /// Something that was recorded, with the record as it was at that moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,8 +62,23 @@ impl Event {
             EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
                 deployment.fields.size()
             }
-            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => server.fields.size(),
+            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => {
+                server.fields.size() + server.hostname.as_str().len()
+            }
             EventKind::Logged(logs) => size_of::<Self>() + logs.size(),
+        }
+    }
+
+    /// The approximate size as JSON, in bytes.
+    fn encoded_size(&self) -> usize {
+        match &self.kind {
+            EventKind::DeploymentStarted(deployment) | EventKind::DeploymentFinished(deployment) => {
+                deployment.fields.encoded_size()
+            }
+            EventKind::ServerStarted(server) | EventKind::ServerFinished(server) => {
+                server.fields.encoded_size() + json::encoded_size(server.hostname.as_str())
+            }
+            EventKind::Logged(logs) => logs.encoded_size(),
         }
     }
 
@@ -91,20 +107,22 @@ impl Batch {
         Self { id: new_uuid(), events }
     }
 
-    /// Splits `events` into batches, in order. A batch ends with the event that reaches
-    /// [`BATCH_BYTES`] or [`BATCH_MESSAGES`].
+    /// Splits `events` into batches, in order. A batch with more than one event has at most [`BATCH_MESSAGES`] messages
+    /// and at most [`BATCH_BYTES`].
     pub(crate) fn cut(events: Vec<Arc<Event>>) -> Vec<Arc<Self>> {
         let mut batches = Vec::new();
         let mut rest = events.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut bytes, mut messages) = (0, 0);
-            let events = std::iter::from_fn(|| {
-                let event = rest.next_if(|_| bytes < BATCH_BYTES && messages < BATCH_MESSAGES)?;
-                bytes += event.size();
+        while let Some(first) = rest.next() {
+            let (mut bytes, mut messages) = (first.encoded_size(), first.messages());
+            let mut events = vec![first];
+            while let Some(event) = rest.next_if(|event| {
+                bytes += event.encoded_size();
                 messages += event.messages();
-                Some(event)
-            });
-            batches.push(Arc::new(Self::new(events.collect())));
+                bytes <= BATCH_BYTES && messages <= BATCH_MESSAGES
+            }) {
+                events.push(event);
+            }
+            batches.push(Arc::new(Self::new(events)));
         }
         batches
     }

@@ -109,6 +109,12 @@ macro_rules! record_fields {
                 size_of::<Self>() + self.texts().filter_map(|(_, text)| text).map(|text| text.len()).sum::<usize>()
             }
 
+            /// The approximate size of the fields as JSON, in bytes.
+            pub(crate) fn encoded_size(&self) -> usize {
+                let texts = self.texts().filter_map(|(_, text)| text);
+                size_of::<Self>() + texts.map(|text| $crate::json::encoded_size(text)).sum::<usize>()
+            }
+
             /// Reads the fields of a JSON object.
             pub(crate) fn read(object: &$crate::json::Object) -> Result<Self, $crate::input_error::InputError> {
                 Ok(Self {

@@ -23,8 +23,10 @@ pub enum Change {
     StartServer(ServerReport),
     /// The finish of a deployment on a server was reported.
     FinishServer(ServerReport),
-    /// Log messages for the store to keep, as an [`EventKind::Logged`](crate::EventKind::Logged) event.
-    KeepLogs(Arc<Event>),
+    /// Log messages of one report for the store to keep, as [`EventKind::Logged`](crate::EventKind::Logged) events.
+    KeepLogs(Vec<Arc<Event>>),
+    /// Log messages of one report that the store only forwards to the outputs.
+    ForwardLogs(Vec<Arc<Event>>),
     /// A batch could not be delivered and must wait in the outbox.
     Enqueue(OutboxEntry),
     /// An output has acknowledged batches, which must leave the outbox.
@@ -47,7 +49,7 @@ impl Change {
         match self {
             Self::StartDeployment(report) | Self::FinishDeployment(report) => Some(report.id.to_string()),
             Self::StartServer(report) | Self::FinishServer(report) => Some(report.key.deployment_id.to_string()),
-            Self::KeepLogs(event) => match &event.kind {
+            Self::KeepLogs(events) | Self::ForwardLogs(events) => match &events.first()?.kind {
                 EventKind::Logged(logs) => Some(logs.deployment_id.to_string()),
                 _ => None,
             },
@@ -58,7 +60,7 @@ impl Change {
     /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
         match self {
-            Self::KeepLogs(event) => event.messages(),
+            Self::KeepLogs(events) | Self::ForwardLogs(events) => events.iter().map(|event| event.messages()).sum(),
             Self::Enqueue(entry) => entry.batch.messages(),
             _ => 1,
         }
@@ -71,7 +73,7 @@ impl Change {
             Self::StartServer(report) | Self::FinishServer(report) => {
                 report.fields.size() + report.key.hostname.as_str().len()
             }
-            Self::KeepLogs(event) => event.size(),
+            Self::KeepLogs(events) | Self::ForwardLogs(events) => events.iter().map(|event| event.size()).sum(),
             Self::Enqueue(entry) => entry.batch.size(),
             Self::Acknowledge { batches, .. } => size_of_val(batches.as_slice()),
         }

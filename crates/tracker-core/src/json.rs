@@ -16,6 +16,7 @@ use crate::input_error::{InputError, InputErrorCode};
 
 mod write;
 
+pub(crate) use write::encoded_size;
 pub use write::{ObjectWriter, WriteJson, write, write_text};
 
 /// The maximum nesting of arrays and objects. It is the recursion limit of serde_json.

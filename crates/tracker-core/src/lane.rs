@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use crate::committer::{Lane, Message, Reply, Submitted};
 use crate::delivery::Dispatcher;
 use crate::error::TrackerError;
-use crate::event::{BATCH_BYTES, GROUP_MESSAGES};
 use crate::failure_log::FailureLog;
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::metrics::Metrics;
@@ -20,6 +19,10 @@ use crate::store::{Store, StoreError};
 
 /// The maximum number of changes in a group.
 const GROUP_CHANGES: usize = 512;
+/// The size in memory at which a group is full, in bytes.
+const GROUP_BYTES: usize = 4 << 20;
+/// The number of messages at which a group is full.
+const GROUP_MESSAGES: usize = 10_000;
 /// If a commit takes longer, a delivery worker may already have read the batch from the outbox and delivered it.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
 /// How long a commit whose answer was lost may still take effect.
@@ -89,7 +92,7 @@ impl LaneWorker {
             }
             let (mut changes, mut senders, mut permits) = (Vec::new(), Vec::new(), Vec::new());
             let (mut bytes, mut messages) = (0, 0);
-            while bytes < BATCH_BYTES
+            while bytes < GROUP_BYTES
                 && messages < GROUP_MESSAGES
                 && let Some(queued) = self.received.pop_front()
             {

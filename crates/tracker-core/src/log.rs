@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::event::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::fields::{MAX_TEXT, Reporter};
 use crate::id::{DeploymentId, new_uuid};
 use crate::input_error::{InputError, InputErrorCode};
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::time::Timestamp;
 
 mod timed;
@@ -61,6 +62,10 @@ impl fmt::Display for LogDeploymentId {
     }
 }
 
+/// The approximate size of the members that the outbox and the outputs add to a message, in bytes. The id of the
+/// deployment is extra, because an engine chooses its length.
+const ADDED_BYTES: usize = 256;
+
 /// A log message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
@@ -108,6 +113,11 @@ impl LogMessage {
     /// is kept.
     pub fn object(&self) -> &RawValue {
         &self.object
+    }
+
+    /// The approximate size as JSON, in bytes: the object, and the members that the outbox and the outputs add.
+    fn encoded_size(&self, id_size: usize) -> usize {
+        self.object.get().len() + id_size + ADDED_BYTES
     }
 
     /// The members of [`Self::object`].
@@ -180,8 +190,42 @@ impl LogBatch {
         Ok(Self { deployment_id, messages, reporter: None })
     }
 
-    /// The size of the messages as JSON text, in bytes.
-    pub fn size(&self) -> usize {
-        self.messages.iter().map(|message| message.object.get().len()).sum()
+    /// Splits the messages into parts, in order. A part with more than one message has at most [`BATCH_MESSAGES`]
+    /// messages and at most [`BATCH_BYTES`].
+    pub(crate) fn cut(mut self) -> Vec<Self> {
+        if self.messages.len() == 1 {
+            return vec![self];
+        }
+        let (id_size, mut parts) = (self.encoded_id_size(), Vec::new());
+        let mut rest = std::mem::take(&mut self.messages).into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let mut bytes = first.encoded_size(id_size);
+            let mut messages = vec![first];
+            while messages.len() < BATCH_MESSAGES
+                && let Some(message) = rest.next_if(|message| {
+                    bytes += message.encoded_size(id_size);
+                    bytes <= BATCH_BYTES
+                })
+            {
+                messages.push(message);
+            }
+            parts.push(Self { messages, ..self.clone() });
+        }
+        parts
+    }
+
+    /// The approximate size of the messages in memory, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.messages.iter().map(|message| size_of::<LogMessage>() + message.object.get().len()).sum()
+    }
+
+    /// The approximate size as JSON, in bytes.
+    pub(crate) fn encoded_size(&self) -> usize {
+        let id_size = self.encoded_id_size();
+        self.messages.iter().map(|message| message.encoded_size(id_size)).sum()
+    }
+
+    fn encoded_id_size(&self) -> usize {
+        json::encoded_size(self.deployment_id.as_str())
     }
 }

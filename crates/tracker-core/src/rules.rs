@@ -81,9 +81,13 @@ impl Decider {
             Change::FinishDeployment(report) => self.finish_deployment(report),
             Change::StartServer(report) => self.start_server(report),
             Change::FinishServer(report) => self.finish_server(report),
-            Change::KeepLogs(event) => {
-                self.logs.push(event.clone());
-                self.events.push(event.clone());
+            Change::KeepLogs(events) => {
+                self.logs.extend_from_slice(events);
+                self.events.extend_from_slice(events);
+                Outcome::Recorded
+            }
+            Change::ForwardLogs(events) => {
+                self.events.extend_from_slice(events);
                 Outcome::Recorded
             }
             Change::Enqueue(pending) => {

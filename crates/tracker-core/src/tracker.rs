@@ -123,10 +123,19 @@ impl Tracker {
             return Ok(());
         }
         let id = DeploymentId::parse(logs.deployment_id.as_str()).unwrap_or(DeploymentId(Uuid::nil()));
-        let reporter = logs.reporter.take();
-        let event = Arc::new(Event::new(EventKind::Logged(logs), time::now(), reporter));
-        let outcome =
-            if self.0.keeps_logs { self.commit(id, Change::KeepLogs(event)).await } else { self.send(event).await };
+        let (at, reporter) = (time::now(), logs.reporter.take());
+        let event = |part| Arc::new(Event::new(EventKind::Logged(part), at, reporter.clone()));
+        let events: Vec<_> = logs.cut().into_iter().map(event).collect();
+        let outcome = if self.0.keeps_logs {
+            self.commit(id, Change::KeepLogs(events)).await
+        } else if let [event] = events.as_slice() {
+            self.send(event.clone()).await
+        } else if self.0.dispatcher.is_wanted(&events[0]) {
+            // An output takes one event at a time. Only the store can take several, all or none.
+            self.commit(id, Change::ForwardLogs(events)).await
+        } else {
+            Err(TrackerError::NoLogDestination)
+        };
         self.0.metrics.logged((&outcome).into(), messages);
         answer(outcome)
     }

@@ -1,5 +1,9 @@
 //! Log messages: kept in the store, forwarded to Redis, or both.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use test_servers::JSON;
 
@@ -139,5 +143,44 @@ fn messages_sent_immediately_after_start_up_keep_their_order() {
         let elements = stack.redis.wait_for(messages.len());
         let received: Vec<_> = elements.iter().map(|element| element["message"].clone()).collect();
         assert_eq!(received, messages);
+    });
+}
+
+/// The largest number of messages that fits into the default limit of a body.
+const MOST_MESSAGES: usize = 69_904;
+
+#[test]
+fn the_most_messages_that_fit_into_a_body_arrive_once_and_in_order() {
+    on_each_store(|config| {
+        for keeps_logs in [false, true] {
+            let mut config = config.clone();
+            config["database"]["logs"] = json!(keeps_logs);
+            config["redis"]["additional_fields"] = json!({ "more": "x".repeat(300) });
+            let stack = Stack::start(config);
+            let id = new_id();
+            let path = format!("/v1/deployments/{id}/logs");
+            // A message of its own at each end shows the order among posts.
+            assert_eq!(stack.server.post(&path, &json!({ "message": "before" })).status, 201);
+            let body = format!("[{}]", vec![r#"{"message":""}"#; MOST_MESSAGES].join(","));
+            assert_eq!(body.len(), (1 << 20) - 15, "the body is just within its limit");
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+            gzip.write_all(body.as_bytes()).expect("a Vec accepts every write");
+            let gzip = gzip.finish().expect("a Vec accepts every write");
+            let answer = stack.server.send("POST", &path, &[JSON, ("Content-Encoding", "gzip")], &gzip);
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            assert_eq!(stack.server.post(&path, &json!({ "message": "after" })).status, 201);
+
+            let (elements, metrics) = stack.forwarded(&id);
+            assert_eq!(elements.len(), MOST_MESSAGES + 2);
+            let at = |index: usize| elements[index]["message"].as_str().expect("text");
+            assert_eq!((at(0), at(1), at(MOST_MESSAGES), at(MOST_MESSAGES + 1)), ("before", "", "", "after"));
+            let ids: Vec<_> = elements.iter().map(|element| element["event_id"].as_str().expect("id")).collect();
+            assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "each once and in the order of receipt");
+            assert_eq!(metrics, [format!("dt.logs.message:{}|c", MOST_MESSAGES + 2)]);
+            if keeps_logs {
+                let kept = stack.server.read(&format!("{path}?limit=1&offset={}", MOST_MESSAGES + 1));
+                assert_eq!(kept[0]["message"], json!("after"));
+            }
+        }
     });
 }

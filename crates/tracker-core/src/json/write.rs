@@ -37,6 +37,14 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     if has_escapes { write(out, text) } else { write_plain(out, text) }
 }
 
+/// An upper bound of the size of `text` as a JSON string, in bytes.
+pub(crate) fn encoded_size(text: &str) -> usize {
+    let escapes = text.bytes().filter(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).count();
+    let quotes = 2;
+    // The longest escape is `\u001f`.
+    quotes + text.len() + 5 * escapes
+}
+
 /// Appends any value, serialized by serde_json.
 ///
 /// # Panics

@@ -48,6 +48,7 @@ struct Contents {
     mode: Mode,
     lines: Vec<String>,
     markers: HashSet<Uuid>,
+    ids: HashSet<Uuid>,
     deliveries: usize,
     checks: usize,
 }
@@ -79,6 +80,11 @@ impl List {
     /// The ids of the batches that the list recognizes as duplicates.
     pub fn markers(&self) -> HashSet<Uuid> {
         self.contents().markers.clone()
+    }
+
+    /// The ids of all batches that the list has taken.
+    pub fn every_id(&self) -> HashSet<Uuid> {
+        self.contents().ids.clone()
     }
 
     /// The number of deliveries so far, whether they succeeded or not.
@@ -131,6 +137,7 @@ impl Output for List {
             return Err(OutputError::message("the list is unavailable"));
         }
         for batch in batches {
+            contents.ids.insert(batch.id);
             if contents.markers.insert(batch.id) {
                 contents.lines.extend(batch.events.iter().flat_map(|event| lines_of(event)));
             }

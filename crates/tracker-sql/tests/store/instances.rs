@@ -162,7 +162,7 @@ async fn instances_that_delete_together_delete_each_record_once(server: &dyn Dat
         names.push(batch.deployment_id.clone());
         changes.push(Change::StartDeployment(deployment_report(id, "{}")));
         changes.push(Change::StartServer(server_report(id, r#"{"hostname":"h"}"#)));
-        changes.push(Change::KeepLogs(event));
+        changes.push(Change::KeepLogs(vec![event]));
     }
     commit(&store, changes).await;
     let before = time::now() + Duration::from_mins(1);

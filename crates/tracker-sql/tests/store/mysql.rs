@@ -50,7 +50,7 @@ async fn a_row_above_max_allowed_packet_is_rejected_and_the_next_is_recorded() {
     let store = open(&Mariadb::shared().new_database(), "only");
     let keep = async |size: usize| {
         let event = logged(&format!(r#"{{"message":"{}"}}"#, "x".repeat(size)));
-        try_commit(&store, vec![Change::KeepLogs(event)]).await.map(|decision| decision.outcomes)
+        try_commit(&store, vec![Change::KeepLogs(vec![event])]).await.map(|decision| decision.outcomes)
     };
     let error = keep(16 << 20).await.expect_err("larger than `max_allowed_packet`");
     assert!(matches!(error, StoreError::Rejected(_)), "{error:?}");

@@ -13,7 +13,7 @@ use crate::testing::{logs, new_id};
 use crate::time;
 
 pub fn keep(logs: &LogBatch) -> Change {
-    Change::KeepLogs(Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now(), None)))
+    Change::KeepLogs(vec![Arc::new(Event::new(EventKind::Logged(logs.clone()), time::now(), None))])
 }
 
 /// A batch of one message, for a deployment of any name.

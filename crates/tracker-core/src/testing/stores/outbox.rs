@@ -58,7 +58,7 @@ pub async fn keeps_pending_batches_until_they_are_acknowledged(store: &Tested<'_
     let group = vec![
         Change::StartDeployment(start),
         Change::StartServer(server_report(id, r#"{"hostname":"o"}"#)),
-        Change::KeepLogs(Arc::new(Event::new(messages, time::now(), Some("ansible".into())))),
+        Change::KeepLogs(vec![Arc::new(Event::new(messages, time::now(), Some("ansible".into())))]),
     ];
     let mixed = store.commit(group).await.batches.remove(0);
     let (some, every) = (store.pending("sink", 10).await, store.pending("all", 10).await);
