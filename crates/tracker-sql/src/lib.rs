@@ -52,6 +52,7 @@ mod liveness;
 mod options;
 mod rows;
 mod schema;
+mod spares;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;

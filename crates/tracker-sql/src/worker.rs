@@ -1,4 +1,4 @@
-//! Threads that each own a connection and execute jobs from a queue.
+//! Threads that execute jobs from a queue, each on a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use tracker_core::{Threads, supervise_thread};
 use crate::connector::Connector;
 use crate::database::Database;
 use crate::error::DbError;
+use crate::spares::Connection;
 
 /// How long jobs share a snapshot. Short, because SQLite cannot restart its write-ahead log while a snapshot is open,
 /// so the log grows.
@@ -133,7 +134,7 @@ impl Drop for Busy<'_> {
 
 struct Worker {
     connector: Connector,
-    connection: Option<Box<dyn Database>>,
+    connection: Option<Connection>,
     /// When the snapshot began, if the connection has one.
     snapshot: Option<Instant>,
 }
@@ -146,6 +147,7 @@ impl Worker {
         loop {
             let next = queue.try_recv().or_else(|_| {
                 self.end_snapshot();
+                self.connector.lend(&mut self.connection, true);
                 queue.recv()
             });
             let Ok(Job { sent, run }) = next else { return };
@@ -159,6 +161,7 @@ impl Worker {
                 self.begin_snapshot();
             }
             run(self);
+            self.connector.lend(&mut self.connection, false);
         }
     }
 
@@ -181,9 +184,10 @@ impl Worker {
         }
     }
 
-    /// Runs `job` on the connection, or on a new one if there is none. Drops the connection after an error
+    /// Runs `job` on the connection, on a spare one, or on a new one. Drops the connection after an error
     /// that it may have caused. Retries once if the connection was not new and the job had no effect.
     fn run<T>(&mut self, job: impl Fn(&mut dyn Database) -> Result<T, DbError>) -> Result<T, DbError> {
+        self.connection = self.connection.take().or_else(|| self.connector.spare());
         let was_open = self.connection.is_some();
         match job(self.connection()?) {
             Err(error) if error.breaks_connection() => {
@@ -201,7 +205,7 @@ impl Worker {
 
     fn connection(&mut self) -> Result<&mut dyn Database, DbError> {
         if self.connection.is_none() {
-            self.connection = Some(self.connector.connect()?);
+            self.connection = Some(self.connector.connect_or_wait()?);
         }
         Ok(self.connection.as_deref_mut().expect("connected above"))
     }
@@ -214,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_survives_a_job_that_panics() {
-        let connector = Connector::new(DatabaseUrl::Sqlite(":memory:".into()));
+        let connector = Connector::new(DatabaseUrl::Sqlite(":memory:".into()), None);
         let workers = Workers::start("test", 1, 16, Snapshots::Shared, &connector);
         let caught = tracker_core::panics();
         let panicked = workers.run(None, |_| -> Result<(), DbError> { panic!("a bug in a statement") }).await;

@@ -168,7 +168,7 @@ async fn a_file_that_is_deleted_or_replaced_takes_no_report_until_it_is_back() {
     drop(store);
     let store = open(&path(&folder, "data.sqlite3"), "");
     let deployments = store.deployments(DeploymentQuery::new(Page::first(10))).await.expect("query");
-    assert_eq!(deployments.len(), 6, "all reports that were acknowledged, and no other");
+    assert_eq!(deployments.records.len(), 6, "all reports that were acknowledged, and no other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,5 +185,5 @@ async fn a_deleted_log_takes_no_report_and_closing_the_store_saves_its_content()
     drop(store);
     let store = open(&path(&folder, "data.sqlite3"), "");
     let deployments = store.deployments(DeploymentQuery::new(Page::first(10))).await.expect("query");
-    assert_eq!(deployments.len(), 1);
+    assert_eq!(deployments.records.len(), 1);
 }
