@@ -76,7 +76,8 @@ pub struct Database {
     /// `sslmode`; `mysql://USER:PASSWORD@HOST/NAME` for MariaDB and MySQL, with `unix_socket`, `ssl_ca`, `ssl_cert` and
     /// `ssl_key`. MariaDB and MySQL need a build with the cargo feature `mysql`, which neither the default build nor the
     /// Debian package has. A path that does not begin with `/` is relative to the working directory. A path that
-    /// contains `=` or `:` needs the prefix `sqlite:`; after it, write `?` as `%3F`.
+    /// contains `=` or `:` needs the prefix `sqlite:`; after it, write `?` as `%3F`. On a database server, the service
+    /// uses up to six connections, and one more during a migration; with fewer it is slower.
     pub url: String,
     /// Whether the database keeps log messages. Without this key it keeps them unless there is a `redis` section.
     #[schemars(example = true)]

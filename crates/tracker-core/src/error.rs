@@ -74,7 +74,9 @@ impl From<&StoreError> for TrackerError {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Rejected(_) => Self::Rejected,
-            StoreError::Unavailable(_) | StoreError::NotYet(_) => UnavailableReason::Store.into(),
+            StoreError::Unavailable(_) | StoreError::Overloaded(_) | StoreError::NotYet(_) => {
+                UnavailableReason::Store.into()
+            }
             StoreError::Unknown(_) => UnavailableReason::InDoubt.into(),
         }
     }

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use crate::delivery::status::OutputStatus;
 use crate::output::chain;
-use crate::panics::catch_panic;
 use crate::store::{Store, StoreError};
+use crate::store_failures::StoreFailures;
 use crate::time::{self, Timestamp};
 
 /// The name of the store's health check.
@@ -110,8 +110,11 @@ pub(crate) struct StoreHealthCheck {
 impl StoreHealthCheck {
     /// Checks the store. If a check ended since this call began, or at most `max_age` before it,
     /// returns that result instead.
-    pub(crate) async fn run(&self, store: &dyn Store, max_age: Duration) -> HealthCheck {
-        let check = self.check.run(STORE, max_age, || catch_panic(|| store.check())).await;
+    ///
+    /// A result from before the last failure of the store does not count.
+    pub(crate) async fn run(&self, store: &Arc<dyn Store>, failures: &StoreFailures, max_age: Duration) -> HealthCheck {
+        let max_age = failures.age().map_or(max_age, |age| age.min(max_age));
+        let check = self.check.run(STORE, max_age, || failures.probe(store)).await;
         let had_failed = self.has_failed.swap(check.error.is_some(), Ordering::Relaxed);
         if let Some(error) = check.error.as_ref().filter(|_| !had_failed) {
             log::warn!("the health check of the database failed: {error}");

@@ -16,6 +16,7 @@ use crate::panics::{catch_panic, supervise};
 use crate::queue::Queued;
 use crate::request_id::RequestId;
 use crate::store::{Store, StoreError};
+use crate::store_failures::StoreFailures;
 
 /// The maximum number of changes in a group.
 const GROUP_CHANGES: usize = 512;
@@ -34,6 +35,7 @@ pub(crate) fn start(
     store: &Arc<dyn Store>,
     dispatcher: &Arc<Dispatcher>,
     metrics: &Arc<Metrics>,
+    failures: &Arc<StoreFailures>,
     tasks: &mut JoinSet<()>,
 ) {
     for (number, lane) in lanes.into_iter().enumerate() {
@@ -46,6 +48,7 @@ pub(crate) fn start(
             store: store.clone(),
             dispatcher: dispatcher.clone(),
             metrics: metrics.clone(),
+            failures: failures.clone(),
             in_doubt_until: None,
             failure_log: FailureLog::new("database"),
         };
@@ -66,6 +69,7 @@ struct LaneWorker {
     store: Arc<dyn Store>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
+    failures: Arc<StoreFailures>,
     /// The end of the in-doubt window, if a commit has been in doubt.
     in_doubt_until: Option<Instant>,
     failure_log: FailureLog,
@@ -80,6 +84,7 @@ struct Sender {
 impl LaneWorker {
     async fn run(&mut self) {
         if self.is_committing {
+            self.failures.commit_failed(self.number, 0);
             self.commit_is_in_doubt();
         }
         let mut received = Vec::with_capacity(GROUP_CHANGES);
@@ -135,6 +140,11 @@ impl LaneWorker {
                     // last read the outbox.
                     self.dispatcher.request_resync();
                 }
+                let is_report =
+                    |(change, outcome): (&Change, &Outcome)| change.is_report() && *outcome == Outcome::Recorded;
+                if group.changes.iter().zip(&decision.outcomes).any(is_report) {
+                    self.failures.report_committed(self.number, begun);
+                }
                 self.log_committed(&group, &decision, &senders);
                 self.committed(&decision, senders, is_slow || is_in_doubt);
             }
@@ -147,6 +157,9 @@ impl LaneWorker {
             Err(error) => {
                 if matches!(error, StoreError::Unknown(_)) {
                     self.commit_is_in_doubt();
+                }
+                if !matches!(error, StoreError::Rejected { .. } | StoreError::NotYet(_)) {
+                    self.failures.commit_failed(self.number, group.changes.iter().map(Change::size).sum());
                 }
                 self.failure_log.failed(&error);
                 for sender in senders {

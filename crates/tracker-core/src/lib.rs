@@ -58,6 +58,7 @@ mod retention;
 mod rules;
 mod server;
 mod store;
+mod store_failures;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -242,7 +242,7 @@ impl Store for MemoryStore {
         Ok(deleted)
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, _lane: usize, _bytes: usize) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -251,11 +251,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Deleted, StoreError>;
 
-    /// Checks that the store can be read and written.
+    /// Checks that the store can be read, and that `lane` can write a row of at least `bytes` bytes, which it removes
+    /// again.
     ///
     /// # Errors
     /// [`StoreError`] that says what is wrong.
-    async fn check(&self) -> Result<(), StoreError>;
+    async fn check(&self, lane: usize, bytes: usize) -> Result<(), StoreError>;
 
     /// The load of the store's own threads, if it has any. Must not block.
     fn threads(&self) -> Vec<Threads> {
@@ -273,6 +274,9 @@ pub enum StoreError {
     /// The store is not available now, and has done nothing. Retrying later may help.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// Too many calls wait for the store, or it did not answer a call in time. It has done nothing.
+    #[error("the database is overloaded")]
+    Overloaded(#[source] Box<dyn Error + Send + Sync>),
     /// The result is unknown: the change may or may not have been made.
     #[error("the database did not confirm whether it has committed")]
     Unknown(#[source] Box<dyn Error + Send + Sync>),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -26,6 +27,7 @@ use crate::metrics::{Metrics, ReportKind, ReportResult};
 use crate::retention;
 use crate::server::{Hostname, Server, ServerReport};
 use crate::store::{Deleted, DeploymentQuery, HostnameQuery, LogQuery, ServerQuery, Store, StoreError, Threads};
+use crate::store_failures::StoreFailures;
 use crate::time;
 
 pub use builder::TrackerBuilder;
@@ -52,9 +54,13 @@ struct Inner {
     metrics: Arc<Metrics>,
     deleted: retention::Total,
     store_check: StoreHealthCheck,
+    failures: Arc<StoreFailures>,
     is_closed: AtomicBool,
     tasks: Mutex<Tasks>,
 }
+
+/// A query, to be run once or to be repeated as a probe.
+type Query<Q, T> = fn(Arc<dyn Store>, Q) -> BoxFuture<'static, Result<T, StoreError>>;
 
 #[derive(Debug, Default)]
 struct Tasks {
@@ -161,7 +167,8 @@ impl Tracker {
     /// # Errors
     /// [`TrackerError::Unknown`], [`TrackerError::Unavailable`].
     pub async fn deployment(&self, id: DeploymentId) -> Result<DeploymentWithServers, TrackerError> {
-        queried(self.0.store.deployment(id).await)?.ok_or(TrackerError::Unknown)
+        let found = self.query(id, |store, id| Box::pin(async move { store.deployment(id).await })).await?;
+        found.ok_or(TrackerError::Unknown)
     }
 
     /// Lists deployments with their servers.
@@ -172,7 +179,7 @@ impl Tracker {
         &self,
         query: DeploymentQuery,
     ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, TrackerError> {
-        queried(self.0.store.deployments(query).await)
+        self.query(query, |store, query| Box::pin(async move { store.deployments(query).await })).await
     }
 
     /// Lists hostnames.
@@ -180,7 +187,7 @@ impl Tracker {
     /// # Errors
     /// [`TrackerError::Unavailable`].
     pub async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, TrackerError> {
-        queried(self.0.store.hostnames(query).await)
+        self.query(query, |store, query| Box::pin(async move { store.hostnames(query).await })).await
     }
 
     /// Lists the records of one server.
@@ -189,8 +196,10 @@ impl Tracker {
     /// [`TrackerError::Unknown`] when there is no record of the server, [`TrackerError::Unavailable`].
     pub async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, TrackerError> {
         let any = ServerQuery::new(query.hostname.clone(), Page::first(1));
-        let servers = queried(self.0.store.servers(query).await)?;
-        if servers.has_no_rows() && queried(self.0.store.servers(any).await)?.has_no_rows() {
+        let list =
+            async |query| self.query(query, |store, query| Box::pin(async move { store.servers(query).await })).await;
+        let servers = list(query).await?;
+        if servers.has_no_rows() && list(any).await?.has_no_rows() {
             return Err(TrackerError::Unknown);
         }
         Ok(servers)
@@ -204,7 +213,7 @@ impl Tracker {
         if !self.0.keeps_logs {
             return Err(TrackerError::LogsNotKept);
         }
-        queried(self.0.store.logs(query).await)
+        self.query(query, |store, query| Box::pin(async move { store.logs(query).await })).await
     }
 
     /// Checks the store and every output concurrently, each for up to [`CHECK_DEADLINE`](crate::health::CHECK_DEADLINE). An output whose
@@ -216,7 +225,7 @@ impl Tracker {
             let output = output.clone();
             running.spawn(async move { output.health().await });
         }
-        let mut checks = vec![self.0.store_check.run(self.0.store.as_ref(), Duration::ZERO).await];
+        let mut checks = vec![self.0.store_check.run(&self.0.store, &self.0.failures, Duration::ZERO).await];
         checks.extend(running.join_all().await);
         checks[1..].sort_by(|a: &HealthCheck, b| a.name.cmp(&b.name));
         let outputs = self.outputs();
@@ -270,13 +279,16 @@ impl Tracker {
 
     /// Checks whether the tracker can make a report durable now: the store works, and every outbox has room. An
     /// unavailable output does not matter until its outbox is full. However many callers there are, they check the
-    /// store at most once a second.
+    /// store at most once a second, and once after each failure.
+    ///
+    /// The check writes a row in each lane. After a commit has failed, the row is as large as the failed group. After a
+    /// query has failed, the check repeats it, unless another query has succeeded since.
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].
     pub async fn ready(&self) -> Result<(), TrackerError> {
         self.check_accepting()?;
-        match self.0.store_check.run(self.0.store.as_ref(), READY_MAX_AGE).await.error {
+        match self.0.store_check.run(&self.0.store, &self.0.failures, READY_MAX_AGE).await.error {
             None => Ok(()),
             Some(_) => Err(UnavailableReason::Store.into()),
         }
@@ -309,6 +321,33 @@ impl Tracker {
         in_time
     }
 
+    /// Runs a query, and records whether it failed.
+    async fn query<Q: Clone + Send + Sync + 'static, T: 'static>(
+        &self,
+        query: Q,
+        run: Query<Q, T>,
+    ) -> Result<T, TrackerError> {
+        let begun = Instant::now();
+        match run(self.0.store.clone(), query.clone()).await {
+            Ok(found) => {
+                self.0.failures.query_succeeded(begun);
+                Ok(found)
+            }
+            Err(error) => {
+                log::warn!("a query failed: {}", crate::output::chain(&error));
+                if matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_)) {
+                    let repeat = move |store| run(store, query.clone()).map_ok(drop).boxed();
+                    self.0.failures.query_failed(Arc::new(repeat));
+                }
+                // A query changes nothing, so nothing is in doubt.
+                Err(match TrackerError::from(&error) {
+                    TrackerError::Unavailable(UnavailableReason::InDoubt) => UnavailableReason::Store.into(),
+                    error => error,
+                })
+            }
+        }
+    }
+
     /// Fails when the tracker has been shut down, or when the outbox of an output is at its limit.
     fn check_accepting(&self) -> Result<(), TrackerError> {
         if self.0.is_closed.load(Ordering::Acquire) {
@@ -324,15 +363,4 @@ fn answer(outcome: Result<Outcome, TrackerError>) -> Result<(), TrackerError> {
         Outcome::Conflict { field } => Err(TrackerError::Conflict { field }),
         Outcome::Unknown => Err(TrackerError::Unknown),
     }
-}
-
-fn queried<T>(answer: Result<T, StoreError>) -> Result<T, TrackerError> {
-    answer.map_err(|error| {
-        log::warn!("a query failed: {}", crate::output::chain(&error));
-        match TrackerError::from(&error) {
-            // A query changes nothing, so nothing is in doubt.
-            TrackerError::Unavailable(UnavailableReason::InDoubt) => UnavailableReason::Store.into(),
-            error => error,
-        }
-    })
 }

@@ -137,8 +137,9 @@ pub async fn livez() -> HttpResponse {
 
 /// Whether the server can record reports durably
 ///
-/// The server is ready if the database accepts writes and the outbox is below its limit. An unavailable output alone
-/// does not change that.
+/// The server is ready if the database accepts writes and the outbox is below its limit. After a failed commit or query,
+/// the server is not ready until a probe of the same size, or the same query, succeeds. An unavailable output alone does
+/// not change that.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses(

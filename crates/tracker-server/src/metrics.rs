@@ -266,7 +266,7 @@ fn backlogs(text: &mut Exposition, statuses: &[OutputStatus]) {
 
 fn threads(text: &mut Exposition, threads: &[Threads]) {
     let rows: [Row<Threads>; 5] = [
-        ("deployment_tracker_database_threads", "gauge", "Threads with a database connection.", |threads| {
+        ("deployment_tracker_database_threads", "gauge", "Threads that run jobs on the database.", |threads| {
             threads.threads as f64
         }),
         ("deployment_tracker_database_threads_busy", "gauge", "Threads running a job.", |threads| threads.busy as f64),

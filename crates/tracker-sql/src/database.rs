@@ -24,8 +24,8 @@ pub trait Database: Send {
     /// Leaves the database in a state in which it can be copied.
     fn close(&mut self) -> Result<(), DbError>;
 
-    /// Writes and deletes a row, to prove that a commit would succeed.
-    fn check(&mut self, owner: &str) -> Result<(), DbError>;
+    /// Writes and deletes a row of at least `bytes` bytes, to prove that a commit of that size would succeed.
+    fn check(&mut self, owner: &str, bytes: usize) -> Result<(), DbError>;
 
     /// Decides and commits a group in one transaction.
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;

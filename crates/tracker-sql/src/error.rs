@@ -115,6 +115,9 @@ impl From<DbError> for StoreError {
         if matches!(error, DbError::Commit(_) | DbError::Abandoned) {
             return Self::Unknown(Box::new(error));
         }
+        if matches!(error, DbError::Overload(_)) {
+            return Self::Overloaded(Box::new(error));
+        }
         if let DbError::Query(QueryError::DatabaseError(_, about)) = &error
             && about.message().starts_with("value too long")
         {

@@ -39,15 +39,23 @@ impl Database for Connection {
         Dialect::close(self)
     }
 
-    fn check(&mut self, owner: &str) -> Result<(), DbError> {
+    fn check(&mut self, owner: &str, bytes: usize) -> Result<(), DbError> {
         deployments::table.select(deployments::deployment_id).limit(1).load::<Id>(self)?;
         let probe = OutboxEntry { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
         let row = OutboxRow::new(&probe, owner).map_err(DbError::Content)?;
-        self.transaction(|connection| {
-            diesel::insert_into(outbox::table).values(row).execute(connection)?;
-            diesel::delete(outbox::table.find(("", Id(probe.batch.id)))).execute(connection)?;
-            Ok(())
-        })
+        if bytes == 0 {
+            return self.transaction(|connection| {
+                diesel::insert_into(outbox::table).values(row).execute(connection)?;
+                diesel::delete(outbox::table.find(("", Id(probe.batch.id)))).execute(connection)?;
+                Ok(())
+            });
+        }
+        // SQLite does not write a page that a transaction both fills and frees, so these are two transactions. The
+        // deletion includes rows that an interrupted check has left.
+        diesel::insert_into(outbox::table).values(row.padded(bytes)).execute(self)?;
+        let probes = outbox::table.filter(outbox::output.eq("").and(outbox::owner.eq(owner)));
+        diesel::delete(probes).execute(self)?;
+        Ok(())
     }
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {

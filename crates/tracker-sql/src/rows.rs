@@ -179,4 +179,10 @@ impl<'a> OutboxRow<'a> {
             events,
         })
     }
+
+    /// The row with random text of `bytes` bytes, which no database can compress.
+    pub fn padded(self, bytes: usize) -> Self {
+        let events = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
+        Self { events, ..self }
+    }
 }

@@ -186,9 +186,10 @@ impl Store for SqlStore {
         Ok(deleted)
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, lane: usize, bytes: usize) -> Result<(), StoreError> {
         let owner = self.owner.clone();
-        self.write(&self.writers[0], Some(READ_DEADLINE), move |connection| connection.check(&owner)).await
+        let check = move |connection: &mut dyn Database| connection.check(&owner, bytes);
+        self.write(&self.writers[lane], Some(READ_DEADLINE), check).await
     }
 
     fn threads(&self) -> Vec<Threads> {

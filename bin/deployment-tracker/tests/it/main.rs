@@ -20,6 +20,7 @@ mod paging;
 mod prometheus;
 mod properties;
 mod raw;
+mod readiness;
 mod redis;
 mod retention;
 mod routes;

@@ -23,6 +23,7 @@ use crate::output::{Delivery, Output};
 use crate::panics::supervise;
 use crate::retention::{self, Retention};
 use crate::store::Store;
+use crate::store_failures::StoreFailures;
 use crate::time;
 
 /// Builds a [`Tracker`].
@@ -140,7 +141,8 @@ impl TrackerBuilder {
         let (committer, lanes) = Committer::new(self.store.lanes(), self.max_waiting, self.commit_deadline);
         let metrics = Arc::new(Metrics::new(self.outputs.iter().map(|output| output.metrics()).collect()));
         let dispatcher = Dispatcher::start(self.outputs.clone(), &self.store, &committer, &mut tasks.delivery);
-        lane::start(lanes, &self.store, &dispatcher, &metrics, &mut tasks.lanes);
+        let failures = Arc::new(StoreFailures::new(lanes.len()));
+        lane::start(lanes, &self.store, &dispatcher, &metrics, &failures, &mut tasks.lanes);
         let deleted = retention::Total::default();
         if let Some(age) = self.delete_after {
             let mut retention = Retention::new(self.store.clone(), age, self.first_deletion, deleted.clone());
@@ -156,6 +158,7 @@ impl TrackerBuilder {
             metrics,
             deleted,
             store_check: StoreHealthCheck::default(),
+            failures,
             is_closed: AtomicBool::new(false),
             tasks: Mutex::new(tasks),
         }))

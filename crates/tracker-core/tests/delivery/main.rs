@@ -3,5 +3,6 @@
 
 mod batches;
 mod outputs;
+mod readiness;
 mod stores;
 mod support;

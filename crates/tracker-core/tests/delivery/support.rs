@@ -171,8 +171,11 @@ fn lines_of(event: &Event) -> Vec<String> {
     }
 }
 
+/// The space that a commit takes on the disk.
+pub const COMMIT_BYTES: usize = 1 << 10;
+
 /// The faults of a [`FaultyStore`]. By default it has none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Faults {
     /// Every call fails without any effect.
     pub is_away: bool,
@@ -190,6 +193,27 @@ pub struct Faults {
     pub outbox_reads_take: Duration,
     /// Health checks do not return.
     pub holds_checks: bool,
+    /// The free bytes on the disk. A commit takes [`COMMIT_BYTES`], and a health check takes its size.
+    pub room: usize,
+    /// Queries of this deployment fail, as on a damaged page.
+    pub damaged: Option<DeploymentId>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            is_away: false,
+            panics: false,
+            answers_take: Duration::ZERO,
+            loses_answers: false,
+            commits_after: None,
+            refuses_acknowledgements: false,
+            outbox_reads_take: Duration::ZERO,
+            holds_checks: false,
+            room: usize::MAX,
+            damaged: None,
+        }
+    }
 }
 
 /// A store whose faults a test controls. Its records outlive the tracker.
@@ -244,12 +268,18 @@ impl Store for FaultyStore {
         if faults.refuses_acknowledgements && group.deployments().is_empty() {
             return Err(StoreError::Unavailable("the store refuses acknowledgements".into()));
         }
+        if faults.room < COMMIT_BYTES {
+            return Err(StoreError::Unavailable("the disk is full".into()));
+        }
         let committed = self.reach()?.commit(lane, group).await;
         tokio::time::sleep(faults.answers_take).await;
         if self.faults().loses_answers { Err(StoreError::Unknown("the answer was lost".into())) } else { committed }
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, StoreError> {
+        if self.faults().damaged == Some(id) {
+            return Err(StoreError::Unavailable("a page is damaged".into()));
+        }
         self.reach()?.deployment(id).await
     }
 
@@ -300,12 +330,16 @@ impl Store for FaultyStore {
         self.reach()?.delete_older(ids, before, limit).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.checks.fetch_add(1, SeqCst);
+    async fn check(&self, lane: usize, bytes: usize) -> Result<(), StoreError> {
+        // Every check covers every lane.
+        self.checks.fetch_add((lane == 0).into(), SeqCst);
         while self.faults().holds_checks {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        self.reach()?.check().await
+        if bytes > self.faults().room {
+            return Err(StoreError::Unavailable("the disk is full".into()));
+        }
+        self.reach()?.check(lane, bytes).await
     }
 }
 

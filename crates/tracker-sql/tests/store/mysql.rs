@@ -64,7 +64,7 @@ async fn a_url_that_requires_tls_never_connects_without_it() {
     let error = DatabaseUrl::parse(&format!("{url}?ssl_mode=required")).expect_err("would be ignored");
     assert!(error.to_string().contains("ssl_ca"), "{error}");
     let store = open(&format!("{url}?ssl_ca=/etc/ssl/certs/ca-certificates.crt"), "only");
-    let error = store.check().await.expect_err("the database server has no certificate");
+    let error = store.check(0, 0).await.expect_err("the database server has no certificate");
     assert!(format!("{error:?}").contains("TLS"), "{error:?}");
 }
 

@@ -65,7 +65,7 @@ async fn narrow_columns_are_widened_without_blocking_reports() {
     let mut reader = PgConnection::establish(&url).expect("connection");
     reader.batch_execute(r#"BEGIN; SELECT count(*) FROM "Servers""#).expect("a transaction that stays open");
     let store = Arc::new(open(&url, "only"));
-    store.check().await.expect("the store serves");
+    store.check(0, 0).await.expect("the store serves");
     let tracker = Tracker::builder(store).start();
     let id = new_id();
     let start = async |hostname: String| {
@@ -89,10 +89,10 @@ async fn narrow_columns_are_widened_without_blocking_reports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_schema_gets_its_own_indexes() {
     let (url, database) = new_database();
-    open(&url, "only").check().await.expect("the store serves");
+    open(&url, "only").check(0, 0).await.expect("the store serves");
     eventually_has_all_indexes(&database).await;
     psql(&database, &format!(r#"CREATE SCHEMA "Two"; ALTER DATABASE {database} SET search_path = "Two", public"#));
-    open(&url, "only").check().await.expect("the store serves");
+    open(&url, "only").check(0, 0).await.expect("the store serves");
     let twice = ALL_INDEXES.split(' ').flat_map(|name| [name, name]).collect::<Vec<_>>().join(" ");
     eventually("both schemas have all indexes", async || indexes(&database) == twice).await;
 }
@@ -100,12 +100,12 @@ async fn each_schema_gets_its_own_indexes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_index_is_created_again() {
     let (url, database) = new_database();
-    open(&url, "only").check().await.expect("the store serves");
+    open(&url, "only").check(0, 0).await.expect("the store serves");
     eventually_has_all_indexes(&database).await;
     let interrupt = r#"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"Servers_newest"'::regclass;
         DROP INDEX "Deployments_newest""#;
     psql(&database, interrupt);
     let store = open(&url, "only");
-    store.check().await.expect("the store serves");
+    store.check(0, 0).await.expect("the store serves");
     eventually_has_all_indexes(&database).await;
 }

@@ -70,18 +70,18 @@ async fn one_store_at_a_time_opens_a_file_by_any_of_its_names() {
     std::os::unix::fs::symlink("../link.sqlite3", folder.path().join(names[2])).expect("link");
     for name in names {
         let first = open(&path(&folder, name), "");
-        first.check().await.expect("the first store works");
+        first.check(0, 0).await.expect("the first store works");
         for other in names {
             let url = DatabaseUrl::parse(&path(&folder, other)).expect("path");
             let second = SqlStore::open(url, SqlStoreOptions::default().lock_wait(Duration::ZERO));
             let error = second.expect_err(other).to_string();
             assert!(error.contains("another process") && error.contains("data.sqlite3.lock"), "{other}: {error}");
         }
-        first.check().await.expect("the first store still works");
+        first.check(0, 0).await.expect("the first store still works");
         let url = path(&folder, name);
         let waiting = tokio::task::spawn_blocking(move || open(&url, ""));
         drop(first);
-        waiting.await.expect("no panic").check().await.expect("the store opens when the first is closed");
+        waiting.await.expect("no panic").check(0, 0).await.expect("the store opens when the first is closed");
     }
 }
 
@@ -95,13 +95,13 @@ async fn new_files_are_private_and_an_existing_file_keeps_its_mode() {
         })
     };
     let store = open(&path(&folder, "new"), "");
-    store.check().await.expect("check");
+    store.check(0, 0).await.expect("check");
     assert_eq!(modes("new"), [0o600; 4]);
 
     std::fs::write(folder.path().join("old"), "").expect("file");
     std::fs::set_permissions(folder.path().join("old"), Permissions::from_mode(0o640)).expect("mode");
     let store = open(&path(&folder, "old"), "");
-    store.check().await.expect("check");
+    store.check(0, 0).await.expect("check");
     assert_eq!(modes("old"), [0o640, 0o640, 0o640, 0o600]);
 }
 
@@ -154,7 +154,7 @@ async fn a_file_that_is_deleted_or_replaced_takes_no_report_until_it_is_back() {
     ] {
         std::fs::rename(&file, &away).expect("rename");
         replace(&file);
-        for refusal in [report(&store).await, store.check().await.map_err(|error| chain(&error))] {
+        for refusal in [report(&store).await, store.check(0, 0).await.map_err(|error| chain(&error))] {
             let error = refusal.expect_err("the file is gone");
             assert!(error.contains("has been deleted or replaced"), "{error}");
         }
@@ -163,7 +163,7 @@ async fn a_file_that_is_deleted_or_replaced_takes_no_report_until_it_is_back() {
         }
         std::fs::rename(&away, &file).expect("rename");
         report(&store).await.expect("the original file is back");
-        store.check().await.expect("the original file is back");
+        store.check(0, 0).await.expect("the original file is back");
     }
     drop(store);
     let store = open(&path(&folder, "data.sqlite3"), "");
@@ -177,7 +177,7 @@ async fn a_deleted_log_takes_no_report_and_closing_the_store_saves_its_content()
     let store = open(&path(&folder, "data.sqlite3"), "");
     report(&store).await.expect("commit");
     std::fs::remove_file(folder.path().join("data.sqlite3-wal")).expect("the log exists");
-    for refusal in [report(&store).await, store.check().await.map_err(|error| chain(&error))] {
+    for refusal in [report(&store).await, store.check(0, 0).await.map_err(|error| chain(&error))] {
         let error = refusal.expect_err("the log is gone");
         assert!(error.contains("data.sqlite3-wal` has been deleted"), "{error}");
     }

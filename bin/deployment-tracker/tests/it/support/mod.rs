@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{Database as _, Postgres, Redis, Server, Statsd, eventually, statsd_sum};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_deployment-tracker");
 
 /// A command that runs the binary in `folder` with an empty environment.
 pub fn command_in(folder: &Path) -> Command {
