@@ -26,9 +26,13 @@ pub fn add(tracker: TrackerBuilder, config: &Config) -> Result<Added, ConfigErro
 fn redis((mut tracker, mut descriptions): Added, config: &Config) -> Result<Added, ConfigError> {
     match &config.redis {
         Some(redis) => {
-            let output = tracker_redis::RedisOutput::new(redis.clone())?;
+            let output = std::sync::Arc::new(tracker_redis::RedisOutput::new(redis.clone())?);
             descriptions.push(format!("redis {}", output.location()));
-            tracker = tracker.output(std::sync::Arc::new(output));
+            let starting = output.clone();
+            // Connects before the first report, so that the log says at start which commands Redis refuses. Other
+            // problems are logged when a delivery fails.
+            tokio::spawn(async move { tracker_core::Output::check(&*starting).await });
+            tracker = tracker.output(output);
         }
         None => descriptions.push("redis off".to_owned()),
     }

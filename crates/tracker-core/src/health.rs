@@ -49,6 +49,8 @@ pub struct HealthCheck {
     pub duration: Duration,
     /// The error, if the check failed.
     pub error: Option<String>,
+    /// The [warning](crate::Output::warning) of an output; the check passes nevertheless.
+    pub warning: Option<String>,
 }
 
 /// A single-flight health check: concurrent callers share one run.
@@ -95,7 +97,7 @@ impl<E: std::error::Error> SharedCheck<E> {
             Ok(Err(error)) => Some(chain(error.as_ref())),
             Err(_) => Some(format!("no answer within {} s", CHECK_DEADLINE.as_secs())),
         };
-        HealthCheck { name: name.to_owned(), tested_at, duration: called.elapsed(), error }
+        HealthCheck { name: name.to_owned(), tested_at, duration: called.elapsed(), error, warning: None }
     }
 }
 

@@ -112,6 +112,12 @@ pub trait Output: Debug + Send + Sync + 'static {
     /// [`OutputError`] that says what is wrong.
     async fn check(&self) -> Result<(), OutputError>;
 
+    /// A restriction that an operator should know about although deliveries work, such as a weaker guarantee. `None` by
+    /// default. Must not block.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Closes connections. Nothing is delivered afterwards. Does nothing by default.
     async fn close(&self) {}
 }

@@ -90,12 +90,18 @@ pub struct RedisConfig {
     /// no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
     pub max_list_length: Option<u64>,
+    /// Whether Redis must permit Lua scripts (EVAL). With `auto`, pushes to a Redis without scripts use transactions,
+    /// which are exactly as safe against duplicates. If Redis permits neither, pushes use RPUSH alone: a push whose
+    /// answer is lost arrives twice, and `/healthcheck` shows a `warning`. The service decides when it connects, and
+    /// never moves to a weaker way while it runs.
+    pub scripts: Scripts,
     /// How many replicas must confirm a push before it counts as delivered. If fewer confirm it within half of
     /// `timeout_millis`, the service retries the push; Redis ignores the duplicate. With 0, the service waits for no
     /// replica, and saves a round trip for each push.
     pub wait_replicas: u8,
-    /// The timeout of a push, in milliseconds. After a timeout, the result of the push is unknown and the service
-    /// retries it; Redis ignores a duplicate.
+    /// The timeout of each step of a push, in milliseconds. A step may take longer by the time that its bytes need: a
+    /// second per MiB at first, and after timeouts up to a second per 8 KiB, in smaller steps. After a timeout, the
+    /// result of the push is unknown and the service retries it; Redis ignores a duplicate.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub timeout_millis: u64,
     /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the queries to `sentinels` or
@@ -124,6 +130,7 @@ impl Default for RedisConfig {
             format: Format::default(),
             additional_fields: Map::new(),
             max_list_length: None,
+            scripts: Scripts::default(),
             wait_replicas: 0,
             timeout_millis: 2_000,
             connect_timeout_millis: 2_000,
@@ -199,6 +206,19 @@ pub enum Format {
     /// The names and types of the [Elastic Common Schema](https://www.elastic.co/docs/reference/ecs), for
     /// indices that use it. `reporter`, and fields for which the schema has no name, are strings in `labels`.
     Ecs,
+}
+
+/// Whether Redis must permit Lua scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Scripts {
+    /// Without scripts, pushes use transactions or, if Redis does not permit them either, RPUSH alone.
+    #[default]
+    Auto,
+    /// Without scripts, pushes fail.
+    Required,
 }
 
 impl RedisConfig {

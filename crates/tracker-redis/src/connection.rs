@@ -7,6 +7,7 @@
 //! or the cluster now report as the primary.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
@@ -17,6 +18,8 @@ use fred::types::{Builder, ConnectHandle};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::{Credentials, RedisConfig};
+use crate::mode::{Mode, ModeCell, is_closed, is_refused};
+use crate::push::Keys;
 use crate::tls::Tls;
 use crate::topology::Topology;
 
@@ -31,6 +34,8 @@ pub(crate) struct Link {
     topology: Topology,
     dialer: Dialer,
     connect_timeout: Duration,
+    keys: Arc<Keys>,
+    mode: Arc<ModeCell>,
     idle: Mutex<Option<Connection>>,
 }
 
@@ -65,11 +70,13 @@ impl Lease<'_> {
 }
 
 impl Link {
-    pub(crate) fn new(config: &RedisConfig) -> Self {
+    pub(crate) fn new(config: &RedisConfig, keys: Arc<Keys>, mode: Arc<ModeCell>) -> Self {
         Self {
             topology: Topology::new(config),
             dialer: Dialer::new(config),
             connect_timeout: config.connect_timeout(),
+            keys,
+            mode,
             idle: Mutex::default(),
         }
     }
@@ -92,8 +99,40 @@ impl Link {
         !is_expired && !connection.task.is_finished()
     }
 
+    /// Connects, in the strongest mode that Redis permits.
     async fn open(&self) -> Result<Connection, Error> {
-        self.topology.connect_to_primary(&self.dialer.with_connector().await?).await
+        let dialer = self.dialer.with_connector().await?;
+        if self.mode.get() == Some(Mode::Scripts) {
+            return self.topology.connect_to_primary(&dialer).await;
+        }
+        for mode in [Mode::Scripts, Mode::Transactions, Mode::Plain] {
+            if let Some(connection) = self.open_in(mode, &dialer).await? {
+                self.mode.raise(mode);
+                return Ok(connection);
+            }
+        }
+        Err(Error::new(ErrorKind::Unknown, "Redis does not permit PING"))
+    }
+
+    /// Connects if Redis permits `mode`. If the probe ends the connection, but another connection answers PING and the
+    /// probe ends that one, too, a proxy refuses the mode.
+    ///
+    /// A refusal may leave a connection closed or in a transaction, so each probe has its own.
+    async fn open_in(&self, mode: Mode, dialer: &Dialer) -> Result<Option<Connection>, Error> {
+        let connection = self.topology.connect_to_primary(dialer).await?;
+        match mode.probe(&connection.client, &self.keys).await {
+            Ok(()) => return Ok(Some(connection)),
+            Err(error) if is_refused(&error) => return Ok(None),
+            Err(error) if is_closed(&error) => drop(connection),
+            Err(error) => return Err(error),
+        }
+        let connection = self.topology.connect_to_primary(dialer).await?;
+        Mode::Plain.probe(&connection.client, &self.keys).await?;
+        match mode.probe(&connection.client, &self.keys).await {
+            Ok(()) => Ok(Some(connection)),
+            Err(error) if is_refused(&error) || is_closed(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the end of the current lease, then closes the connection.
@@ -123,8 +162,8 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     fn new(config: &RedisConfig) -> Self {
-        let performance =
-            PerformanceConfig { default_command_timeout: config.timeout(), ..PerformanceConfig::default() };
+        // Without a timeout: the callers have deadlines, which for a push depend on its size.
+        let performance = PerformanceConfig { default_command_timeout: Duration::ZERO, ..PerformanceConfig::default() };
         let connection = ConnectionConfig {
             connection_timeout: config.connect_timeout(),
             internal_command_timeout: config.connect_timeout(),

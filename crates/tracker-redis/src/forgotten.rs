@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 /// The maximum number of ids kept. Beyond it the oldest are dropped; Redis expires their markers after a week.
 const MAX_IDS: usize = 100_000;
+/// The maximum number of ids that one push takes; more than one delivery forgets.
+const TAKEN_IDS: usize = 1_000;
 
 /// The ids of batches that are never delivered again. The next push deletes their markers.
 #[derive(Debug, Default)]
@@ -24,10 +26,11 @@ impl Forgotten {
         }
     }
 
-    /// Takes all ids, oldest first. If the push is canceled, they are lost, and Redis expires their markers.
+    /// Takes the oldest ids, as many as one push deletes. If the push is canceled, they are lost, and Redis expires
+    /// their markers.
     pub(crate) fn take(&self) -> Vec<Uuid> {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *ids).into_iter().collect()
+        std::iter::from_fn(|| ids.pop_first()).take(TAKEN_IDS).collect()
     }
 }
 
@@ -41,7 +44,8 @@ mod tests {
         let forgotten = Forgotten::default();
         forgotten.add(&ids[2..]);
         forgotten.add(&ids[..3]);
-        assert_eq!(forgotten.take(), ids[2..]);
-        assert!(forgotten.take().is_empty());
+        let taken: Vec<_> = std::iter::repeat_with(|| forgotten.take()).take_while(|taken| !taken.is_empty()).collect();
+        assert_eq!(taken.concat(), ids[2..]);
+        assert!(taken.iter().all(|taken| taken.len() <= TAKEN_IDS));
     }
 }

@@ -6,11 +6,14 @@ mod ecs;
 mod encode;
 mod forgotten;
 mod logstash;
+mod mode;
 mod output;
+mod pace;
 mod push;
 mod tls;
 mod topology;
+mod transaction;
 
-pub use config::{ConfigError, Format, Node, RedisConfig, Secret, Sentinel};
+pub use config::{ConfigError, Format, Node, RedisConfig, Scripts, Secret, Sentinel};
 pub use output::RedisOutput;
 pub use tls::Tls;

@@ -1,6 +1,7 @@
 //! The output.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,11 +12,13 @@ use fred::types::{ClusterHash, CustomCommand};
 use tracker_core::{Batch, Delivery, Event, Output, OutputError};
 use uuid::Uuid;
 
-use crate::config::{ConfigError, RedisConfig};
+use crate::config::{ConfigError, RedisConfig, Scripts};
 use crate::connection::Link;
 use crate::encode::{self, Elements, Encoder};
 use crate::forgotten::Forgotten;
-use crate::push::{Keys, Push};
+use crate::mode::{Mode, ModeCell};
+use crate::pace::Pace;
+use crate::push::{Keys, Push, Target};
 
 /// The timeout of a health check.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
@@ -34,10 +37,14 @@ pub struct RedisOutput {
     address_fields: &'static str,
     is_cluster: bool,
     key: String,
-    keys: Keys,
+    keys: Arc<Keys>,
     max_list_length: Option<u64>,
     wait_replicas: u8,
     timeout: Duration,
+    pace: Pace,
+    mode: Arc<ModeCell>,
+    /// Whether the last push failed, so that its batches may have arrived.
+    is_in_doubt: AtomicBool,
     encoder: Box<dyn Encoder>,
     forgotten: Forgotten,
     pushes: Link,
@@ -55,19 +62,25 @@ impl RedisOutput {
         if let Some(tls) = &config.tls {
             tls.connector()?;
         }
+        let keys = Arc::new(Keys::new(&config.key));
+        let initial = (config.scripts == Scripts::Required).then_some(Mode::Scripts);
+        let mode = Arc::new(ModeCell::new(config.address(), initial));
         Ok(Self {
             name: "redis".to_owned(),
             address: config.address(),
             address_fields: config.address_fields(),
             is_cluster: !config.cluster.is_empty(),
-            keys: Keys::new(&config.key),
             max_list_length: config.max_list_length,
             wait_replicas: config.wait_replicas,
             timeout: config.timeout(),
+            pace: Pace::new(config.timeout()),
+            is_in_doubt: AtomicBool::new(true),
             encoder: encode::encoder(&config),
             forgotten: Forgotten::default(),
-            pushes: Link::new(&config),
-            checks: Link::new(&config),
+            pushes: Link::new(&config, keys.clone(), mode.clone()),
+            checks: Link::new(&config, keys.clone(), mode.clone()),
+            keys,
+            mode,
             key: config.key,
         })
     }
@@ -97,12 +110,15 @@ impl RedisOutput {
 
     async fn push(&self, push: Push) -> Result<(), OutputError> {
         let lease = self.pushes.lease().await.map_err(|error| self.failed("connect to", error))?;
-        let sending = push.encode().send(lease.client(), &self.keys, self.max_list_length);
-        let sent = match tokio::time::timeout(self.timeout, sending).await {
-            Ok(sent) => sent,
-            Err(elapsed) => Err(Error::new(ErrorKind::Timeout, elapsed.to_string())),
+        let target = Target {
+            client: lease.client(),
+            keys: &self.keys,
+            max_list_length: self.max_list_length,
+            pace: &self.pace,
+            mode: self.mode.get().expect("opening a connection sets the mode"),
+            is_in_doubt: self.is_in_doubt.load(Ordering::Relaxed),
         };
-        sent.map_err(|error| self.failed("push to", error))?;
+        push.encode().send(&target).await.map_err(|error| self.failed("push to", error))?;
         if self.wait_replicas > 0 {
             self.wait(lease.client()).await?;
         }
@@ -116,7 +132,8 @@ impl RedisOutput {
         let wait = CustomCommand::new_static("WAIT", ClusterHash::FirstKey, false);
         // Redis interprets 0 as no timeout.
         let millis = i64::try_from((self.timeout / 2).as_millis()).unwrap_or(i64::MAX).max(1);
-        let confirmed: Result<u64, Error> = client.custom(wait, vec![i64::from(self.wait_replicas), millis]).await;
+        let confirmed = client.custom(wait, vec![i64::from(self.wait_replicas), millis]);
+        let confirmed: Result<u64, Error> = self.pace.within(0, confirmed).await;
         let confirmed = confirmed.map_err(|error| self.failed("wait for the replicas of", error))?;
         if confirmed < u64::from(self.wait_replicas) {
             return Err(OutputError::message(format!(
@@ -167,6 +184,9 @@ impl RedisOutput {
             _ if details.starts_with("LOADING") => {
                 "; Redis is loading its data, and will accept pushes when it has finished"
             }
+            _ if details.to_lowercase().contains("unknown command") => {
+                "; enable the commands that are listed for `username`"
+            }
             _ if is_forbidden(details) => "; grant the user the permissions that are listed for `username`",
             _ => "",
         };
@@ -197,15 +217,15 @@ impl Output for RedisOutput {
         encode::has_elements(event)
     }
 
-    /// Adds batches to a push until it has 1,000 elements or 1 MiB. Each push takes up to `timeout_millis`, or twice as
-    /// long with `wait_replicas`, and up to `connect_timeout_millis` more if it opens a connection.
+    /// Adds batches to a push until it has 1,000 elements or 1 MiB, or less after timeouts. Each step of a push takes up
+    /// to `timeout_millis` and the time for its bytes; opening a connection takes up to `connect_timeout_millis` more.
     ///
     /// It encodes the next push while Redis handles the current one, but sends it only after the answer, to keep the
     /// order.
     async fn deliver(&self, batches: &[Arc<Batch>]) -> Result<(), OutputError> {
         let mut rest = batches.iter();
         let mut fill = |mut push: Push| {
-            while !push.is_full()
+            while !push.is_full(&self.pace)
                 && let Some(batch) = rest.next()
             {
                 push.add(&self.keys, self.encoder.as_ref(), batch);
@@ -216,6 +236,7 @@ impl Output for RedisOutput {
         let mut push = fill(Push::forgetting(&self.keys, &forgotten));
         while !push.is_empty() {
             let (pushed, next) = tokio::join!(self.push(push), async { fill(Push::default()) });
+            self.is_in_doubt.store(pushed.is_err(), Ordering::Relaxed);
             if let Err(error) = pushed {
                 // Deleting a marker twice is harmless.
                 self.forgotten.add(&forgotten);
@@ -241,6 +262,10 @@ impl Output for RedisOutput {
             "list" | "none" => Ok(()),
             other => Err(OutputError::message(format!("{} (it holds a {other})", not_a_list(&self.key)))),
         }
+    }
+
+    fn warning(&self) -> Option<String> {
+        (self.mode.get() == Some(Mode::Plain)).then(|| self.mode.warning())
     }
 
     async fn close(&self) {

@@ -1,35 +1,43 @@
 //! A push: batches that go to Redis together. Each has a marker, so that Redis recognizes a duplicate.
 //!
-//! A small push is one script, `push.lua`. A large push is a transaction if all its batches are new, and the script
-//! otherwise: `docs/decisions/0012-large-pushes-are-transactions.md` explains both.
+//! A small push is one script, `push.lua`. A large push is a transaction:
+//! `docs/decisions/0012-large-pushes-are-transactions.md` explains both. `mode` says what happens without scripts.
 
 use std::collections::HashSet;
-use std::{iter, mem};
+use std::ops::Range;
 
 use fred::bytes::Bytes;
-use fred::clients::{Client, Pipeline};
-use fred::error::Error;
+use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::{ClusterHash, CustomCommand, Key, Value};
 use tracker_core::Batch;
 use uuid::Uuid;
 
 use crate::encode::{Elements, Encoder};
+use crate::mode::Mode;
+use crate::pace::Pace;
+use crate::transaction::transact;
 
 /// The script that pushes batches, atomically and each batch once.
 ///
 /// Every push contains the whole script. Receiving and hashing a kilobyte costs Redis 2 µs, and the script
 /// survives restarts and `SCRIPT FLUSH`.
 const PUSH: &str = include_str!("push.lua");
-/// The script that sets the markers of a transaction.
-const MARK: &str = include_str!("mark.lua");
 
-/// The minimum number of elements of a transaction. With fewer elements, the script costs less.
-const MIN_TRANSACTION: usize = 250;
+/// The lifetime of a marker: a week.
+pub(crate) const MARKER_SECONDS: &str = "604800";
 
-/// The number of elements, and of bytes, at which a push is full. Redis does nothing else during a push.
+/// The number of elements, or of bytes, from which a push is large. With fewer elements, the script costs less.
+const LARGE_ELEMENTS: usize = 250;
+const LARGE_BYTES: usize = 256 << 10;
+
+/// The number of elements at which a push is full. Redis does nothing else during a push.
 const FULL_ELEMENTS: usize = 1_000;
-const FULL_BYTES: usize = 1 << 20;
+
+/// The sizes of an element and of a marker in the protocol, without the text of the element.
+const ELEMENT_OVERHEAD: usize = 16;
+const MARKER_SIZE: usize = 128;
 
 /// The keys that a push touches.
 #[derive(Debug)]
@@ -53,6 +61,11 @@ impl Keys {
     fn marker(&self, batch: Uuid) -> Key {
         format!("{}{batch}", self.marker_prefix).into()
     }
+
+    /// A marker that no batch has.
+    pub(crate) fn probe(&self) -> Value {
+        format!("{}probe", self.marker_prefix).into()
+    }
 }
 
 /// Whether Redis Cluster hashes only a part of `key`: the text between the first `{` and the next `}`, if it is
@@ -61,15 +74,22 @@ fn has_hash_tag(key: &str) -> bool {
     key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
 }
 
+/// A batch in a push.
+#[derive(Debug)]
+pub(crate) struct PushedBatch {
+    id: Uuid,
+    marker: Value,
+    /// The indices of its elements.
+    pub(crate) elements: Range<usize>,
+}
+
 /// A push that takes batches until it is full.
 #[derive(Debug, Default)]
 pub(crate) struct Push {
-    markers: Vec<Value>,
+    batches: Vec<PushedBatch>,
     /// Markers to delete.
     forgotten: Vec<Value>,
     elements: Elements,
-    /// The total number of elements after each batch.
-    batch_ends: Vec<usize>,
 }
 
 impl Push {
@@ -80,116 +100,181 @@ impl Push {
 
     /// Adds a batch, unless it has no elements.
     pub(crate) fn add(&mut self, keys: &Keys, encoder: &dyn Encoder, batch: &Batch) {
-        let before = self.elements.ends.len();
+        let first = self.elements.ends.len();
         for event in &batch.events {
             encoder.encode(event, &mut self.elements);
         }
-        if self.elements.ends.len() > before {
-            self.markers.push(keys.marker(batch.id).into());
-            self.batch_ends.push(self.elements.ends.len());
+        let elements = first..self.elements.ends.len();
+        if !elements.is_empty() {
+            self.batches.push(PushedBatch { id: batch.id, marker: keys.marker(batch.id).into(), elements });
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.markers.is_empty() && self.forgotten.is_empty()
+        self.batches.is_empty() && self.forgotten.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.elements.ends.len() >= FULL_ELEMENTS || self.elements.bytes.len() >= FULL_BYTES
+    /// Whether the push has as many elements as Redis should take at once, or as many bytes as the link carries.
+    pub(crate) fn is_full(&self, pace: &Pace) -> bool {
+        self.elements.ends.len() >= FULL_ELEMENTS || self.elements.bytes.len() >= pace.rate()
     }
 
     /// Converts the push to the values that fred sends.
     pub(crate) fn encode(self) -> EncodedPush {
-        let Self { markers, forgotten, elements: Elements { bytes, ends }, batch_ends } = self;
-        let (bytes, mut start) = (Bytes::from(bytes), 0);
-        let elements = ends.into_iter().map(|end| Value::Bytes(bytes.slice(mem::replace(&mut start, end)..end)));
-        EncodedPush { markers, forgotten, elements: elements.collect(), batch_ends }
+        let Self { batches, forgotten, elements: Elements { bytes, ends } } = self;
+        EncodedPush { batches, forgotten, bytes: bytes.into(), ends }
     }
+}
+
+/// Where a push goes, and how.
+pub(crate) struct Target<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) keys: &'a Keys,
+    pub(crate) max_list_length: Option<u64>,
+    pub(crate) pace: &'a Pace,
+    pub(crate) mode: Mode,
+    /// Whether an earlier push failed, so that the batches may have arrived.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// A push that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct EncodedPush {
-    markers: Vec<Value>,
-    forgotten: Vec<Value>,
+    pub(crate) batches: Vec<PushedBatch>,
+    pub(crate) forgotten: Vec<Value>,
+    /// All elements, and the end of each.
+    bytes: Bytes,
+    ends: Vec<usize>,
+}
+
+/// Elements that one RPUSH pushes.
+pub(crate) struct Piece {
+    pub(crate) bytes: usize,
     elements: Vec<Value>,
-    batch_ends: Vec<usize>,
+}
+
+impl Piece {
+    pub(crate) fn arguments(self, list: Value) -> Vec<Value> {
+        let mut arguments = Vec::with_capacity(1 + self.elements.len());
+        arguments.push(list);
+        arguments.extend(self.elements);
+        arguments
+    }
 }
 
 impl EncodedPush {
     /// Pushes the batches that Redis does not have yet, each whole or not at all, and deletes the forgotten markers.
-    pub(crate) async fn send(self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<(), Error> {
-        if self.elements.len() >= MIN_TRANSACTION && self.transact(client, keys, max_list_length).await? {
-            return Ok(());
+    /// With [`Mode::Plain`], it pushes every batch.
+    pub(crate) async fn send(mut self, target: &Target<'_>) -> Result<(), Error> {
+        let bytes = self.size();
+        let is_large = self.ends.len() >= LARGE_ELEMENTS || bytes > LARGE_BYTES.min(target.pace.rate());
+        match target.mode {
+            Mode::Scripts if !is_large => {
+                if target.is_in_doubt && !self.batches.is_empty() {
+                    let query = target.client.custom(command("MGET"), self.markers());
+                    let found: Vec<Value> = target.pace.within(self.markers_size(), query).await?;
+                    self.remove_delivered(&found);
+                }
+                target.pace.within(self.size(), self.evaluate(target)).await?;
+            }
+            Mode::Scripts | Mode::Transactions => transact(self, target).await?,
+            Mode::Plain => self.push_plainly(target).await?,
         }
-        let Self { markers, forgotten, elements, batch_ends } = self;
-        let mut arguments = Vec::with_capacity(5 + batch_ends.len() + elements.len() + markers.len() + forgotten.len());
-        arguments.extend([PUSH.into(), count(1 + markers.len() + forgotten.len()), keys.list.clone().into()]);
-        let batches = count(markers.len());
-        arguments.extend(markers.into_iter().chain(forgotten));
-        arguments.push(max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
-        arguments.push(batches);
-        let (mut elements, mut start) = (elements.into_iter(), 0);
-        for end in batch_ends {
-            arguments.push(count(end - start));
-            arguments.extend(elements.by_ref().take(end - start));
-            start = end;
-        }
-        client.custom(command("EVAL"), arguments).await
+        target.pace.arrived(bytes);
+        Ok(())
     }
 
-    /// Pushes with an optimistic transaction (WATCH, MULTI and EXEC) if every batch is new. Unlike Lua, this does not
-    /// copy each element twice. Otherwise returns false without side effects, and the caller falls back to the script.
-    ///
-    /// WATCH precedes reading the markers. A transaction that hangs in an abandoned connection therefore fails
-    /// if it reaches Redis after its retry.
-    async fn transact(&self, client: &Client, keys: &Keys, max_list_length: Option<u64>) -> Result<bool, Error> {
-        let names: HashSet<_> = self.markers.iter().map(Value::as_str).collect();
-        if names.len() < self.markers.len() {
-            return Ok(false);
+    async fn evaluate(self, target: &Target<'_>) -> Result<(), Error> {
+        let elements = self.batches.iter().map(|batch| 1 + batch.elements.len()).sum::<usize>();
+        let keys = 1 + self.batches.len() + self.forgotten.len();
+        let mut arguments = Vec::with_capacity(5 + keys + elements);
+        arguments.extend([PUSH.into(), count(keys), target.keys.list.clone().into()]);
+        arguments.extend(self.batches.iter().map(|batch| batch.marker.clone()));
+        arguments.extend(self.forgotten.iter().cloned());
+        arguments.push(target.max_list_length.map_or_else(|| "none".into(), |length| length.to_string().into()));
+        arguments.push(count(self.batches.len()));
+        arguments.push(MARKER_SECONDS.into());
+        for batch in &self.batches {
+            arguments.push(count(batch.elements.len()));
+            arguments.extend(batch.elements.clone().map(|index| self.element(index)));
         }
-        let list = || Value::from(keys.list.clone());
-        let query = client.pipeline();
-        add(&query, "WATCH", self.markers.clone()).await?;
-        add(&query, "MGET", self.markers.clone()).await?;
-        add(&query, "LLEN", vec![list()]).await?;
-        // Redis confirms MULTI before this sends RPUSH, because RPUSH must not run outside the transaction.
-        add(&query, "MULTI", Vec::new()).await?;
-        let (_, markers, length, _): (Value, Vec<Value>, u64, Value) = query.all().await?;
-        let is_below_limit = max_list_length.is_none_or(|max| length < max);
-        if !is_below_limit || !markers.iter().all(Value::is_null) {
-            let () = client.custom(command("DISCARD"), Vec::<Value>::new()).await?;
-            return Ok(false);
-        }
+        target.client.custom(command("EVAL"), arguments).await
+    }
 
-        let transaction = client.pipeline();
-        // These two commands change nothing. If the user lacks permission for one of them, Redis rejects the whole
-        // transaction, instead of executing RPUSH and then failing in MARK, which calls both.
-        add(&transaction, "SET", vec![self.markers[0].clone(), "".into(), "XX".into()]).await?;
-        add(&transaction, "LINDEX", vec![list(), i64::MAX.to_string().into()]).await?;
-        add(&transaction, "RPUSH", iter::once(list()).chain(self.elements.iter().cloned()).collect()).await?;
-        let mark = [MARK.into(), count(1 + self.markers.len()), list()];
-        let last = self.elements.last().cloned();
-        add(&transaction, "EVAL", mark.into_iter().chain(self.markers.iter().cloned()).chain(last).collect()).await?;
-        if !self.forgotten.is_empty() {
-            add(&transaction, "DEL", self.forgotten.clone()).await?;
+    async fn push_plainly(self, target: &Target<'_>) -> Result<(), Error> {
+        let list = || Value::from(target.keys.list.clone());
+        if let Some(max) = target.max_list_length {
+            let length: u64 = target.pace.within(0, target.client.custom(command("LLEN"), vec![list()])).await?;
+            if length >= max {
+                return Err(congested());
+            }
         }
-        add(&transaction, "EXEC", Vec::new()).await?;
-        let answers: Vec<Value> = transaction.all().await?;
-        // EXEC returns null if another connection wrote a marker after WATCH.
-        Ok(answers.last().is_some_and(|answer| !answer.is_null()))
+        for piece in self.pieces(target.pace.rate()) {
+            let bytes = piece.bytes;
+            let pushed = target.client.custom(command("RPUSH"), piece.arguments(list()));
+            let () = target.pace.within(bytes, pushed).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn markers(&self) -> Vec<Value> {
+        self.batches.iter().map(|batch| batch.marker.clone()).collect()
+    }
+
+    /// Removes each batch whose marker Redis has found, and repetitions of a batch.
+    pub(crate) fn remove_delivered(&mut self, found: &[Value]) {
+        let (mut found, mut seen) = (found.iter(), HashSet::new());
+        self.batches.retain(|batch| {
+            let is_new = found.next().is_none_or(Value::is_null);
+            is_new && seen.insert(batch.id)
+        });
+    }
+
+    /// The elements of all batches, in pieces of at most `max_bytes` or one element.
+    pub(crate) fn pieces(&self, max_bytes: usize) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for element in self.batches.iter().flat_map(|batch| batch.elements.clone()).map(|index| self.element(index)) {
+            let bytes = element.as_bytes().map_or(0, <[u8]>::len) + ELEMENT_OVERHEAD;
+            match pieces.last_mut().filter(|piece| piece.bytes + bytes <= max_bytes) {
+                Some(piece) => {
+                    piece.bytes += bytes;
+                    piece.elements.push(element);
+                }
+                None => pieces.push(Piece { bytes, elements: vec![element] }),
+            }
+        }
+        pieces
+    }
+
+    pub(crate) fn last_element(&self) -> Option<Value> {
+        self.batches.last().map(|batch| self.element(batch.elements.end - 1))
+    }
+
+    fn element(&self, index: usize) -> Value {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Value::Bytes(self.bytes.slice(start..self.ends[index]))
+    }
+
+    /// About how many bytes the push has in the protocol.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + ELEMENT_OVERHEAD * self.ends.len() + self.markers_size()
+    }
+
+    pub(crate) fn markers_size(&self) -> usize {
+        MARKER_SIZE * (self.batches.len() + self.forgotten.len())
     }
 }
 
-async fn add(pipeline: &Pipeline<Client>, name: &'static str, arguments: Vec<Value>) -> Result<(), Error> {
-    pipeline.custom(command(name), arguments).await
+/// The error of a push to a full list, as `push.lua` returns it.
+pub(crate) fn congested() -> Error {
+    Error::new(ErrorKind::Unknown, "CONGESTED the list has reached its maximum length")
 }
 
-fn command(name: &'static str) -> CustomCommand {
+pub(crate) fn command(name: &'static str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::FirstKey, false)
 }
 
-fn count(number: usize) -> Value {
+pub(crate) fn count(number: usize) -> Value {
     Value::from(number.to_string())
 }
 

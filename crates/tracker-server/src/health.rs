@@ -42,6 +42,10 @@ struct HealthTest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     error: Option<String>,
+    /// A restriction of an output that works, such as a Redis server that cannot recognize duplicates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    warning: Option<String>,
     /// The backlog of an at-least-once output, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Backlog, required = false)]
@@ -93,6 +97,7 @@ impl HealthTest {
             duration_millis: millis(check.duration),
             result: if check.error.is_none() { "passed" } else { "failed" },
             error: check.error,
+            warning: check.warning,
             backlog,
             failing_since: output.and_then(|output| output.failing_since.as_ref()).map(time::rfc3339),
             last_error: last_error.map(|(at, error)| LastError { at: time::rfc3339(at), error: error.clone() }),

@@ -22,7 +22,7 @@ const REDIS_REFUSED: [(&str, &str); 3] = [
     ("protocol", "remove it: the protocol version cannot be configured"),
 ];
 /// Options that concern only the internals of ioredis.
-const REDIS_IGNORED: [&str; 37] = [
+const REDIS_IGNORED: [&str; 36] = [
     "autoPipeliningIgnoredCommands",
     "autoResendUnfulfilledCommands",
     "autoResubscribe",
@@ -51,7 +51,6 @@ const REDIS_IGNORED: [&str; 37] = [
     "preferredSlaves",
     "retryStrategy",
     "return_buffers",
-    "scripts",
     "sentinelCommandTimeout",
     "sentinelMaxConnections",
     "sentinelReconnectStrategy",
@@ -96,6 +95,10 @@ pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> 
         Some(_) => return Err(ConfigError::new("redis.keyPrefix", "must be a string")),
     }
     ignore(redis, "redis", &REDIS_IGNORED, notes);
+    // The value of ioredis is an object, and ours is a string.
+    if redis.get("scripts").is_some_and(Value::is_object) {
+        ignore(redis, "redis", &["scripts"], notes);
+    }
     Ok(())
 }
 

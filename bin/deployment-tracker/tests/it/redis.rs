@@ -57,6 +57,28 @@ fn redis_is_reachable_through_a_unix_socket_with_an_acl_user() {
 }
 
 #[test]
+fn a_redis_without_scripts_and_transactions_receives_reports_and_causes_a_warning() {
+    let redis = Redis::start_with(&["--rename-command", "EVAL", ""]);
+    redis.command(&["ACL", "SETUSER", "default", "-watch", "-multi"]);
+    let server = serve(json!({ "redis": { "port": redis.port } }));
+    let warning = "permits neither EVAL nor transactions (WATCH, MULTI and EXEC): a push whose answer is lost arrives";
+    eventually("the warning is logged at start", || server.stderr().contains(warning).then_some(()));
+    let id = new_id();
+    assert_eq!(server.post(&format!("/v1/deployments/{id}"), &json!({ "engine": "e" })).status, 201);
+    assert_eq!(redis.wait_for(1)[0]["deployment_id"], json!(id));
+    let health = server.get("/healthcheck");
+    let test = health.json()["tests"]["redis"].clone();
+    assert_eq!((health.status, &test["result"]), (200, &json!("passed")), "{test}");
+    assert!(test["warning"].as_str().is_some_and(|text| text.contains(warning)), "{test}");
+
+    redis.command(&["ACL", "SETUSER", "default", "+watch", "+multi"]);
+    let server = serve(json!({ "redis": { "port": redis.port } }));
+    assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
+    redis.wait_for(2);
+    assert_eq!(server.get("/healthcheck").json()["tests"]["redis"].get("warning"), None);
+}
+
+#[test]
 fn sentinels_can_be_configured_in_the_environment() {
     let sentinels = Sentinels::start(None);
     let nodes: Vec<_> =

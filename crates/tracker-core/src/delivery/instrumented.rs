@@ -33,7 +33,8 @@ impl InstrumentedOutput {
 
     /// Checks the output. Concurrent callers share one check.
     pub(crate) async fn health(&self) -> HealthCheck {
-        self.check.run(self.name(), Duration::ZERO, || self.check()).await
+        let check = self.check.run(self.name(), Duration::ZERO, || self.check()).await;
+        HealthCheck { warning: self.warning(), ..check }
     }
 
     /// Counts a dropped batch.
@@ -81,6 +82,11 @@ impl Output for InstrumentedOutput {
 
     async fn check(&self) -> Result<(), OutputError> {
         catch_panic(|| self.output.check()).await
+    }
+
+    fn warning(&self) -> Option<String> {
+        // After a panic, the check has no warning.
+        catch_unwind(AssertUnwindSafe(|| self.output.warning())).unwrap_or_default()
     }
 
     async fn close(&self) {

@@ -4,6 +4,8 @@ mod cluster;
 mod connections;
 mod delivery;
 mod errors;
+mod links;
+mod modes;
 mod sentinels;
 mod support;
 mod tls;

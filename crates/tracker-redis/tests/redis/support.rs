@@ -1,7 +1,10 @@
 //! Configurations, batches and a harness for the tests.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -73,6 +76,74 @@ pub fn numbers(elements: Vec<Value>) -> Vec<usize> {
         element["message"].as_str().and_then(|message| message.parse().ok()).expect("a numbered message")
     };
     elements.into_iter().map(number).collect()
+}
+
+/// A server that permits transactions, but no scripts.
+pub fn without_scripts() -> Redis {
+    Redis::start_with(&["--rename-command", "EVAL", ""])
+}
+
+/// A server that permits neither scripts nor transactions.
+pub fn without_transactions() -> Redis {
+    let redis = without_scripts();
+    redis.command(&["ACL", "SETUSER", "default", "-watch", "-multi"]);
+    redis
+}
+
+/// The reaction of a proxy to bytes from the client.
+pub enum Reaction {
+    Forward,
+    /// Sends this text to the client instead.
+    Answer(&'static str),
+    /// Closes the connection.
+    Close,
+}
+
+/// Starts a proxy in front of `redis` that asks `react` about each piece from the client. Returns its port.
+pub fn proxy(redis: &Redis, react: impl Fn(&[u8]) -> Reaction + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let (port, redis) = (listener.local_addr().expect("the socket is bound").port(), redis.port);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let client = client.expect("the output connects");
+            let react = react.clone();
+            thread::spawn(move || {
+                let server = TcpStream::connect(("127.0.0.1", redis)).expect("Redis is running");
+                let handle = |stream: &TcpStream| stream.try_clone().expect("sockets can be cloned");
+                let (from_server, to_client, mut answers) = (handle(&server), handle(&client), handle(&client));
+                thread::spawn(move || pass(from_server, to_client, |_| true));
+                pass(client, server, |piece| match react(piece) {
+                    Reaction::Forward => true,
+                    Reaction::Answer(answer) => {
+                        answers.write_all(answer.as_bytes()).expect("the output waits for an answer");
+                        false
+                    }
+                    Reaction::Close => {
+                        answers.shutdown(Shutdown::Both).expect("the connection is open");
+                        false
+                    }
+                });
+            });
+        }
+    });
+    port
+}
+
+/// Forwards each piece that `is_forwarded`, until a side is closed.
+pub fn pass(mut from: TcpStream, mut to: TcpStream, mut is_forwarded: impl FnMut(&[u8]) -> bool) {
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(size @ 1..) = from.read(&mut piece) {
+        if is_forwarded(&piece[..size]) && to.write_all(&piece[..size]).is_err() {
+            break;
+        }
+    }
+    // Unlike closing the socket, this keeps data that the receiver has not read yet.
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Whether `piece` has `word`, as a command with a piece of its own.
+pub fn has(piece: &[u8], word: &str) -> bool {
+    piece.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
 /// Delivers numbered batches until it is stopped, and retries each until it is delivered, as a delivery worker does.
