@@ -66,8 +66,14 @@ impl Tls {
                 }
             }
             None => {
-                roots.add_parsable_certificates(load_native_certs().certs);
-                ensure(!roots.is_empty(), "tls.ca", "must be set: the system trusts no authority")?;
+                let found = load_native_certs();
+                roots.add_parsable_certificates(found.certs);
+                let causes: Vec<_> = found.errors.iter().map(|error| format!(": {error}")).collect();
+                let problem = format!("must be set: the system trusts no authority{}", causes.concat());
+                ensure(!roots.is_empty(), "tls.ca", problem)?;
+                for error in found.errors {
+                    log::debug!("cannot read a certificate that the system trusts: {error}");
+                }
             }
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
