@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracker_core::OutboxLimits;
-use tracker_server::{Address, Limits, Tls, TlsConfig, TlsError, TokenConfig, TokenError, Tokens};
+use tracker_server::{Address, AllowedHost, Limits, Tls, TlsConfig, TlsError, TokenConfig, TokenError, Tokens};
 use tracker_sql::DatabaseUrl;
 
 use crate::age::Age;
@@ -57,6 +57,7 @@ pub struct Config {
     /// to more than twice the value.
     #[schemars(range(max = 3_600))]
     pub shutdown_seconds: u64,
+    pub server: Server,
     pub database: Database,
     pub limits: Limits,
     pub outbox: Outbox,
@@ -65,6 +66,18 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// The StatsD output; off without this section.
     pub statsd: Option<Statsd>,
+}
+
+/// The hosts that the server answers for.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The hosts that clients may request in `Host`, or in `:authority` of HTTP/2: each is a name or an address, with or
+    /// without a port, such as `tracker.example`, `tracker.example:8080`, `127.0.0.1` or `[::1]`. Without a port, every
+    /// port is allowed. Requests for other hosts get 421, except on `/livez` and `/readyz`. With an empty list every host
+    /// is allowed. Set this key on a server without tokens, so that no web page can reach it by DNS rebinding.
+    #[schemars(example = ["localhost", "127.0.0.1", "[::1]"])]
+    pub allowed_hosts: Vec<AllowedHost>,
 }
 
 /// The database that keeps the records.
@@ -140,6 +153,7 @@ impl Default for Config {
             tls: None,
             auth: None,
             shutdown_seconds: 10,
+            server: Server::default(),
             database: Database::default(),
             limits: Limits::default(),
             outbox: Outbox::default(),

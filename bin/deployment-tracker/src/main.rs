@@ -150,6 +150,7 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     let mut settings = Settings::default();
     settings.limits = config.limits.clone();
     settings.access = access;
+    settings.allowed_hosts = config.server.allowed_hosts.clone();
     settings.tls = tls;
     settings.shutdown_timeout = shutdown_timeout;
     settings.raw_config = loaded.raw;

@@ -130,6 +130,13 @@ pub fn warn(config: &Config, tracker: &TrackerBuilder, listeners: &[Listener], a
              127.0.0.1"
         );
     }
+    let is_loopback = |listener: &Listener| !listener.is_remote() && !matches!(listener, Listener::Unix(..));
+    if config.auth.is_none() && config.server.allowed_hosts.is_empty() && listeners.iter().any(is_loopback) {
+        log::info!(
+            "authentication is off: web pages in a browser on this machine can reach the server by DNS rebinding; set \
+             `server.allowed_hosts`, for example to [\"localhost\", \"127.0.0.1\"]"
+        );
+    }
     if !tracker.takes_logs() {
         log::warn!("log messages are refused: `database.logs` is false and no output takes them");
     }

@@ -16,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracker_core::{DeploymentId, RequestId};
 
+use crate::allowed_hosts::AllowedHost;
 use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -52,6 +53,7 @@ pub(crate) struct Admission {
     /// One permit per byte of a body in memory.
     pub(crate) body_permits: Arc<Semaphore>,
     access: Access,
+    pub(crate) allowed_hosts: Vec<AllowedHost>,
     /// One permit per body in decompression. Brotli takes up to 16 MB in addition to its output, so few run at once.
     pub(crate) inflate_permits: Arc<Semaphore>,
     /// One permit per request in flight.
@@ -65,6 +67,7 @@ impl Admission {
             body_permits: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
             inflate_permits: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
             access: access.clone(),
+            allowed_hosts: Vec::new(),
             request_permits: Semaphore::new(limits.in_flight_requests.min(Semaphore::MAX_PERMITS)),
         }
     }
@@ -74,6 +77,9 @@ impl Admission {
         let path = routed_path(request);
         if is_probe(path) {
             return Ok(None);
+        }
+        if !AllowedHost::allow(&self.allowed_hosts, request) {
+            return Err(ApiError::misdirected());
         }
         let headers = request.headers();
         let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
@@ -100,7 +106,8 @@ impl Admission {
     }
 }
 
-/// Whether `path` is a probe of a supervisor or a load balancer. Probes need no token and no free capacity.
+/// Whether `path` is a probe of a supervisor or a load balancer. Probes need no token, no free capacity and no allowed
+/// host, because they often request an IP address.
 pub(crate) fn is_probe(path: &str) -> bool {
     ["/livez", "/readyz"].contains(&path)
 }

@@ -92,6 +92,12 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
     }
 
+    /// 421 for a host that this server does not answer for.
+    pub(crate) fn misdirected() -> Self {
+        let message = "this server does not answer for the requested host; use a host that it allows";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message)
+    }
+
     /// 503 for a request over the capacity of the server.
     pub(crate) fn overloaded(message: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admission;
+mod allowed_hosts;
 mod auth;
 mod body;
 mod cursor;
@@ -28,6 +29,7 @@ mod unread_body;
 mod upgrade;
 
 pub use admission::Access;
+pub use allowed_hosts::AllowedHost;
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
 pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};

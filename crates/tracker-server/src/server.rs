@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tracker_core::{Tracker, supervise};
 
 use crate::admission::{self, Access, Admission};
+use crate::allowed_hosts::AllowedHost;
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::metrics::Metrics;
@@ -32,6 +33,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Access control. Default: every client is admitted.
     pub access: Access,
+    /// The hosts that clients may request; others get 421, except on `/livez` and `/readyz`. Default: none, which allows
+    /// every host.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// Certificates for HTTPS listeners. Default: none.
     pub tls: Option<Tls>,
     /// Grace period for requests in flight at shutdown, rounded up to whole seconds. Default: 10 seconds.
@@ -47,6 +51,7 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             access: Access::open(),
+            allowed_hosts: Vec::new(),
             tls: None,
             shutdown_timeout: Duration::from_secs(10),
             raw_config: Value::Object(Map::new()),
@@ -101,11 +106,13 @@ fn listen(
     tracker: Tracker,
     connections: Connections,
 ) -> io::Result<(Server, Vec<SocketFile>)> {
-    let Settings { limits, access, tls, shutdown_timeout, raw_config, dropped_log_lines } = settings;
+    let Settings { limits, access, allowed_hosts, tls, shutdown_timeout, raw_config, dropped_log_lines } = settings;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
     let tracker = Data::new(tracker);
-    let admission = Data::new(Admission::new(&limits, &access));
+    let mut admission = Admission::new(&limits, &access);
+    admission.allowed_hosts = allowed_hosts;
+    let admission = Data::new(admission);
     let raw_config = Data::new(RawConfig(redact(&raw_config)));
     let metrics = Data::new(Metrics::new(dropped_log_lines));
     let mut server = HttpServer::new(move || {

@@ -7,6 +7,7 @@ mod connections;
 mod deployments;
 mod encryption;
 mod fields;
+mod hosts;
 mod legacy_config;
 mod limits;
 mod listeners;

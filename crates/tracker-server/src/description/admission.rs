@@ -26,7 +26,7 @@ impl Modify for Admission {
             let methods = [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)];
             for (method, operation) in methods {
                 let Some(operation) = operation.as_mut().filter(|_| !is_probe(path)) else { continue };
-                let mut refusals = Overload::responses();
+                let mut refusals = Refusals::responses();
                 if let Some(scopes) = required_scopes(&method, path.trim_end_matches('/')) {
                     let one_of = scopes.iter().map(|scope| SecurityRequirement::new(TOKEN, [scope.to_string()]));
                     operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(one_of).collect());
@@ -59,7 +59,9 @@ enum TokenRefusals {
 
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only describes the responses")]
-enum Overload {
+enum Refusals {
+    #[response(status = 421, description = "The requested host is not one that the server allows")]
+    Misdirected(ApiError),
     #[response(status = 431, description = "The head of the request is over the limit")]
     HeadTooLarge(ApiError),
     #[response(

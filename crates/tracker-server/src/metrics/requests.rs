@@ -20,7 +20,8 @@ const UNMATCHED: &str = "unmatched";
 /// The method labels; the last one covers all other methods.
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "other"];
 /// The status labels; all other statuses are `other`.
-const STATUSES: [u16; 18] = [200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 431, 500, 503];
+const STATUSES: [u16; 19] =
+    [200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 429, 431, 500, 503];
 
 /// Metrics of all requests.
 #[derive(Debug)]
