@@ -120,7 +120,7 @@ fn header_names_begin_each_word_with_a_capital_letter() {
             "Content-Length Connection Access-Control-Allow-Origin Access-Control-Allow-Headers Content-Type Date",
         ),
         (
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned(),
+            "GET /v1/servers HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned(),
             401,
             "Content-Length Connection Www-Authenticate Content-Type Date",
         ),
@@ -144,4 +144,23 @@ fn header_names_begin_each_word_with_a_capital_letter() {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("the server closes the connection");
     assert!(text.contains("\r\nConnection: keep-alive\r\n") && text.contains("\r\nDate: "), "{text}");
+}
+
+#[test]
+fn the_http_library_answers_some_requests_on_its_own() {
+    let server = serve(json!({ "limits": { "body_bytes": 100 } }));
+    let (_, text) = exchange(&server, b"GET /livez HTTP/1.1\r\n\r\n");
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+    assert!(text.contains("content-length: 0\r\n") && text.contains("connection: close\r\n"), "{text}");
+    // It invites a body before a handler can refuse it.
+    for (path, headers, status) in [
+        ("/nowhere".to_owned(), "Content-Type: application/json\r\nContent-Length: 2", 404),
+        (format!("/v1/deployments/{}", new_id()), "Content-Type: application/json\r\nContent-Length: 101", 413),
+        (format!("/v1/deployments/{}", new_id()), "Content-Type: text/plain\r\nContent-Length: 2", 415),
+    ] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{headers}\r\n\r\n");
+        let (statuses, text) = exchange(&server, request.as_bytes());
+        assert_eq!(statuses, [100, status], "{text}");
+        assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
+    }
 }

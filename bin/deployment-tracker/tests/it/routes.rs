@@ -193,6 +193,27 @@ fn the_root_redirects_to_the_documentation() {
 }
 
 #[test]
+fn the_documentation_runs_only_its_own_scripts_and_in_no_frame() {
+    let server = serve(json!({}));
+    for path in ["/docs/", "/docs/index.html", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"] {
+        let file = server.get(path);
+        assert_eq!(file.status, 200, "{path}");
+        assert_eq!(file.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(file.header("x-frame-options"), Some("DENY"), "{path}");
+        let policy = file.header("content-security-policy").unwrap_or_default();
+        let directives: Vec<_> = policy.split("; ").collect();
+        for directive in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+            assert!(directives.contains(&directive), "{path}: {directive} in {policy}");
+        }
+    }
+    // The page has no inline script, which the policy would forbid, and asks no validator on the Internet.
+    let page = server.get("/docs/");
+    assert!(!page.text().replace("<script src=", "").contains("<script"), "{}", page.text());
+    let start = server.get("/docs/swagger-initializer.js");
+    assert!(start.text().contains(r#""validatorUrl": "none""#), "{}", start.text());
+}
+
+#[test]
 fn the_api_description_has_every_route() {
     let server = serve(json!({}));
     let paths = &server.read("/openapi.json")["paths"];
