@@ -72,10 +72,11 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// The hosts that clients may request in `Host`, or in `:authority` of HTTP/2: each is a name or an address, with or
-    /// without a port, such as `tracker.example`, `tracker.example:8080`, `127.0.0.1` or `[::1]`. Without a port, every
-    /// port is allowed. Requests for other hosts get 421, except on `/livez` and `/readyz`. With an empty list every host
-    /// is allowed. Set this key on a server without tokens, so that no web page can reach it by DNS rebinding.
+    /// The hosts that clients may request in `Host`, or in `:authority` of HTTP/2: each is a name or an address, with
+    /// or without a port, such as `tracker.example`, `tracker.example:8080`, `127.0.0.1` or `[::1]`. Without a port,
+    /// every port is allowed. Requests for other hosts get 421, except on `/livez` and `/readyz`. With an empty list
+    /// every host is allowed. Set this key on a server without tokens, so that no web page can reach it by DNS
+    /// rebinding.
     #[schemars(example = ["localhost", "127.0.0.1", "[::1]"])]
     pub allowed_hosts: Vec<AllowedHost>,
 }

@@ -113,8 +113,8 @@ fn remove_duplicates<V>(members: &mut Vec<(Cow<'_, str>, V)>) -> bool {
     has_duplicates
 }
 
-/// Replaces every escape of an unpaired surrogate, such as `\ud83d` at the end of a text that was cut, with the escape of
-/// U+FFFD. Nothing else changes. JavaScript accepts such escapes, but no UTF-8 text can hold what they mean.
+/// Replaces every escape of an unpaired surrogate, such as `\ud83d` at the end of a text that was cut, with the escape
+/// of U+FFFD. Nothing else changes. JavaScript accepts such escapes, but no UTF-8 text can hold what they mean.
 pub fn replace_unpaired_surrogates(body: &mut [u8]) {
     let escapes = memmem::Finder::new(br"\u");
     let mut from = 0;

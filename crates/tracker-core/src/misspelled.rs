@@ -61,8 +61,8 @@ fn letters(name: &str) -> Vec<char> {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// The number of characters to insert, delete, replace or swap with their neighbor that turns `a` into `b` (optimal string
-/// alignment), if it is at most `max`.
+/// The number of characters to insert, delete, replace or swap with their neighbor that turns `a` into `b` (optimal
+/// string alignment), if it is at most `max`.
 fn distance(a: &[char], b: &[char], max: usize) -> Option<usize> {
     if a.len().abs_diff(b.len()) > max {
         return None;

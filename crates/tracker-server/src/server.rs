@@ -33,8 +33,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Access control. Default: every client is admitted.
     pub access: Access,
-    /// The hosts that clients may request; others get 421, except on `/livez` and `/readyz`. Default: none, which allows
-    /// every host.
+    /// The hosts that clients may request; others get 421, except on `/livez` and `/readyz`. Default: none, which
+    /// allows every host.
     pub allowed_hosts: Vec<AllowedHost>,
     /// Certificates for HTTPS listeners. Default: none.
     pub tls: Option<Tls>,

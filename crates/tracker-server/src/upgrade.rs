@@ -1,9 +1,9 @@
-//! HTTP/1 requests that ask for another protocol with `Upgrade`. The server has none to offer, so it ignores the wish and
-//! answers (RFC 9110, section 7.8).
+//! HTTP/1 requests that ask for another protocol with `Upgrade`. The server has none to offer, so it ignores the
+//! field and answers (RFC 9110, section 7.8).
 //!
-//! actix-http prepares the connection for the other protocol. It takes everything that follows the head of such a request
-//! for its body, until the client disconnects. It also closes the connection after the response without announcing it.
-//! This module restores the length of the body, and announces the end of the connection.
+//! actix-http prepares the connection for the other protocol: it takes everything after the head of such a request for
+//! its body, until the client disconnects. This module ends the body at its length. actix-http also closes the
+//! connection after the response without announcing it; admission control adds `Connection: close`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
