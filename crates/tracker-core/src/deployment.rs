@@ -83,6 +83,10 @@ pub struct DeploymentReport {
     pub fields: DeploymentFields,
     /// Whether every server without a result gets the result of the deployment. Only a finish has this effect.
     pub assert_empty_server_result: bool,
+    /// Whether the engine may report only some environments. Its start is then a conflict in the field
+    /// [`Self::SERVERS`] if servers of the deployment are already recorded, because they may belong to another
+    /// environment. Only a start has this effect.
+    pub is_limited: bool,
     /// The name of the token that sent the report, if there is one. It never comes from the body.
     pub reporter: Option<Reporter>,
     /// Fields that the engine seems to have misspelled. Their values were ignored.
@@ -90,10 +94,20 @@ pub struct DeploymentReport {
 }
 
 impl DeploymentReport {
+    /// The field of a conflict with servers that were reported before the start.
+    pub const SERVERS: &'static str = "servers";
+
     /// A report with an id and no fields.
     pub fn new(id: DeploymentId) -> Self {
         let fields = DeploymentFields::default();
-        Self { id, fields, assert_empty_server_result: false, reporter: None, misspelled: Vec::new() }
+        Self {
+            id,
+            fields,
+            assert_empty_server_result: false,
+            is_limited: false,
+            reporter: None,
+            misspelled: Vec::new(),
+        }
     }
 
     /// The result that a finish gives to each server without one.
@@ -114,6 +128,7 @@ impl DeploymentReport {
             misspelled: misspelled::in_deployment(&object, fields.count()),
             fields,
             assert_empty_server_result: object.flag("assert_empty_server_result")?,
+            is_limited: false,
             reporter: None,
         })
     }

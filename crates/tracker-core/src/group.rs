@@ -198,6 +198,7 @@ impl Group {
     /// The deployments whose servers must all be read, in ascending order, without duplicates.
     pub fn deployments_with_all_servers(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {
+            Change::StartDeployment(report) => report.is_limited.then_some(report.id),
             Change::FinishDeployment(report) => report.asserted_result().map(|_| report.id),
             _ => None,
         })

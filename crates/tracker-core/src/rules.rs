@@ -112,6 +112,9 @@ impl Decider {
                 None => Outcome::Unchanged,
             };
         }
+        if report.is_limited && self.servers_of(report.id).next().is_some() {
+            return Outcome::Conflict { field: DeploymentReport::SERVERS };
+        }
         let fields = report.fields.clone();
         let record = Deployment { id: report.id, fields, created_at: self.now, updated_at: self.now };
         self.push_event(EventKind::DeploymentStarted(record.clone()), &report.reporter);
@@ -134,16 +137,20 @@ impl Decider {
 
     /// Sets the result of each server of the deployment that has none. Returns whether there was one.
     fn assert_result(&mut self, id: DeploymentId, result: DeploymentResult) -> bool {
-        let mut any = false;
-        let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
-        let servers_of = self.servers.range_mut(first..).take_while(|(key, _)| key.deployment_id == id);
-        for entry in servers_of.map(|(_, entry)| entry).filter(|entry| entry.record.fields.result.is_none()) {
+        let (mut any, now) = (false, self.now);
+        for entry in self.servers_of(id).filter(|entry| entry.record.fields.result.is_none()) {
             entry.record.fields.result = Some(result);
-            entry.record.updated_at = self.now;
+            entry.record.updated_at = now;
             entry.mark_changed();
             any = true;
         }
         any
+    }
+
+    fn servers_of(&mut self, id: DeploymentId) -> impl Iterator<Item = &mut Entry<Server>> {
+        let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
+        let servers = self.servers.range_mut(first..).take_while(move |(key, _)| key.deployment_id == id);
+        servers.map(|(_, entry)| entry)
     }
 
     fn start_server(&mut self, report: &ServerReport) -> Outcome {

@@ -48,8 +48,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     let id = DeploymentId::parse(&id)?;
     let mut report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
     let misspelled = mem::take(&mut report.misspelled);
-    engine.check_environment(report.fields.environment.as_deref())?;
-    engine.tracker.start_deployment(report).await.map_err(named(id))?;
+    engine.start_deployment(report).await?;
     let response = HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish();
     Ok(engine.with_warning(response, &misspelled))
 }

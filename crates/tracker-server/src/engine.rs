@@ -7,7 +7,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, WARNING};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
-use tracker_core::{DeploymentId, Reporter, Tracker, TrackerError};
+use tracker_core::{DeploymentId, DeploymentReport, Reporter, Tracker, TrackerError};
 
 use crate::auth::Token;
 use crate::error::ApiError;
@@ -38,6 +38,22 @@ impl Engine {
             response.headers_mut().insert(WARNING, text);
         }
         response
+    }
+
+    /// Records the start of a deployment, if the engine may report it. Servers that were reported before the start may
+    /// belong to any environment, so only an engine that may report all environments adopts them.
+    pub(crate) async fn start_deployment(&self, report: DeploymentReport) -> Result<(), ApiError> {
+        self.check_environment(report.fields.environment.as_deref())?;
+        let limited = self.token.as_ref().filter(|token| token.is_limited());
+        let (id, is_limited) = (report.id, limited.is_some());
+        let started = self.tracker.start_deployment(DeploymentReport { is_limited, ..report }).await;
+        started.map_err(|error| match (error, limited) {
+            (TrackerError::Conflict { field: DeploymentReport::SERVERS }, Some(token)) => token.not_allowed(
+                "servers of this deployment were reported before its start; send the start with a token that has no \
+                 `environments`",
+            ),
+            (error, _) => ApiError::from_tracker(error, format_args!("deployment {id}")),
+        })
     }
 
     /// Fails unless the engine may report deployments of `environment`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::{JSON, Response, Server, eventually};
 
-use crate::support::{Stack, command_in, new_id, serve, serve_in};
+use crate::support::{Stack, command_in, new_id, on_each_store, serve, serve_in};
 
 const READ: &str = "read-secret";
 const WRITE: &str = "write-secret";
@@ -224,6 +224,44 @@ fn a_token_with_environments_may_report_only_deployments_in_them() {
     assert_eq!(dev("PUT", &format!("{mine}/servers"), json!({ "hostname": "h", "result": "success" })).status, 204);
     assert_eq!(dev("POST", &format!("{mine}/logs"), json!({ "message": "m" })).status, 201);
     assert_eq!(dev("PUT", &mine, json!({ "result": "success", "environment": "test" })).status, 204);
+}
+
+#[test]
+fn a_token_with_environments_cannot_claim_servers_that_were_reported_before_the_start() {
+    on_each_store(|mut config| {
+        let mut tokens = tokens();
+        let prod = json!({ "name": "prod-only", "secret": "p", "scopes": ["write"], "environments": ["prod"] });
+        tokens.as_array_mut().expect("list").push(prod);
+        config["auth"] = json!({ "tokens": tokens });
+        let server = serve(config);
+        let path = format!("/v1/deployments/{}", new_id());
+        let servers = format!("{path}/servers");
+        let finish = json!({ "hostname": "h", "result": "success" });
+        eventually("the store takes the report", || {
+            (send(&server, WRITE, "PUT", &servers, &finish).status == 204).then_some(())
+        });
+        assert_eq!(send(&server, WRITE, "POST", &format!("{path}/logs"), &json!({ "message": "m" })).status, 201);
+
+        for (secret, environment) in [(DEV, "dev"), ("p", "prod")] {
+            let start = json!({ "environment": environment });
+            let sentence = send(&server, secret, "POST", &path, &start).is_error(403, None);
+            assert!(sentence.contains("servers of this deployment were reported before its start"), "{sentence}");
+        }
+        let overwrite = json!({ "hostname": "h", "result": "failure" });
+        send(&server, DEV, "PUT", &servers, &overwrite).is_error(403, None);
+        send(&server, DEV, "PUT", &path, &json!({ "result": "failure" })).is_error(403, None);
+
+        assert_eq!(send(&server, WRITE, "POST", &path, &json!({ "environment": "prod" })).status, 201);
+        let record = get(&server, DEV, &path).json();
+        assert_eq!((&record["environment"], &record["servers"][0]["result"]), (&json!("prod"), &json!("success")));
+        send(&server, DEV, "PUT", &servers, &overwrite).is_error(403, None);
+        assert_eq!(send(&server, "p", "PUT", &servers, &overwrite).status, 204);
+        assert_eq!(send(&server, "p", "POST", &path, &json!({ "environment": "prod" })).status, 201, "a retry");
+
+        let later = format!("/v1/deployments/{}", new_id());
+        assert_eq!(send(&server, WRITE, "POST", &format!("{later}/logs"), &json!({ "message": "m" })).status, 201);
+        assert_eq!(send(&server, DEV, "POST", &later, &json!({ "environment": "dev" })).status, 201);
+    });
 }
 
 #[test]

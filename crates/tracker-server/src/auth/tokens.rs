@@ -126,12 +126,17 @@ impl Token {
         if environment.is_some_and(|environment| environments.contains(environment)) {
             return Ok(());
         }
-        let allowed = environments.iter().map(|environment| format!("`{environment}`")).collect::<Vec<_>>().join(", ");
-        let problem = match environment {
+        Err(self.not_allowed(match environment {
             Some(_) => "this deployment is in another environment",
             None => "this deployment has no environment, or is not recorded",
-        };
+        }))
+    }
+
+    /// The refusal of a report that may concern another environment, for the reason `problem`.
+    pub(crate) fn not_allowed(&self, problem: &str) -> ApiError {
+        let environments = self.environments.iter().flatten();
+        let allowed = environments.map(|environment| format!("`{environment}`")).collect::<Vec<_>>().join(", ");
         let message = format!("the token `{}` may only report deployments of {allowed}; {problem}", self.name);
-        Err(ApiError::forbidden("environment_not_allowed", message, None))
+        ApiError::forbidden("environment_not_allowed", message, None)
     }
 }
