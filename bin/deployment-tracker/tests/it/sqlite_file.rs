@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::eventually;
+use test_servers::{command, eventually};
 
 use crate::support::{command_in, new_id, serve};
 
@@ -21,7 +21,10 @@ fn a_second_instance_refuses_to_start_and_names_the_lock() {
             ("DEPLOYMENT_TRACKER_PORT", "0"),
             ("DEPLOYMENT_TRACKER_SHUTDOWN_SECONDS", "0"),
         ];
-        let second = command_in(folder.path()).envs(environment).output().expect("the binary runs");
+        // An instance that starts all the same is ended.
+        let mut second = command("timeout".as_ref(), folder.path());
+        second.args(["60", env!("CARGO_BIN_EXE_deployment-tracker")]);
+        let second = second.envs(environment).output().expect("the binary runs");
         let stderr = String::from_utf8_lossy(&second.stderr);
         assert_eq!(second.status.code(), Some(1), "{stderr}");
         assert!(
