@@ -3,6 +3,7 @@
 
 mod block;
 mod clients;
+pub mod variables;
 
 use std::net::TcpListener;
 
@@ -30,6 +31,7 @@ pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes,
     let mut notes = Notes::default();
     let Some(top) = config.as_object_mut() else { return Ok(notes) };
     normalize(top);
+    sections(top, &mut notes);
     if let Some(Value::Object(redis)) = top.get_mut("redis") {
         clients::redis(redis, &mut notes)?;
     }
@@ -73,6 +75,23 @@ fn normalize(section: &mut Section) {
         if let Some(number) = number {
             *value = number.into();
         }
+    }
+}
+
+/// Reads the forms of a section that the legacy service and its clients accept besides an object: a value that counts as
+/// absent, and the host of StatsD.
+fn sections(top: &mut Section, notes: &mut Notes) {
+    for output in ["redis", "statsd"] {
+        let is_falsy = |value: &Value| *value == json!(false) || *value == json!(0) || *value == json!("");
+        if top.get(output).is_some_and(is_falsy) {
+            top.remove(output);
+            notes.understood.push(format!("`{output}`: counts as absent, so the {output} output is off"));
+        }
+    }
+    if let Some(Value::String(host)) = top.get("statsd") {
+        notes.understood.push("`statsd`: used as `statsd.host`".to_owned());
+        let section = json!({ "host": host });
+        top.insert("statsd".into(), section);
     }
 }
 

@@ -58,8 +58,9 @@ pub fn init() -> Result<(), ConfigError> {
 
 fn variable(name: &str, default: &str) -> Result<String, ConfigError> {
     match std::env::var(name) {
-        Ok(value) => Ok(value),
-        Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
+        // As in the legacy service, an empty variable counts as absent.
+        Ok(value) if !value.is_empty() => Ok(value),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
         Err(error) => Err(ConfigError::new(name, error)),
     }
 }

@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use super::{Config, ConfigError};
-use crate::legacy_config::{self, Notes};
+use crate::legacy_config::{self, Notes, variables};
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
 /// Variables with the prefix that are not configuration keys.
-const NOT_KEYS: [&str; 4] = ["config", "log_level", "log_format", "mock_redis"];
+const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
 
 /// A configuration and its origin.
 #[derive(Debug)]
@@ -55,11 +55,16 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
         };
     }
     let variables = Env::prefixed(PREFIX).ignore(&NOT_KEYS).split("__");
-    let variables = variables.iter().map(|(key, text)| (key.as_str().to_lowercase(), text));
-    let mut loaded = extract(&merge_variables(figment, variables)?, file)?;
-    if std::env::var_os(format!("{PREFIX}MOCK_REDIS")).is_some() {
-        loaded.notes.ignored.push(format!("`{PREFIX}MOCK_REDIS`: remove the `redis` section instead"));
+    let (mut keys, mut ignored) = (Vec::new(), Vec::new());
+    for (key, text) in variables.iter() {
+        let key = key.as_str().to_lowercase();
+        match variables::ignored(&key, &text) {
+            Some(reason) => ignored.push(format!("`{}`: {reason}", variable(&key))),
+            None => keys.push((key, text)),
+        }
     }
+    let mut loaded = extract(&merge_variables(figment, keys)?, file)?;
+    loaded.notes.ignored.extend(ignored);
     Ok(loaded)
 }
 

@@ -155,3 +155,13 @@ fn database_url_overrides_the_blocks() {
     assert_eq!(value["database"], json!({ "url": "x.sqlite3" }));
     assert_eq!(notes.ignored.len(), 1, "{notes:?}");
 }
+
+#[test]
+fn a_section_may_have_the_forms_that_the_legacy_clients_accept() {
+    for value in [json!(null), json!(false), json!(0), json!("")] {
+        let (translated, _) = read(json!({ "redis": value, "statsd": value }), None).expect("translated");
+        assert_eq!(translated, json!({}), "{value}");
+    }
+    let (translated, _) = read(json!({ "statsd": "stats.example.com" }), None).expect("translated");
+    assert_eq!(translated, json!({ "statsd": { "host": "stats.example.com" } }));
+}

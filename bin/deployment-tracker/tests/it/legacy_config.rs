@@ -135,3 +135,42 @@ fn the_log_levels_of_the_legacy_service_are_accepted() {
         check(&json!({}), &[("DEPLOYMENT_TRACKER_LOG_LEVEL", level)]);
     }
 }
+
+#[test]
+fn variables_that_do_not_configure_this_service_are_ignored_with_a_warning() {
+    let variables = [
+        ("DEPLOYMENT_TRACKER_LOG_PATH", "/var/log/deployment-tracker/"),
+        ("DEPLOYMENT_TRACKER_MOCK_REDIS", "true"),
+        ("DEPLOYMENT_TRACKER_SERVICE_HOST", "10.0.0.1"),
+        ("DEPLOYMENT_TRACKER_SERVICE_PORT", "8080"),
+        ("DEPLOYMENT_TRACKER_PORT", "tcp://10.0.0.1:8080"),
+        ("DEPLOYMENT_TRACKER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("DEPLOYMENT_TRACKER_REDIS_PORT", "tcp://10.0.0.2:6379"),
+    ];
+    let (effective, remarks) = check(&json!({}), &variables);
+    assert_eq!((&effective["port"], &effective["redis"]), (&json!(8080), &Value::Null));
+    for (name, _) in variables {
+        assert!(remarks.contains(&format!("ignored: `{name}`")), "{name}: {remarks}");
+    }
+
+    let server = serve_in(TempDir::new().expect("temporary folder"), json!({}), &variables);
+    assert_eq!(server.get("/v1/deployments").status, 200);
+    let warning = eventually("the server warns", || {
+        server.stderr().lines().find(|line| line.contains("DEPLOYMENT_TRACKER_LOG_PATH")).map(str::to_owned)
+    });
+    assert!(warning.contains("WARN"), "{warning}");
+
+    // The variables of the server that the legacy service and its libraries read are no keys either.
+    let others = [
+        ("PORT", "1"),
+        ("HOST", "unknown"),
+        ("NODE_CONFIG", "{"),
+        ("NODE_DEBUG", "http"),
+        ("DEBUG", "*"),
+        ("swagger_mockMode", "true"),
+        ("DEPLOYMENT_TRACKER_LOG_LEVEL", ""),
+        ("DEPLOYMENT_TRACKER_LOG_FORMAT", ""),
+    ];
+    let (effective, remarks) = check(&json!({}), &others);
+    assert_eq!((&effective["port"], &effective["host"]), (&json!(8080), &json!("127.0.0.1")), "{remarks}");
+}
