@@ -162,4 +162,26 @@ pub(crate) mod tests {
             }
         }
     }
+
+    #[test]
+    fn an_element_is_at_most_twice_its_message_and_a_fixed_part() {
+        let many = |member: fn(usize) -> String| (0..1_000).map(member).collect::<Vec<_>>().join(",");
+        let messages = [
+            format!(r#"{{"message":"{}"}}"#, r#"\""#.repeat(5_000)),
+            format!(r#"{{"message":"","o":["{}"]}}"#, r#"\\"#.repeat(5_000)),
+            format!(r#"{{"message":"","{}":1}}"#, r#"\u0001"#.repeat(2_000)),
+            format!(r#"{{"message":"","@timestamp":"{}"}}"#, r#"\n"#.repeat(5_000)),
+            format!(r#"{{"message":"",{}}}"#, many(|n| format!("\"{n}\":{n}"))),
+            format!(r#"{{"message":"",{}}}"#, many(|n| format!("\"{}\":\"\"", " ".repeat(n % 100 + 1)))),
+            format!(r#"{{"message":"",{}}}"#, many(|n| format!("\"a{}\":{{}}", ".".repeat(n % 100)))),
+            r#"{"message":""}"#.to_owned(),
+        ];
+        for message in messages {
+            let event = logged(&message);
+            for format in [Format::Logstash, Format::Original, Format::Ecs] {
+                let element = &texts(&config(format), &event)[0];
+                assert!(element.len() <= 2 * message.len() + 512, "{format:?}: {} of {message}", element.len());
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Validation of the configuration.
 
+use serde_json::json;
 use thiserror::Error;
 
 use super::{Credentials, MAX_MILLIS, RedisConfig};
@@ -7,6 +8,8 @@ use crate::tls::Tls;
 
 /// The maximum length of the list key, in bytes.
 const MAX_KEY: usize = 1_024;
+/// The maximum size of the members that every element has, in bytes of JSON. A push can have 1,000 elements and more.
+const MAX_ADDED: usize = 65_536;
 
 /// A field of [`RedisConfig`] whose value cannot work. The message never contains the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -46,6 +49,9 @@ impl RedisConfig {
         ensure(!is_empty_path, "path", "must not be empty; leave it out to use `host` and `port`")?;
         ensure(!self.key.is_empty(), "key", "must not be empty; leave it out to use `logstash`")?;
         ensure(self.key.len() <= MAX_KEY, "key", format!("must have at most {MAX_KEY} bytes"))?;
+        let added = json!([self.index, self.additional_fields]).to_string().len();
+        let problem = format!("and `index` must have at most {MAX_ADDED} bytes of JSON, which every element repeats");
+        ensure(added <= MAX_ADDED, "additional_fields", problem)?;
         for (field, millis) in
             [("timeout_millis", self.timeout_millis), ("connect_timeout_millis", self.connect_timeout_millis)]
         {
@@ -99,6 +105,7 @@ mod tests {
     #[test]
     fn a_configuration_that_cannot_work_is_refused() {
         let long_key = format!(r#"{{"key":"{}"}}"#, "k".repeat(1_025));
+        let long_fields = format!(r#"{{"additional_fields":{{"a":"{}"}}}}"#, "x".repeat(65_536));
         let node = "must have a name or an address, not a URL, as each `host`, and a `port` other than 0";
         for (json, field, problem) in [
             (r#"{"host":""}"#, "host", "must not be empty; leave it out to use 127.0.0.1"),
@@ -111,6 +118,11 @@ mod tests {
             (r#"{"port":0}"#, "port", "must not be 0; leave it out to use 6379"),
             (r#"{"key":""}"#, "key", "must not be empty; leave it out to use `logstash`"),
             (&long_key, "key", "must have at most 1024 bytes"),
+            (
+                &long_fields,
+                "additional_fields",
+                "and `index` must have at most 65536 bytes of JSON, which every element repeats",
+            ),
             (r#"{"timeout_millis":0}"#, "timeout_millis", "must be from 1 to 600000 milliseconds"),
             (r#"{"connect_timeout_millis":600001}"#, "connect_timeout_millis", "must be from 1 to 600000 milliseconds"),
             (r#"{"max_list_length":0}"#, "max_list_length", "must be at least 1; leave it out for no limit"),
