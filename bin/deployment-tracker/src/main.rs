@@ -1,6 +1,7 @@
 //! The deployment-tracker server: arguments, and the life of the process from start to shutdown.
 
 mod age;
+mod allocator;
 mod config;
 #[cfg(all(test, feature = "redis", feature = "statsd"))]
 mod generated;
@@ -30,9 +31,6 @@ use crate::config::{ConfigError, Loaded};
 use crate::reload::Reloader;
 use crate::signals::{Signals, notify_systemd};
 use crate::token::TokenCommand;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Records deployments in SQL, forwards them to Logstash through Redis and counts them in StatsD.
 ///
@@ -156,8 +154,10 @@ async fn serve(loaded: Loaded, file: Option<PathBuf>) -> anyhow::Result<()> {
     settings.raw_config = loaded.raw;
     settings.dropped_log_lines = logger::dropped;
     let reloading = tokio::spawn(supervise("the reload of tokens", async move || reloader.run().await));
+    let returning = tokio::spawn(allocator::return_freed_memory());
     let served = tracker_server::run(listeners, settings, tracker.clone(), signals.first()).await;
     reloading.abort();
+    returning.abort();
     served.context("the server failed")?;
     if !tracker.shutdown(shutdown_timeout).await {
         log::warn!("some events were not delivered within {shutdown_timeout:?}; the next run delivers them");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError};
@@ -21,6 +21,7 @@ use crate::auth::{Token, Tokens, required_scopes};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::metrics::RequestTimer;
+use crate::response_budget::{self, ResponseBudget, Share, StaticBody};
 use crate::stalled_connections::{Connection, InFlight, TrackedBody};
 use crate::unread_body::UnreadBody;
 use crate::{slashes, upgrade};
@@ -119,7 +120,7 @@ fn routed_path(request: &ServiceRequest) -> &str {
 }
 
 /// Middleware that admits or refuses a request, counts it, and writes the access log at debug level.
-pub(crate) async fn pass<B: MessageBody>(
+pub(crate) async fn pass<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<TrackedBody<EitherBody<B>>>, actix_web::Error> {
@@ -153,11 +154,33 @@ pub(crate) async fn pass<B: MessageBody>(
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
         unread_body.discard().await;
     }
+    let (response, share) = take_share(response);
     let route = timer.stop(&response);
     if let Some((id, started)) = traced {
         log_access(&response, route, id, started);
     }
-    Ok(response.map_body(|_, body| TrackedBody::new(body, in_flight)))
+    let is_head = response.request().method() == Method::HEAD;
+    Ok(response.map_body(|_, body| {
+        if is_head { TrackedBody::omitted(body, in_flight) } else { TrackedBody::new(body, share, in_flight) }
+    }))
+}
+
+/// Takes the share of a body in memory, or refuses it. A stream takes a share for each of its pieces.
+fn take_share<B: MessageBody + 'static>(
+    response: ServiceResponse<EitherBody<B>>,
+) -> (ServiceResponse<EitherBody<B>>, Option<Share>) {
+    let BodySize::Sized(bytes) = response.response().body().size() else { return (response, None) };
+    if !response_budget::counts(bytes) || response.response().extensions().contains::<StaticBody>() {
+        return (response, None);
+    }
+    let budget = response.request().app_data::<Data<ResponseBudget>>().expect("the server has a response budget");
+    match budget.try_take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        Ok(share) => (response, Some(share)),
+        Err(refusal) => {
+            let (request, _) = response.into_parts();
+            (ServiceResponse::new(request, refusal.error_response()).map_into_right_body(), None)
+        }
+    }
 }
 
 /// Logs a request. Fields that do not apply are empty.

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
 use crate::paging::{Paging, PagingParameters, json};
+use crate::response_budget::ResponseBudget;
 
 fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiError {
     move |error| ApiError::from_tracker(error, format_args!("deployment {id}"))
@@ -113,7 +114,11 @@ pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpRespons
         Unavailable,
     )
 )]
-pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
+pub async fn list(
+    tracker: Data<Tracker>,
+    paging: Paging,
+    budget: Data<ResponseBudget>,
+) -> Result<HttpResponse, ApiError> {
     let fetch = move |page| {
         let tracker = tracker.clone();
         async move {
@@ -123,5 +128,5 @@ pub async fn list(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse
                 .map_err(|error| ApiError::from_tracker(error, "this list"))
         }
     };
-    paging.answer(fetch).await
+    paging.answer(budget, fetch).await
 }

@@ -18,6 +18,7 @@ mod paging;
 #[cfg(test)]
 mod properties;
 mod redact;
+mod response_budget;
 mod routes;
 mod server;
 mod servers;

@@ -15,6 +15,12 @@ pub struct Limits {
     /// Maximum bytes of all bodies in memory, at least twice `body_bytes`. Further bodies get 503.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 4_294_967_295_u64)))]
     pub buffered_bytes: u32,
+    /// Maximum bytes of all responses that wait in memory until their clients have read them. Further requests for
+    /// responses over 4 KiB get 503. A response that is sent in pieces waits up to `write_seconds` for its next piece,
+    /// then the server closes its connection. While this memory is short, a client that leaves data unread for five
+    /// seconds loses its connection. A connection buffers up to 100 kB in addition.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1_048_576, max = 4_294_967_295_u64)))]
+    pub response_bytes: u32,
     /// Timeout for receiving a body, in seconds. A slower body gets 408.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub body_seconds: u64,
@@ -56,6 +62,7 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             buffered_bytes: 64 << 20,
+            response_bytes: 64 << 20,
             body_seconds: 30,
             header_bytes: 32 << 10,
             header_seconds: 5,

@@ -16,6 +16,7 @@ use crate::description::{KeptLogMessage, LogMessages, ReportErrors, Unavailable}
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
+use crate::response_budget::ResponseBudget;
 
 /// Record log messages
 ///
@@ -67,7 +68,12 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
         Unavailable,
     )
 )]
-pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
+pub async fn list(
+    tracker: Data<Tracker>,
+    id: Path<String>,
+    paging: Paging,
+    budget: Data<ResponseBudget>,
+) -> Result<HttpResponse, ApiError> {
     let id = LogDeploymentId::new(&id)?;
     let fetch = move |page| {
         let (tracker, id) = (tracker.clone(), id.clone());
@@ -77,7 +83,7 @@ pub async fn list(tracker: Data<Tracker>, id: Path<String>, paging: Paging) -> R
             Ok(messages.map(|message| Stored { deployment_id: id.clone(), message }))
         }
     };
-    paging.answer(fetch).await
+    paging.answer(budget, fetch).await
 }
 
 /// A stored message as the API returns it: the received object and its ids.

@@ -24,8 +24,6 @@ const DEFAULT_LIMIT: u32 = 25;
 const MAX_LIMIT: u32 = 1_000;
 /// Maximum rows that one request reads at once.
 const PIECE_ROWS: u32 = 50;
-/// Maximum bytes of records that one request reads at once, unless one record is larger.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// The page of a list.
 #[derive(IntoParams)]
@@ -110,7 +108,7 @@ impl Paging {
                 (Some(cursor), 0)
             }
         };
-        Ok(Page { limit: self.limit, after, offset, max_bytes: PIECE_BYTES })
+        Ok(Page { after, offset, ..Page::first(self.limit) })
     }
 
     /// The `Link` header. With offsets, `next` is always present, and `prev` unless this is the first page. With

@@ -1,6 +1,7 @@
 //! Configures and runs the server.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -16,6 +17,7 @@ use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::metrics::Metrics;
 use crate::redact::redact;
+use crate::response_budget::ResponseBudget;
 use crate::routes;
 use crate::service::RawConfig;
 use crate::stalled_connections::{Connections, StallTimeouts};
@@ -86,8 +88,10 @@ pub async fn run(
         idle: Duration::from_secs(keep_alive_seconds.saturating_add(header_seconds).max(write_seconds)),
         busy: Duration::from_secs(body_seconds.saturating_add(write_seconds)),
     };
-    let (server, _files) = listen(listeners, settings, tracker, connections.clone())?;
-    let watch = supervise("the watch for stalled connections", async move || connections.watch(timeouts).await);
+    let budget = Arc::new(ResponseBudget::new(settings.limits.response_bytes, Duration::from_secs(write_seconds)));
+    let (server, _files) = listen(listeners, settings, tracker, connections.clone(), budget.clone())?;
+    let watch =
+        supervise("the watch for stalled connections", async move || connections.watch(timeouts, &budget).await);
     let watch = tokio::spawn(watch);
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
@@ -105,6 +109,7 @@ fn listen(
     settings: Settings,
     tracker: Tracker,
     connections: Connections,
+    budget: Arc<ResponseBudget>,
 ) -> io::Result<(Server, Vec<SocketFile>)> {
     let Settings { limits, access, allowed_hosts, tls, shutdown_timeout, raw_config, dropped_log_lines } = settings;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -119,6 +124,7 @@ fn listen(
         App::new()
             .app_data(tracker.clone())
             .app_data(admission.clone())
+            .app_data(Data::from(budget.clone()))
             .app_data(raw_config.clone())
             .app_data(metrics.clone())
             .wrap(from_fn(admission::pass))

@@ -13,6 +13,7 @@ use crate::description::{ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
+use crate::response_budget::ResponseBudget;
 
 /// The characters to percent-encode in a path segment: all except the unreserved ones of RFC 3986, section 2.3.
 pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -88,7 +89,11 @@ async fn read(engine: &Engine, id: &str, body: &Body) -> Result<ServerReport, Ap
         Unavailable,
     )
 )]
-pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpResponse, ApiError> {
+pub async fn hostnames(
+    tracker: Data<Tracker>,
+    paging: Paging,
+    budget: Data<ResponseBudget>,
+) -> Result<HttpResponse, ApiError> {
     let fetch = move |page| {
         let tracker = tracker.clone();
         async move {
@@ -98,7 +103,7 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
                 .map_err(|error| ApiError::from_tracker(error, "this list"))
         }
     };
-    paging.answer(fetch).await
+    paging.answer(budget, fetch).await
 }
 
 /// The deployments on one server, newest first
@@ -116,7 +121,12 @@ pub async fn hostnames(tracker: Data<Tracker>, paging: Paging) -> Result<HttpRes
         Unavailable,
     )
 )]
-pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging) -> Result<HttpResponse, ApiError> {
+pub async fn one(
+    tracker: Data<Tracker>,
+    hostname: Path<String>,
+    paging: Paging,
+    budget: Data<ResponseBudget>,
+) -> Result<HttpResponse, ApiError> {
     let text = hostname.clone();
     let named = move |error| ApiError::from_tracker(error, format_args!("server {text}"));
     // An invalid hostname cannot have been recorded.
@@ -125,5 +135,5 @@ pub async fn one(tracker: Data<Tracker>, hostname: Path<String>, paging: Paging)
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
         async move { tracker.servers(ServerQuery::new(hostname, page)).await.map_err(named) }
     };
-    paging.answer(fetch).await
+    paging.answer(budget, fetch).await
 }

@@ -1,5 +1,6 @@
 //! `/config`, the API description and its documentation, and unknown paths.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use crate::description::Document;
 use crate::error::ApiError;
+use crate::response_budget::StaticBody;
 
 /// The content security policy of the documentation. Swagger UI adds inline styles, and icons as `data:` URLs;
 /// everything else comes from this server.
@@ -74,12 +76,18 @@ pub async fn swagger(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
+fn is_static(mut response: HttpResponse) -> HttpResponse {
+    response.extensions_mut().insert(StaticBody);
+    response
+}
+
 fn document_response(document: &Document) -> HttpResponse {
-    HttpResponse::Ok()
+    let response = HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Origin, X-Requested-With, Content-Type, Accept"))
-        .body(document.0.clone())
+        .body(document.0.clone());
+    is_static(response)
 }
 
 /// Redirects to the documentation.
@@ -91,12 +99,18 @@ pub async fn docs() -> HttpResponse {
 pub async fn docs_file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, ApiError> {
     let name = if file.is_empty() { "index.html" } else { file.as_str() };
     match utoipa_swagger_ui::serve(name, ui.0.clone()) {
-        Ok(Some(file)) => Ok(HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, file.content_type))
-            .insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((X_FRAME_OPTIONS, "DENY"))
-            .body(file.bytes.into_owned())),
+        Ok(Some(file)) => {
+            let mut response = HttpResponse::Ok();
+            response
+                .insert_header((CONTENT_TYPE, file.content_type))
+                .insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY))
+                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                .insert_header((X_FRAME_OPTIONS, "DENY"));
+            Ok(match file.bytes {
+                Cow::Borrowed(bytes) => is_static(response.body(bytes)),
+                Cow::Owned(bytes) => response.body(bytes),
+            })
+        }
         _ => no_route().await,
     }
 }

@@ -3,7 +3,8 @@
 //! actix-web limits the time until the first head of a connection, and the time between two requests. It does not
 //! limit the time that a later head or an unread body takes to arrive, the time that a client takes to read a
 //! response, or the number of concurrent requests on a connection. This module adds these limits: middleware and
-//! response bodies record progress, and a task shuts down the socket of every connection without progress.
+//! response bodies record progress, and a task shuts down the socket of every connection without progress. While the
+//! memory for responses is short, a client that does not read has less time.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -19,8 +20,13 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 
+use crate::response_budget::{ResponseBudget, Share};
+
 /// Interval between two checks of all connections.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a client may leave a piece of a response unread while other responses wait for memory.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Maximum concurrent requests on a connection.
 const MAX_REQUESTS: usize = 256;
@@ -43,6 +49,8 @@ pub(crate) struct Connection {
     socket: Socket,
     /// Requests whose response is not yet passed on completely.
     requests: AtomicUsize,
+    /// Responses whose last piece the connection has not taken completely.
+    unread: AtomicUsize,
     /// The value of `ticks` at the last progress. This is cheaper than reading the clock.
     last_progress: AtomicU64,
     ticks: Arc<AtomicU64>,
@@ -53,8 +61,14 @@ impl Connection {
         self.last_progress.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn is_stalled(&self, timeouts: StallTimeouts) -> bool {
-        let timeout = if self.requests.load(Ordering::Relaxed) == 0 { timeouts.idle } else { timeouts.busy };
+    fn is_stalled(&self, timeouts: StallTimeouts, is_memory_short: bool) -> bool {
+        let timeout = if self.requests.load(Ordering::Relaxed) == 0 {
+            timeouts.idle
+        } else if is_memory_short && self.unread.load(Ordering::Relaxed) > 0 {
+            timeouts.busy.min(PATIENCE)
+        } else {
+            timeouts.busy
+        };
         let ticks = self.ticks.load(Ordering::Relaxed) - self.last_progress.load(Ordering::Relaxed);
         ticks > timeout.as_secs() / CHECK_INTERVAL.as_secs()
     }
@@ -90,6 +104,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             socket,
             requests: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
             last_progress: AtomicU64::new(self.ticks.load(Ordering::Relaxed)),
             ticks: self.ticks.clone(),
         });
@@ -98,13 +113,14 @@ impl Connections {
     }
 
     /// Closes connections without progress, until the future is dropped.
-    pub(crate) async fn watch(&self, timeouts: StallTimeouts) {
+    pub(crate) async fn watch(&self, timeouts: StallTimeouts, budget: &ResponseBudget) {
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
+            let is_memory_short = budget.is_short();
             self.ticks.fetch_add(1, Ordering::Relaxed);
             self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
-                if connection.is_stalled(timeouts) {
+                if connection.is_stalled(timeouts, is_memory_short) {
                     connection.close();
                 }
                 true
@@ -115,9 +131,31 @@ impl Connections {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(crate) struct InFlight(Option<Arc<Connection>>);
+pub(crate) struct InFlight {
+    connection: Option<Arc<Connection>>,
+    /// Whether the connection has not taken the last piece of the response completely.
+    is_unread: bool,
+}
 
 impl InFlight {
+    fn touch(&self) {
+        if let Some(connection) = &self.connection {
+            connection.touch();
+        }
+    }
+
+    /// Records whether the client has to take a piece before the response goes on.
+    fn set_unread(&mut self, is_unread: bool) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.is_unread != is_unread) {
+            self.is_unread = is_unread;
+            if is_unread {
+                connection.unread.fetch_add(1, Ordering::Relaxed);
+            } else {
+                connection.unread.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Adds a request to `connection`, and closes the connection if it has too many.
     pub(crate) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
@@ -126,14 +164,15 @@ impl InFlight {
                 connection.close();
             }
         }
-        Self(connection)
+        Self { connection, is_unread: false }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            connection.touch();
+        self.touch();
+        self.set_unread(false);
+        if let Some(connection) = &self.connection {
             connection.requests.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -146,13 +185,21 @@ pin_project_lite::pin_project! {
         body: B,
         // The remainder of the last piece that `body` returned.
         rest: Bytes,
+        // The share of a body in memory, until the body is passed on.
+        share: Option<Share>,
+        is_omitted: bool,
         in_flight: InFlight,
     }
 }
 
 impl<B> TrackedBody<B> {
-    pub(crate) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, rest: Bytes::new(), in_flight }
+    pub(crate) fn new(body: B, share: Option<Share>, in_flight: InFlight) -> Self {
+        Self { body, rest: Bytes::new(), share, is_omitted: false, in_flight }
+    }
+
+    /// The body of a response to HEAD. actix-web would read a stream to its end, and send nothing of it.
+    pub(crate) fn omitted(body: B, in_flight: InFlight) -> Self {
+        Self { body, rest: Bytes::new(), share: None, is_omitted: true, in_flight }
     }
 }
 
@@ -165,16 +212,20 @@ impl<B: MessageBody> MessageBody for TrackedBody<B> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
-        if let Some(connection) = &this.in_flight.0 {
-            connection.touch();
+        this.in_flight.touch();
+        this.in_flight.set_unread(false);
+        if *this.is_omitted {
+            return Poll::Ready(None);
         }
         if this.rest.is_empty() {
-            match ready!(this.body.poll_next(context)) {
-                Some(Ok(bytes)) => *this.rest = bytes,
-                end => return Poll::Ready(end),
-            }
+            *this.rest = match (ready!(this.body.poll_next(context)), this.share.take()) {
+                (Some(Ok(bytes)), Some(share)) => share.hold(bytes),
+                (Some(Ok(bytes)), None) => bytes,
+                (end, _) => return Poll::Ready(end),
+            };
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        this.in_flight.set_unread(true);
         Poll::Ready(Some(Ok(piece)))
     }
 }

@@ -46,7 +46,7 @@ fn read_until_closed(stream: &mut TcpStream) -> String {
 }
 
 /// The resident memory of the process, in megabytes.
-fn megabytes(server: &Server) -> u64 {
+pub fn megabytes(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("/proc is readable");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the status has VmRSS");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("VmRSS is a number") / 1_024

@@ -27,6 +27,7 @@ mod retention;
 mod routes;
 mod servers;
 mod shutdown;
+mod slow_readers;
 mod sqlite_file;
 mod support;
 mod tables;

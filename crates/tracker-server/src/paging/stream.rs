@@ -3,27 +3,33 @@
 use actix_web::HttpResponse;
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{ContentType, LINK};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use futures_util::stream::{self, StreamExt};
 use tracker_core::json::WriteJson;
 use tracker_core::{Listed, Page};
 
-use super::{PIECE_BYTES, PIECE_ROWS, Paging, Start};
+use super::{PIECE_ROWS, Paging, Start};
 use crate::cursor::Cursor;
 use crate::error::ApiError;
+use crate::response_budget::{ResponseBudget, exhausted};
 
 impl Paging {
-    /// Answers with this page. `fetch` reads records.
+    /// Answers with this page. `fetch` reads records, and `budget` bounds how many are in memory.
     ///
-    /// Streams a page of more than one piece. If `fetch` fails for a later piece, the response ends without its final
-    /// chunk, so that the client notices that it is incomplete.
-    pub async fn answer<T, K, F>(self, fetch: impl Fn(Page<K>) -> F + 'static) -> Result<HttpResponse, ApiError>
+    /// Streams a page of more than one piece. If a later piece fails, the response ends without its final chunk, so that
+    /// the client notices that it is incomplete.
+    pub async fn answer<T, K, F>(
+        self,
+        budget: Data<ResponseBudget>,
+        fetch: impl Fn(Page<K>) -> F + 'static,
+    ) -> Result<HttpResponse, ApiError>
     where
         T: WriteJson + 'static,
         K: Cursor + 'static,
         F: Future<Output = Result<Listed<T, K>, ApiError>> + 'static,
     {
-        let page = self.page()?;
+        let share = budget.try_take_piece()?;
+        let page = Page { max_bytes: share.bytes(), ..self.page()? };
         let mut first = read_piece(&fetch, page.clone()).await?;
         // Rows that cannot be read have no cursor: begin the page behind them.
         while let (Start::Before(_), true, Some(next)) = (&self.start, first.records.is_empty(), &first.next) {
@@ -39,17 +45,18 @@ impl Paging {
         }
         response.content_type(ContentType::json());
         let rest = first.next.filter(|next| next.limit > 0);
-        if rest.is_none() {
-            return Ok(response.body(json(first.records.as_slice())));
-        }
-        let begin = array_piece(&first.records, b'[', false);
-        let pieces = stream::try_unfold((fetch, rest), async |(fetch, rest)| {
+        let first = array_piece(&first.records, b'[', rest.is_none());
+        let Some(rest) = rest else {
+            // The body takes its own share.
+            return Ok(response.body(first));
+        };
+        let first = budget.fit(share, first.len()).ok_or_else(exhausted)?.hold(first);
+        let pieces = stream::try_unfold((budget, fetch, Some(rest)), async |(budget, fetch, rest)| {
             let Some(page) = rest else { return Ok::<_, ApiError>(None) };
-            let Listed { records, next } = read_piece(&fetch, page).await?;
-            let rest = next.filter(|next| next.limit > 0);
-            Ok(Some((array_piece(&records, b',', rest.is_none()), (fetch, rest))))
+            let (piece, rest) = next_piece(&budget, &fetch, page).await?;
+            Ok(Some((piece, (budget, fetch, rest))))
         });
-        let mut response = response.streaming(stream::once(async { Ok(begin) }).chain(pieces));
+        let mut response = response.streaming(stream::once(async { Ok(first) }).chain(pieces));
         if !self.is_chunked {
             // The end of the connection is the end of the response.
             response.head_mut().no_chunking(true);
@@ -67,12 +74,37 @@ async fn read_piece<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiErro
     loop {
         let limit = page.limit.min(PIECE_ROWS);
         let rest = page.limit - limit;
-        let Listed { records, next } = fetch(Page { limit, max_bytes: PIECE_BYTES, ..page }).await?;
+        let Listed { records, next } = fetch(Page { limit, ..page }).await?;
         let next = next.map(|next| Page { limit: next.limit + rest, ..next });
         match next {
             Some(next) if records.is_empty() && next.limit > 0 => page = next,
             next => return Ok(Listed { records, next }),
         }
+    }
+}
+
+/// Reads a later piece of a page, and returns the rest of the page.
+///
+/// Waits for memory *before* it reads. If the piece turns out to be larger than its share, it is dropped and read again
+/// later, so that a response that waits holds nothing.
+async fn next_piece<T: WriteJson, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiError>>>(
+    budget: &ResponseBudget,
+    fetch: impl Fn(Page<K>) -> F,
+    mut page: Page<K>,
+) -> Result<(Bytes, Option<Page<K>>), ApiError> {
+    let mut share = budget.take_piece(0).await?;
+    page.max_bytes = share.bytes();
+    loop {
+        let Listed { records, next } = read_piece(&fetch, page.clone()).await?;
+        let rest = next.filter(|next| next.limit > 0);
+        let piece = array_piece(&records, b',', rest.is_none());
+        drop(records);
+        let bytes = piece.len();
+        if let Some(share) = budget.fit(share, bytes) {
+            return Ok((share.hold(piece), rest));
+        }
+        drop(piece);
+        share = budget.take_piece(bytes).await?;
     }
 }
 
@@ -85,7 +117,7 @@ async fn last_cursor<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiErr
 ) -> Result<Option<K>, ApiError> {
     let Some(rest) = rest else { return Ok(None) };
     for row in (0..u64::from(rest.limit)).rev() {
-        let page = Page { limit: 1, offset: rest.offset + row, max_bytes: PIECE_BYTES, after: rest.after.clone() };
+        let page = Page { limit: 1, offset: rest.offset + row, ..rest.clone() };
         match fetch(page).await? {
             Listed { next: None, .. } => return Ok(None),
             Listed { records, next: Some(next) } if !records.is_empty() => return Ok(next.after),
@@ -105,14 +137,14 @@ pub fn json(value: &(impl WriteJson + ?Sized)) -> Vec<u8> {
 
 /// Writes `records` as a piece of a JSON array: `first` replaces the opening bracket, and only the last piece keeps the
 /// closing one. Only the last piece may be empty.
-fn array_piece(records: &[impl WriteJson], first: u8, is_last: bool) -> Bytes {
+fn array_piece(records: &[impl WriteJson], first: u8, is_last: bool) -> Vec<u8> {
     let mut bytes = json(records);
     bytes[0] = first;
-    if records.is_empty() {
+    if records.is_empty() && first != b'[' {
         bytes.remove(0);
     }
     if !is_last {
         bytes.pop();
     }
-    bytes.into()
+    bytes
 }
