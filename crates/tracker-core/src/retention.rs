@@ -5,8 +5,9 @@
 //! half of that. After each piece, deletion pauses for [`PAUSE_FACTOR`] times as long as the piece took, so that it
 //! uses at most a quarter of the store's time.
 //!
-//! Deletion is final, and a clock that is ahead makes every record old. Nothing is therefore deleted for some time after
-//! the start, in which the system may still set its clock, nor while the clock contradicts the records ([`clock`]).
+//! Deletion is final, and a clock that is ahead makes every record old. Nothing is therefore deleted for some time
+//! after the start, in which the system may still set its clock, nor while the clock contradicts the records
+//! ([`clock`]).
 
 mod clock;
 

@@ -1,10 +1,12 @@
 //! The last failures of the store, from which the health check chooses its probes.
 //!
 //! A store that fails a report or a query may still pass a small probe: a full disk has room for a small row, and a
-//! damaged page is not part of every query. After a failed commit, the probe of its lane therefore writes as much as the
-//! group had. After a failed query, with no success since, the probe repeats that query. A failure is cleared by a
-//! success of the probe, because reports and queries may stop once a load balancer has taken the instance out; by a
-//! report that the lane records; or by any query that succeeds.
+//! damaged page is not part of every query. After a failed commit, the probe of its lane therefore writes as much as
+//! the group had. After a failed query, with no success since, the probe repeats that query.
+//!
+//! A success of the probe clears the failure, because reports and queries may stop once a load balancer has taken the
+//! instance out. A report that the lane records clears the failure of the lane, and any query that succeeds clears that
+//! of the queries.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};

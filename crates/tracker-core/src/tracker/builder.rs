@@ -110,8 +110,8 @@ impl TrackerBuilder {
     /// Deletes a deployment with its servers and log messages once all of them are older than `age`. By default, the
     /// tracker deletes nothing. A report on a deleted deployment counts as a report on a new one.
     ///
-    /// The tracker also deletes nothing while its clock contradicts the records: while the clock was, at the start, more
-    /// than `age` ahead of the newest record that existed then.
+    /// The tracker also deletes nothing while its clock contradicts the records: if the newest record from before the
+    /// start was already older than `age` when the tracker started.
     #[must_use]
     pub fn delete_after(mut self, age: Option<Duration>) -> Self {
         self.delete_after = age;
