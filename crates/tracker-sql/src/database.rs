@@ -72,8 +72,8 @@ pub trait Database: Send {
     fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, DbError>;
 }
 
-/// Tells a background migration whether its store is still in use. Closes an idle connection, to make room for one of the
-/// migration.
+/// Tells a background migration whether its store is still in use. Closes an idle connection, to make room for one of
+/// the migration.
 pub type IsStoreOpen = Box<dyn Fn() -> bool + Send>;
 
 /// Opens a connection with the database that the URL names.
