@@ -44,12 +44,22 @@ pub struct Deployment {
     /// The fields.
     #[serde(flatten)]
     pub fields: DeploymentFields,
-    /// When the start was recorded.
-    #[serde(rename = "createdAt", serialize_with = "time::serialize")]
-    pub created_at: Timestamp,
-    /// When the record last changed.
-    #[serde(rename = "updatedAt", serialize_with = "time::serialize")]
-    pub updated_at: Timestamp,
+    /// When the start was recorded. `None` if another program stored something else than a time.
+    #[serde(
+        rename = "createdAt",
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serialize"
+    )]
+    pub created_at: Option<Timestamp>,
+    /// When the record last changed. `None` if another program stored something else than a time.
+    #[serde(
+        rename = "updatedAt",
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serialize"
+    )]
+    pub updated_at: Option<Timestamp>,
 }
 
 /// A deployment with the records of its servers.
@@ -67,8 +77,8 @@ impl WriteJson for DeploymentWithServers {
         let mut object = ObjectWriter::begin(out);
         object.id("deployment_id", id.0);
         fields.write(&mut object);
-        object.time("createdAt", created_at);
-        object.time("updatedAt", updated_at);
+        object.time_if_known("createdAt", created_at.as_ref());
+        object.time_if_known("updatedAt", updated_at.as_ref());
         servers.write_json(object.member("servers"));
         object.end();
     }

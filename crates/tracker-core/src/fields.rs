@@ -16,7 +16,7 @@ use crate::json::Object;
 pub const MAX_TEXT: usize = 2_048;
 /// The maximum length of `arguments`, in characters.
 pub const MAX_ARGUMENTS: usize = 65_536;
-/// The maximum of `elapsed_seconds`: the maximum of an SQL INTEGER.
+/// The maximum of `elapsed_seconds` in a report: the maximum of an SQL INTEGER.
 pub const MAX_ELAPSED: i32 = i32::MAX;
 
 /// The text of a field. Up to 24 bytes are stored inline, so that most texts are copied and dropped without an
@@ -81,9 +81,10 @@ macro_rules! record_fields {
             /// The result.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub result: Option<$crate::fields::DeploymentResult>,
-            /// The duration in whole seconds, 0 to 2,147,483,647.
+            /// The duration in whole seconds. In a report 0 to [`MAX_ELAPSED`](crate::MAX_ELAPSED); other programs may
+            /// have stored any number.
             #[serde(skip_serializing_if = "Option::is_none")]
-            pub elapsed_seconds: Option<i32>,
+            pub elapsed_seconds: Option<i64>,
         }
 
         impl $name {
@@ -137,14 +138,6 @@ macro_rules! record_fields {
                 .flatten()
             }
 
-            /// Overwrites every field that `reported` has. Returns whether anything changed.
-            pub(crate) fn merge(&mut self, reported: Self) -> bool {
-                use $crate::fields::replace;
-                let Self { $($text,)* result, elapsed_seconds } = reported;
-                $(replace(&mut self.$text, $text) |)*
-                    replace(&mut self.result, result) | replace(&mut self.elapsed_seconds, elapsed_seconds)
-            }
-
             /// Adds the schemas of the fields to the schema of an object.
             #[cfg(feature = "openapi")]
             pub(crate) fn describe(object: utoipa::openapi::ObjectBuilder) -> utoipa::openapi::ObjectBuilder {
@@ -163,6 +156,18 @@ macro_rules! record_fields {
                 object.outcome(self.result, self.elapsed_seconds);
             }
         }
+
+        impl $crate::fields::Merge for $name {
+            fn merge(&mut self, reported: Self) -> Self {
+                use $crate::fields::replace;
+                let Self { $($text,)* result, elapsed_seconds } = reported;
+                Self {
+                    $($text: replace(&mut self.$text, $text),)*
+                    result: replace(&mut self.result, result),
+                    elapsed_seconds: replace(&mut self.elapsed_seconds, elapsed_seconds),
+                }
+            }
+        }
     };
 }
 
@@ -176,12 +181,19 @@ pub(crate) fn conflict<T: PartialEq>(
     (reported.is_some() && stored != reported).then_some(Conflict { field, is_absent: stored.is_none() })
 }
 
-pub(crate) fn replace<T: PartialEq>(stored: &mut Option<T>, reported: Option<T>) -> bool {
-    let changes = reported.is_some() && *stored != reported;
-    if changes {
-        *stored = reported;
+/// Fields that a report can change.
+pub(crate) trait Merge: Default + PartialEq {
+    /// Overwrites every field that `reported` has. Returns the fields that changed, with their new values.
+    #[must_use]
+    fn merge(&mut self, reported: Self) -> Self;
+}
+
+pub(crate) fn replace<T: Clone + PartialEq>(stored: &mut Option<T>, reported: Option<T>) -> Option<T> {
+    let changed = reported.filter(|value| stored.as_ref() != Some(value));
+    if changed.is_some() {
+        stored.clone_from(&changed);
     }
-    changes
+    changed
 }
 
 impl Object<'_> {
@@ -201,14 +213,14 @@ impl Object<'_> {
             .map_err(|_| InputError::field("result", "must be `success` or `failure`"))
     }
 
-    pub(crate) fn elapsed_seconds(&self) -> Result<Option<i32>, InputError> {
+    pub(crate) fn elapsed_seconds(&self) -> Result<Option<i64>, InputError> {
         let Some(value) = self.get("elapsed_seconds") else { return Ok(None) };
         let seconds: Option<f64> = serde_json::from_str(value.get()).ok();
         match seconds {
             Some(seconds) if (0.0..=f64::from(MAX_ELAPSED)).contains(&seconds) && seconds.fract() == 0.0 =>
             {
                 #[expect(clippy::cast_possible_truncation, reason = "a whole number in the range of i32")]
-                Ok(Some(seconds as i32))
+                Ok(Some(seconds as i64))
             }
             _ => Err(InputError::field(
                 "elapsed_seconds",

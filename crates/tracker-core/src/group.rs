@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::deployment::{Deployment, DeploymentReport};
+use crate::deployment::{Deployment, DeploymentFields, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
 use crate::id::DeploymentId;
 use crate::output::Output;
-use crate::server::{Server, ServerKey, ServerReport};
+use crate::server::{Server, ServerFields, ServerKey, ServerReport};
 
 /// One change to commit.
 #[derive(Debug, Clone)]
@@ -137,6 +137,16 @@ pub struct Records {
     pub servers: Vec<Server>,
 }
 
+/// An existing record that has changed.
+#[derive(Debug)]
+pub struct Changed<R, F> {
+    /// The record with its new values.
+    pub record: R,
+    /// The fields that changed, with their new values. A store writes only these and the time of the change, because
+    /// another program may have stored values in the other fields that [`Self::record`] cannot represent.
+    pub fields: F,
+}
+
 /// The decision about a group: the result of each change, and the rows to write.
 #[derive(Debug)]
 pub struct Decision {
@@ -145,11 +155,11 @@ pub struct Decision {
     /// New deployments, in ascending order.
     pub new_deployments: Vec<Deployment>,
     /// Existing deployments that have changed, in ascending order.
-    pub changed_deployments: Vec<Deployment>,
+    pub changed_deployments: Vec<Changed<Deployment, DeploymentFields>>,
     /// New servers, in ascending order of their keys.
     pub new_servers: Vec<Server>,
     /// Existing servers that have changed, in ascending order of their keys.
-    pub changed_servers: Vec<Server>,
+    pub changed_servers: Vec<Changed<Server, ServerFields>>,
     /// Log messages to keep: each event is an [`EventKind::Logged`](crate::EventKind::Logged).
     pub logs: Vec<Arc<Event>>,
     /// Batches to insert into the outbox.

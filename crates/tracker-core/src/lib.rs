@@ -71,7 +71,7 @@ pub use error::{TrackerError, UnavailableReason};
 pub use event::{Batch, Event, EventKind};
 pub use failure_log::FailureLog;
 pub use fields::{DeploymentResult, MAX_ARGUMENTS, MAX_ELAPSED, MAX_TEXT, Reporter, Text};
-pub use group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Records};
+pub use group::{Acknowledged, Change, Changed, Decision, Group, OutboxEntry, Outcome, Records};
 pub use health::{Health, HealthCheck};
 pub use id::DeploymentId;
 pub use input_error::{InputError, InputErrorCode};

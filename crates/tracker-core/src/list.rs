@@ -91,7 +91,7 @@ pub trait Record {
     /// The key by which the list is ordered.
     type Cursor: Clone;
 
-    /// The key of this record.
+    /// The key of this record. A record without a creation time is in no list.
     fn cursor(&self) -> Self::Cursor;
 
     /// The approximate size in memory, in bytes.
@@ -112,7 +112,7 @@ impl Record for Deployment {
     type Cursor = CreatedCursor;
 
     fn cursor(&self) -> CreatedCursor {
-        CreatedCursor { created_at: self.created_at, deployment_id: self.id }
+        CreatedCursor { created_at: self.created_at.unwrap_or_default(), deployment_id: self.id }
     }
 
     fn size(&self) -> usize {
@@ -136,7 +136,7 @@ impl Record for Server {
     type Cursor = CreatedCursor;
 
     fn cursor(&self) -> CreatedCursor {
-        CreatedCursor { created_at: self.created_at, deployment_id: self.deployment_id }
+        CreatedCursor { created_at: self.created_at.unwrap_or_default(), deployment_id: self.deployment_id }
     }
 
     fn size(&self) -> usize {

@@ -94,10 +94,12 @@ impl Store for MemoryStore {
             records.servers.extend(tables.servers_of(id).cloned());
         }
         let mut decision = group.decide(records);
-        for deployment in decision.new_deployments.iter().chain(&decision.changed_deployments) {
+        let changed = decision.changed_deployments.iter().map(|changed| &changed.record);
+        for deployment in decision.new_deployments.iter().chain(changed) {
             tables.deployments.insert(deployment.id, deployment.clone());
         }
-        for server in decision.new_servers.iter().chain(&decision.changed_servers) {
+        let changed = decision.changed_servers.iter().map(|changed| &changed.record);
+        for server in decision.new_servers.iter().chain(changed) {
             tables.servers.insert(server.key(), server.clone());
         }
         for event in &decision.logs {
@@ -137,7 +139,7 @@ impl Store for MemoryStore {
         newest.sort_by_key(|deployment| std::cmp::Reverse((deployment.created_at, deployment.id)));
         let newest = newest.into_iter().map(|deployment| tables.with_servers(deployment));
         listed(newest, &page, |DeploymentWithServers { deployment, .. }, cursor| {
-            (deployment.created_at, deployment.id) < (cursor.created_at, cursor.deployment_id)
+            (deployment.created_at, deployment.id) < (Some(cursor.created_at), cursor.deployment_id)
         })
     }
 
@@ -154,7 +156,7 @@ impl Store for MemoryStore {
         let mut newest: Vec<_> = tables.servers.values().filter(|server| server.hostname == hostname).collect();
         newest.sort_by_key(|server| std::cmp::Reverse((server.created_at, server.deployment_id)));
         listed(newest.into_iter().cloned(), &page, |server, cursor| {
-            (server.created_at, server.deployment_id) < (cursor.created_at, cursor.deployment_id)
+            (server.created_at, server.deployment_id) < (Some(cursor.created_at), cursor.deployment_id)
         })
     }
 
@@ -213,8 +215,8 @@ impl Store for MemoryStore {
             let servers: Vec<_> = id.into_iter().flat_map(|id| tables.servers_of(id)).collect();
             let messages = tables.logs.get(name);
             let first_young = LogMessage::first_id(before);
-            if deployment.is_some_and(|deployment| deployment.updated_at >= before)
-                || servers.iter().any(|server| server.updated_at >= before)
+            if deployment.is_some_and(|deployment| deployment.updated_at >= Some(before))
+                || servers.iter().any(|server| server.updated_at >= Some(before))
                 || messages.is_some_and(|messages| messages.iter().any(|message| message.event_id >= first_young))
             {
                 continue;

@@ -16,13 +16,16 @@ pub(crate) fn text(doc: &str, max_length: usize) -> ObjectBuilder {
     string(doc.trim()).max_length(Some(max_length))
 }
 
-/// The field `elapsed_seconds`.
+/// The field `elapsed_seconds` of a record. Other programs may have stored any number.
 pub(crate) fn elapsed_seconds() -> ObjectBuilder {
+    seconds(KnownFormat::Int64)
+}
+
+fn seconds(format: KnownFormat) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Integer)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+        .format(Some(SchemaFormat::KnownFormat(format)))
         .description(Some("The duration in whole seconds."))
-        .minimum(Some(0))
 }
 
 fn string(description: &str) -> ObjectBuilder {
@@ -43,7 +46,7 @@ fn reported_id() -> ObjectBuilder {
 }
 
 fn reported_seconds() -> ObjectBuilder {
-    elapsed_seconds().maximum(Some(MAX_ELAPSED))
+    seconds(KnownFormat::Int32).minimum(Some(0)).maximum(Some(MAX_ELAPSED))
 }
 
 impl PartialSchema for DeploymentReport {
@@ -77,9 +80,7 @@ impl PartialSchema for DeploymentWithServers {
             .property("deployment_id", deployment_id("The id of the deployment."))
             .required("deployment_id")
             .property("createdAt", time("When the start was recorded, in UTC.", "2015-07-07T17:34:12.075Z"))
-            .required("createdAt")
             .property("updatedAt", time("When the record last changed, in UTC.", "2015-07-07T17:38:06.102Z"))
-            .required("updatedAt")
             .property("servers", servers)
             .required("servers")
             .description(Some("The record of a deployment. Fields without a value are absent."))
@@ -122,9 +123,7 @@ impl PartialSchema for Server {
             .property("deployment_id", deployment_id("The id of the deployment."))
             .required("deployment_id")
             .property("createdAt", time("When the record was created, in UTC.", "2015-07-07T17:34:13.381Z"))
-            .required("createdAt")
             .property("updatedAt", time("When the record last changed, in UTC.", "2015-07-07T17:34:20.644Z"))
-            .required("updatedAt")
             .description(Some("The record of a deployment on one server. Fields without a value are absent."))
             .into()
     }

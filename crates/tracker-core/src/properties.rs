@@ -305,7 +305,7 @@ proptest! {
         bytes in body(), at: Index, damage: Option<u8>, is_end: bool,
     ) {
         let Ok(raw) = read(&bytes) else { return Ok(()) };
-        let (id, now) = (DeploymentId::parse(ID).expect("valid id"), time::now());
+        let (id, now) = (DeploymentId::parse(ID).expect("valid id"), Some(time::now()));
         let deployment = DeploymentReport::read(id, raw).map(|report| {
             let deployment = Deployment { id, fields: report.fields, created_at: now, updated_at: now };
             if is_end { EventKind::DeploymentFinished(deployment) } else { EventKind::DeploymentStarted(deployment) }

@@ -215,11 +215,11 @@ mod tests {
         match kind {
             Kind::Deployment => {
                 let fields = DeploymentFields::default();
-                store.insert([Deployment { id, fields, created_at: at, updated_at: at }], [], []);
+                store.insert([Deployment { id, fields, created_at: Some(at), updated_at: Some(at) }], [], []);
             }
             Kind::Server => {
                 let (hostname, fields) = (Hostname::stored(id.to_string()), ServerFields::default());
-                let server = Server { hostname, deployment_id: id, fields, created_at: at, updated_at: at };
+                let server = Server { hostname, deployment_id: id, fields, created_at: Some(at), updated_at: Some(at) };
                 store.insert([], [server], []);
             }
             Kind::Log => {

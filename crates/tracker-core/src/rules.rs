@@ -5,37 +5,69 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::deployment::{Deployment, DeploymentReport};
+use crate::deployment::{Deployment, DeploymentFields, DeploymentReport};
 use crate::event::{Batch, Event, EventKind};
-use crate::fields::{DeploymentResult, Reporter};
-use crate::group::{Acknowledged, Change, Decision, Group, OutboxEntry, Outcome, Records};
+use crate::fields::{DeploymentResult, Merge, Reporter};
+use crate::group::{Acknowledged, Change, Changed, Decision, Group, OutboxEntry, Outcome, Records};
 use crate::id::DeploymentId;
 use crate::output::Output;
-use crate::server::{Hostname, Server, ServerKey, ServerReport};
+use crate::server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
 use crate::time::{self, Timestamp};
 
-/// A record while the decision is made.
-struct Entry<T> {
-    record: T,
-    state: EntryState,
+/// A record with the fields `F` while the decision is made.
+struct Entry<R, F> {
+    record: R,
+    state: EntryState<F>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EntryState {
+enum EntryState<F> {
     /// As the store has it.
     Stored,
-    /// The store has an older version.
-    Changed,
+    /// The store has other values of these fields.
+    Changed(F),
     /// Not in the store.
     New,
 }
 
-impl<T> Entry<T> {
-    fn mark_changed(&mut self) {
-        // A new record stays new: the store inserts its final state.
-        if self.state == EntryState::Stored {
-            self.state = EntryState::Changed;
+/// A record that reports can change.
+trait Record {
+    type Fields: Merge;
+
+    fn parts(&mut self) -> (&mut Self::Fields, &mut Option<Timestamp>);
+}
+
+impl Record for Deployment {
+    type Fields = DeploymentFields;
+
+    fn parts(&mut self) -> (&mut Self::Fields, &mut Option<Timestamp>) {
+        (&mut self.fields, &mut self.updated_at)
+    }
+}
+
+impl Record for Server {
+    type Fields = ServerFields;
+
+    fn parts(&mut self) -> (&mut Self::Fields, &mut Option<Timestamp>) {
+        (&mut self.fields, &mut self.updated_at)
+    }
+}
+
+impl<R: Record> Entry<R, R::Fields> {
+    /// Overwrites every field that `reported` has. Returns whether anything changed.
+    fn merge(&mut self, reported: R::Fields, now: Timestamp) -> bool {
+        let (fields, updated_at) = self.record.parts();
+        let changed = fields.merge(reported);
+        if changed == R::Fields::default() {
+            return false;
         }
+        *updated_at = Some(now);
+        match &mut self.state {
+            EntryState::Stored => self.state = EntryState::Changed(changed),
+            EntryState::Changed(earlier) => drop(earlier.merge(changed)),
+            // The store inserts the final values.
+            EntryState::New => {}
+        }
+        true
     }
 }
 
@@ -51,8 +83,8 @@ impl Group {
 /// The records that a group touches, with the changes that were applied so far.
 struct Decider {
     now: Timestamp,
-    deployments: BTreeMap<DeploymentId, Entry<Deployment>>,
-    servers: BTreeMap<ServerKey, Entry<Server>>,
+    deployments: BTreeMap<DeploymentId, Entry<Deployment, DeploymentFields>>,
+    servers: BTreeMap<ServerKey, Entry<Server, ServerFields>>,
     logs: Vec<Arc<Event>>,
     pending: Vec<OutboxEntry>,
     acknowledged: Vec<Acknowledged>,
@@ -61,7 +93,7 @@ struct Decider {
 
 impl Decider {
     fn new(records: Records) -> Self {
-        fn entry<T>(record: T) -> Entry<T> {
+        fn entry<R, F>(record: R) -> Entry<R, F> {
             Entry { record, state: EntryState::Stored }
         }
         Self {
@@ -116,7 +148,8 @@ impl Decider {
             return Outcome::Conflict { field: DeploymentReport::SERVERS };
         }
         let fields = report.fields.clone();
-        let record = Deployment { id: report.id, fields, created_at: self.now, updated_at: self.now };
+        let now = Some(self.now);
+        let record = Deployment { id: report.id, fields, created_at: now, updated_at: now };
         self.push_event(EventKind::DeploymentStarted(record.clone()), &report.reporter);
         self.deployments.insert(report.id, Entry { record, state: EntryState::New });
         Outcome::Recorded
@@ -124,10 +157,8 @@ impl Decider {
 
     fn finish_deployment(&mut self, report: &DeploymentReport) -> Outcome {
         let Some(entry) = self.deployments.get_mut(&report.id) else { return Outcome::Unknown };
-        let changes = entry.record.fields.merge(report.fields.clone());
+        let changes = entry.merge(report.fields.clone(), self.now);
         if changes {
-            entry.record.updated_at = self.now;
-            entry.mark_changed();
             let kind = EventKind::DeploymentFinished(entry.record.clone());
             self.push_event(kind, &report.reporter);
         }
@@ -139,15 +170,12 @@ impl Decider {
     fn assert_result(&mut self, id: DeploymentId, result: DeploymentResult) -> bool {
         let (mut any, now) = (false, self.now);
         for entry in self.servers_of(id).filter(|entry| entry.record.fields.result.is_none()) {
-            entry.record.fields.result = Some(result);
-            entry.record.updated_at = now;
-            entry.mark_changed();
-            any = true;
+            any |= entry.merge(ServerFields { result: Some(result), ..ServerFields::default() }, now);
         }
         any
     }
 
-    fn servers_of(&mut self, id: DeploymentId) -> impl Iterator<Item = &mut Entry<Server>> {
+    fn servers_of(&mut self, id: DeploymentId) -> impl Iterator<Item = &mut Entry<Server, ServerFields>> {
         let first = ServerKey { deployment_id: id, hostname: Hostname::stored("") };
         let servers = self.servers.range_mut(first..).take_while(move |(key, _)| key.deployment_id == id);
         servers.map(|(_, entry)| entry)
@@ -159,16 +187,14 @@ impl Decider {
             self.push_event(EventKind::ServerStarted(record), &report.reporter);
             return Outcome::Recorded;
         };
-        let stored = &mut entry.record.fields;
+        let stored = &entry.record.fields;
         // Look first for a value that contradicts the record, then for one that the record lacks.
         let conflict = stored.conflicts(&report.fields).min_by_key(|conflict| conflict.is_absent);
         match conflict {
             None => Outcome::Unchanged,
             // The start arrives after the finish and fills in the fields that the finish did not have.
             Some(conflict) if conflict.is_absent && stored.is_finished() => {
-                stored.merge(report.fields.clone());
-                entry.record.updated_at = self.now;
-                entry.mark_changed();
+                entry.merge(report.fields.clone(), self.now);
                 Outcome::Recorded
             }
             Some(conflict) => Outcome::Conflict { field: conflict.field },
@@ -179,11 +205,9 @@ impl Decider {
         let record = match self.servers.get_mut(&report.key) {
             None => self.insert_server(report),
             Some(entry) => {
-                if !entry.record.fields.merge(report.fields.clone()) {
+                if !entry.merge(report.fields.clone(), self.now) {
                     return Outcome::Unchanged;
                 }
-                entry.record.updated_at = self.now;
-                entry.mark_changed();
                 entry.record.clone()
             }
         };
@@ -196,8 +220,8 @@ impl Decider {
             hostname: report.key.hostname.clone(),
             deployment_id: report.key.deployment_id,
             fields: report.fields.clone(),
-            created_at: self.now,
-            updated_at: self.now,
+            created_at: Some(self.now),
+            updated_at: Some(self.now),
         };
         let entry = Entry { record: record.clone(), state: EntryState::New };
         self.servers.insert(report.key.clone(), entry);
@@ -241,13 +265,13 @@ fn wanted(batch: &Arc<Batch>, output: &dyn Output) -> Option<Arc<Batch>> {
     }
 }
 
-fn split<T>(entries: impl Iterator<Item = Entry<T>>) -> (Vec<T>, Vec<T>) {
+fn split<R, F>(entries: impl Iterator<Item = Entry<R, F>>) -> (Vec<R>, Vec<Changed<R, F>>) {
     let (mut new, mut changed) = (Vec::new(), Vec::new());
-    for entry in entries {
-        match entry.state {
+    for Entry { record, state } in entries {
+        match state {
             EntryState::Stored => {}
-            EntryState::Changed => changed.push(entry.record),
-            EntryState::New => new.push(entry.record),
+            EntryState::Changed(fields) => changed.push(Changed { record, fields }),
+            EntryState::New => new.push(record),
         }
     }
     (new, changed)
@@ -258,9 +282,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::deployment::DeploymentFields;
     use crate::json;
-    use crate::server::ServerFields;
 
     const ID: DeploymentId = DeploymentId(Uuid::from_u128(1));
 

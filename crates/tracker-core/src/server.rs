@@ -96,12 +96,22 @@ pub struct Server {
     /// The fields.
     #[serde(flatten)]
     pub fields: ServerFields,
-    /// When the record was created.
-    #[serde(rename = "createdAt", serialize_with = "time::serialize")]
-    pub created_at: Timestamp,
-    /// When the record last changed.
-    #[serde(rename = "updatedAt", serialize_with = "time::serialize")]
-    pub updated_at: Timestamp,
+    /// When the record was created. `None` if another program stored something else than a time.
+    #[serde(
+        rename = "createdAt",
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serialize"
+    )]
+    pub created_at: Option<Timestamp>,
+    /// When the record last changed. `None` if another program stored something else than a time.
+    #[serde(
+        rename = "updatedAt",
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serialize"
+    )]
+    pub updated_at: Option<Timestamp>,
 }
 
 impl Server {
@@ -118,8 +128,8 @@ impl WriteJson for Server {
         object.text("hostname", hostname.as_str());
         object.id("deployment_id", deployment_id.0);
         fields.write(&mut object);
-        object.time("createdAt", created_at);
-        object.time("updatedAt", updated_at);
+        object.time_if_known("createdAt", created_at.as_ref());
+        object.time_if_known("updatedAt", updated_at.as_ref());
         object.end();
     }
 }

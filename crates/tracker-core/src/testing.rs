@@ -83,12 +83,12 @@ fn new_event(kind: EventKind) -> Arc<Event> {
 }
 
 fn deployment(fields: DeploymentFields) -> Deployment {
-    let now = time::now();
+    let now = Some(time::now());
     Deployment { id: new_id(), fields, created_at: now, updated_at: now }
 }
 
 fn server(hostname: &str, fields: ServerFields) -> Server {
-    let now = time::now();
+    let now = Some(time::now());
     Server { hostname: Hostname::stored(hostname), deployment_id: new_id(), fields, created_at: now, updated_at: now }
 }
 

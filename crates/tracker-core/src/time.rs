@@ -64,8 +64,14 @@ pub fn parse_rfc3339(text: &str) -> Option<DateTime<FixedOffset>> {
 }
 
 /// Serializes a time as [`rfc3339`], for `#[serde(serialize_with)]`.
-pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(time))
+///
+/// # Errors
+/// Those of `serializer`.
+pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.serialize_str(&rfc3339(time)),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]

@@ -77,9 +77,10 @@ impl Encoder for Ecs {
                 "id": event.id,
                 "action": format!("deployment-{phase}"),
                 "outcome": result.map(DeploymentResult::as_str).or(is_end.then_some("unknown")),
-                "start": time::rfc3339(&deployment.created_at),
-                "end": is_end.then(|| time::rfc3339(&deployment.updated_at)),
-                "duration": elapsed_seconds.map(|seconds| i64::from(seconds) * 1_000_000_000),
+                "start": deployment.created_at.as_ref().map(time::rfc3339),
+                "end": deployment.updated_at.as_ref().filter(|_| is_end).map(time::rfc3339),
+                // Left out if the nanoseconds do not fit, which takes a stored number that no report may have.
+                "duration": elapsed_seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000)),
             },
             "service": { "name": package, "version": version, "environment": environment },
             "host": { "name": host },

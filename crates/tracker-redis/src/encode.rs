@@ -111,6 +111,7 @@ pub(crate) mod tests {
         let id = DeploymentId::parse(ID).expect("valid id");
         let created_at = Utc.with_ymd_and_hms(2015, 7, 7, 17, 34, 12).single().expect("valid time");
         let updated_at = created_at + chrono::TimeDelta::milliseconds(75);
+        let [created_at, updated_at] = [created_at, updated_at].map(Some);
         Deployment { id, fields: deployment_report(id, body).fields, created_at, updated_at }
     }
 
@@ -127,7 +128,7 @@ pub(crate) mod tests {
     #[test]
     fn server_events_have_no_elements() {
         let report = server_report(new_id(), r#"{"hostname":"h"}"#);
-        let now = time::now();
+        let now = Some(time::now());
         let server = Server {
             hostname: report.key.hostname,
             deployment_id: report.key.deployment_id,

@@ -64,8 +64,13 @@ impl Encoder for Logstash {
         if fields.elapsed_seconds.is_some() || is_original_end {
             element.value("elapsed_seconds", &fields.elapsed_seconds);
         }
-        element.time("createdAt", created_at);
-        element.time("updatedAt", updated_at);
+        for (name, time) in [("createdAt", created_at), ("updatedAt", updated_at)] {
+            match time {
+                Some(time) => element.time(name, time),
+                None if is_original_end => element.value(name, &()),
+                None => {}
+            }
+        }
         element.text("message", &message_text(phase, *id).to_string());
         if self.format == Format::Logstash {
             element.time("@timestamp", &event.at);

@@ -53,5 +53,5 @@ pub trait DatabaseServer: Dialect {
     }
 
     /// Reads and locks servers in the order of `keys`, which are ascending.
-    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, DbError>;
+    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow>, DbError>;
 }

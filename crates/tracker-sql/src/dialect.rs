@@ -7,7 +7,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, Decision, Deleted, Group, LogDeploymentId};
+use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, LogDeploymentId};
 use uuid::Uuid;
 
 use crate::database::IsStoreOpen;
@@ -29,7 +29,7 @@ pub trait Dialect: diesel::Connection {
     const BACKLOG: &'static str;
 
     /// `name` and `event_id` of log messages of the deployments after a name, in ascending order. MySQL orders
-    /// deployments by the hash of the name. Parameters: name, limit.
+    /// deployments by the hash of the name. Parameters: name, limit, offset.
     const LOGGED_DEPLOYMENTS: &'static str;
 
     /// Each `name` that has a log message from an id on. Parameters: names as a JSON array, event id.
@@ -45,6 +45,10 @@ pub trait Dialect: diesel::Connection {
 
     /// Deletes deployments, in the same way as [`Self::DELETE_SERVERS`].
     const DELETE_DEPLOYMENTS: &'static str;
+
+    /// The condition that `createdAt` is a time, which is necessary for a place in a list. Some values that are not a
+    /// time may satisfy it.
+    const IS_CREATED: &'static str;
 
     /// Opens a connection.
     fn connect(url: &str) -> Result<Self, DbError>;
@@ -97,6 +101,9 @@ pub trait RecordAccess: Sized {
     /// A condition that a column has one of several ids.
     type HasId<C: Expression<SqlType = SqlUuid>>;
 
+    /// The form of a time by which the index of a list is sorted.
+    type CursorTime;
+
     /// The form of an id by which the index of a list is sorted.
     type CursorId;
 
@@ -110,17 +117,21 @@ pub trait RecordAccess: Sized {
     fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, DbError>;
 
     /// The row of a deployment.
-    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>>;
+    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow>>;
 
     /// The rows of a deployment's servers.
-    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>>;
+    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow>>;
 
     /// The condition that `column` has one of `ids`.
     fn has_id<C: Expression<SqlType = SqlUuid> + ExpressionMethods>(column: C, ids: &[Uuid]) -> Self::HasId<C>;
 
-    /// The id of a cursor in the list of deployments.
-    fn cursor_in_deployments(&mut self, id: Uuid) -> QueryResult<Self::CursorId>;
+    /// The place of a cursor in the list of deployments.
+    fn place_in_deployments(&mut self, cursor: &CreatedCursor) -> QueryResult<(Self::CursorTime, Self::CursorId)>;
 
-    /// The id of a cursor in the list of a host's servers.
-    fn cursor_in_servers(&mut self, hostname: &str, id: Uuid) -> QueryResult<Self::CursorId>;
+    /// The place of a cursor in the list of a host's servers.
+    fn place_in_servers(
+        &mut self,
+        hostname: &str,
+        cursor: &CreatedCursor,
+    ) -> QueryResult<(Self::CursorTime, Self::CursorId)>;
 }

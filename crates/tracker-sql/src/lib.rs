@@ -56,6 +56,7 @@ mod spares;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod unreadable;
 mod url;
 mod values;
 mod worker;

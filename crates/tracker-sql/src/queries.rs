@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use diesel::connection::Connection as _;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use tracker_core::{
     Acknowledged, Backlog, Batch, CreatedCursor, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers,
     Group, Hostname, Listed, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page,
@@ -21,7 +22,7 @@ use crate::error::DbError;
 use crate::liveness::Liveness;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlTime, SqlUuid, deployments, logs, outbox, servers};
-use crate::values::{Id, Time};
+use crate::values::{Id, Name, Stored, Time};
 
 type Backend = <Connection as diesel::Connection>::Backend;
 
@@ -40,7 +41,7 @@ impl Database for Connection {
     }
 
     fn check(&mut self, owner: &str, bytes: usize) -> Result<(), DbError> {
-        deployments::table.select(deployments::deployment_id).limit(1).load::<Id>(self)?;
+        deployments::table.select(deployments::deployment_id).limit(1).load::<Stored<Id>>(self)?;
         let probe = OutboxEntry { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
         let row = OutboxRow::new(&probe, owner).map_err(DbError::Content)?;
         if bytes == 0 {
@@ -72,28 +73,30 @@ impl Database for Connection {
 
     fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, DbError> {
         let Some(row) = self.find_deployment(id.0)? else { return Ok(None) };
+        let Some(deployment) = row.record() else { return Ok(None) };
         let servers = self.find_servers(id.0)?;
-        Ok(Some(with_servers(row.into(), servers.into_iter().map(Server::from).collect())))
+        Ok(Some(with_servers(deployment, servers.into_iter().filter_map(ServerRow::record).collect())))
     }
 
     fn deployments(
         &mut self,
         page: &Page<CreatedCursor>,
     ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, DbError> {
+        let place = page.after.as_ref().map(|cursor| self.place_in_deployments(cursor)).transpose()?;
         let mut query = deployments::table
+            .filter(sql::<Bool>(Self::IS_CREATED))
             .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))
             .into_boxed::<Backend>();
-        if let Some(CreatedCursor { created_at, deployment_id }) = page.after {
-            let id = self.cursor_in_deployments(deployment_id.0)?;
+        if let Some((time, id)) = &place {
             // In this form, every database seeks to the cursor in the index.
-            let is_older = deployments::created_at.lt(Time(created_at));
-            let is_not_newer = deployments::created_at.le(Time(created_at));
+            let is_older = deployments::created_at.lt(time);
+            let is_not_newer = deployments::created_at.le(time);
             query = query.filter(is_not_newer.and(is_older.or(deployments::deployment_id.lt(id))));
         }
         let rows = query.load_iter::<DeploymentRow, Loading>(self)?;
-        let listed = Listed::read(page, rows.map(|row| readable(row.map(Deployment::from))))?;
+        let listed = Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed())))?;
         let Some(mut servers) = servers_of(self, &listed.records, page.max_bytes)? else {
             // Half of these deployments have fewer servers.
             let limit = u32::try_from(listed.records.len() / 2).unwrap_or(page.limit);
@@ -111,7 +114,7 @@ impl Database for Connection {
         #[derive(QueryableByName)]
         struct Row {
             #[diesel(sql_type = Text)]
-            hostname: String,
+            hostname: Stored<Name>,
         }
         /// Greater than every hostname.
         static END: LazyLock<String> = LazyLock::new(|| "\u{10FFFF}".repeat(MAX_TEXT + 1));
@@ -120,7 +123,7 @@ impl Database for Connection {
             .bind::<BigInt, _>(i64::from(page.limit))
             .bind::<BigInt, _>(offset(page))
             .load_iter::<Row, Loading>(self)?;
-        Listed::read(page, rows.map(|row| readable(row.map(|row| Hostname::stored(row.hostname)))))
+        Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.hostname.0.and_then(Name::listed))))
     }
 
     fn servers(
@@ -128,20 +131,21 @@ impl Database for Connection {
         hostname: &Hostname,
         page: &Page<CreatedCursor>,
     ) -> Result<Listed<Server, CreatedCursor>, DbError> {
+        let place = page.after.as_ref().map(|cursor| self.place_in_servers(hostname.as_str(), cursor)).transpose()?;
         let mut query = servers::table
             .filter(Self::has_hostname(hostname.as_str()))
+            .filter(sql::<Bool>(Self::IS_CREATED))
             .order((servers::created_at.desc(), servers::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))
             .into_boxed::<Backend>();
-        if let Some(CreatedCursor { created_at, deployment_id }) = page.after {
-            let id = self.cursor_in_servers(hostname.as_str(), deployment_id.0)?;
-            let is_older = servers::created_at.lt(Time(created_at));
-            let is_not_newer = servers::created_at.le(Time(created_at));
+        if let Some((time, id)) = &place {
+            let is_older = servers::created_at.lt(time);
+            let is_not_newer = servers::created_at.le(time);
             query = query.filter(is_not_newer.and(is_older.or(servers::deployment_id.lt(id))));
         }
         let rows = query.load_iter::<ServerRow, Loading>(self)?;
-        Listed::read(page, rows.map(|row| readable(row.map(Server::from))))
+        Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed())))
     }
 
     fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Listed<LogMessage, Uuid>, DbError> {
@@ -155,23 +159,37 @@ impl Database for Connection {
             query = query.filter(logs::event_id.gt(Id(event_id)));
         }
         let rows = query.load_iter::<LogRow, Loading>(self)?;
-        Listed::read(page, rows.map(|row| Ok(readable(row)?.and_then(|row| LogMessage::try_from(row).ok()))))
+        Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed())))
     }
 
     fn logged(&mut self, after: Option<&LogDeploymentId>, limit: u32) -> Result<Vec<(LogDeploymentId, Uuid)>, DbError> {
         #[derive(QueryableByName)]
         struct Row {
             #[diesel(sql_type = Text)]
-            name: String,
+            name: Stored<Name>,
             #[diesel(sql_type = SqlUuid)]
-            event_id: Id,
+            event_id: Stored<Id>,
         }
-        let mut rows = diesel::sql_query(Self::LOGGED_DEPLOYMENTS)
-            .bind::<Text, _>(after.map_or("", LogDeploymentId::as_str))
-            .bind::<BigInt, _>(i64::from(limit))
-            .load::<Row>(self)?;
-        rows.dedup_by(|row, first| row.name == first.name);
-        Ok(rows.into_iter().map(|row| (LogDeploymentId::stored(row.name), row.event_id.0)).collect())
+        let mut offset = 0;
+        loop {
+            let rows = diesel::sql_query(Self::LOGGED_DEPLOYMENTS)
+                .bind::<Text, _>(after.map_or("", LogDeploymentId::as_str))
+                .bind::<BigInt, _>(i64::from(limit))
+                .bind::<BigInt, _>(offset)
+                .load::<Row>(self)?;
+            offset += i64::from(limit);
+            let is_end = rows.len() < limit as usize;
+            let exact = rows.into_iter().filter_map(|Row { name, event_id }| {
+                let name = name.0.filter(|name| name.is_exact)?;
+                Some((LogDeploymentId::stored(name.text.into()), event_id.0?.0))
+            });
+            let mut logged: Vec<_> = exact.collect();
+            logged.dedup_by(|(name, _), (first, _)| name == first);
+            // An empty result would mean the end of the list.
+            if is_end || !logged.is_empty() {
+                return Ok(logged);
+            }
+        }
     }
 
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError> {
@@ -217,15 +235,6 @@ fn offset<K>(page: &Page<K>) -> i64 {
     i64::try_from(page.offset).unwrap_or(i64::MAX)
 }
 
-/// Leaves out a row that cannot be read.
-fn readable<T>(row: QueryResult<T>) -> Result<Option<T>, DbError> {
-    match row {
-        Ok(row) => Ok(Some(row)),
-        Err(diesel::result::Error::DeserializationError(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The servers of `deployments`, or `None` if several deployments have servers of more than `max_bytes`.
 fn servers_of(
     connection: &mut Connection,
@@ -237,7 +246,7 @@ fn servers_of(
     let mut servers: HashMap<DeploymentId, Vec<Server>> = HashMap::with_capacity(deployments.len());
     let mut bytes = 0;
     for row in query.load_iter::<ServerRow, Loading>(connection)? {
-        let Some(server) = readable(row.map(Server::from))? else { continue };
+        let Some(server) = row?.record() else { continue };
         bytes += server.size();
         if bytes > max_bytes && deployments.len() > 1 {
             return Ok(None);
@@ -313,14 +322,14 @@ pub fn count_backlog(connection: &mut Connection, owner: &str, output: &str) -> 
         #[diesel(sql_type = BigInt)]
         bytes: i64,
         #[diesel(sql_type = Nullable<SqlTime>)]
-        oldest: Option<Time>,
+        oldest: Stored<Time>,
     }
     let query = diesel::sql_query(Connection::BACKLOG).bind::<Text, _>(output).bind::<Text, _>(owner);
     let Row { messages, bytes, oldest } = query.get_result(connection)?;
     Ok(Backlog {
         messages: u64::try_from(messages).unwrap_or(0),
         bytes: u64::try_from(bytes).unwrap_or(0),
-        oldest: oldest.map(|time| time.0),
+        oldest: oldest.0.map(|time| time.0),
     })
 }
 

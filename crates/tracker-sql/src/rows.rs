@@ -1,20 +1,24 @@
 //! Rows, and their conversion from and to the types of the core.
 //!
-//! Conversions name every field (no `..`), so that the compiler reports a forgotten one.
+//! A row that is read and a row that is written have separate types: a table may already contain values that this
+//! service never writes. Conversions name every field (no `..`), so that the compiler reports a forgotten one.
 
-use std::borrow::Cow;
+use std::fmt::Display;
 
+use chrono::DateTime;
 use diesel::prelude::*;
-use serde::de::Error as _;
 use serde_json::value::RawValue;
+use tracker_core::time::Timestamp;
 use tracker_core::{
-    Deployment, DeploymentFields, DeploymentId, DeploymentResult, Hostname, LogBatch, LogMessage, OutboxEntry, Server,
-    ServerFields, Text, time,
+    Changed, Deployment, DeploymentFields, DeploymentId, DeploymentResult, Hostname, LogBatch, LogMessage, OutboxEntry,
+    Server, ServerFields, Text, time,
 };
+use uuid::Uuid;
 
 use crate::fields::with_text_fields;
 use crate::schema::{deployments, logs, outbox, servers};
-use crate::values::{Id, Time};
+use crate::unreadable;
+use crate::values::{Id, Name, Seconds, Stored, Time};
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod size;
@@ -24,41 +28,92 @@ pub use size::Size;
 
 macro_rules! deployment_row {
     ($($text:ident)*) => {
-        #[derive(Debug, Insertable, Queryable, AsChangeset)]
-        #[diesel(table_name = deployments, primary_key(deployment_id))]
-        #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
-        pub struct DeploymentRow<'a> {
-            pub deployment_id: Id,
-            $($text: Option<Cow<'a, Text>>,)*
-            result: Option<Cow<'a, Text>>,
-            elapsed_seconds: Option<i32>,
-            created_at: Time,
-            updated_at: Time,
+        /// A deployment to read.
+        #[derive(Debug, Queryable)]
+        pub struct DeploymentRow {
+            deployment_id: Stored<Id>,
+            $($text: Stored<Text>,)*
+            result: Stored<Text>,
+            elapsed_seconds: Stored<Seconds>,
+            created_at: Stored<Time>,
+            updated_at: Stored<Time>,
         }
 
-        impl<'a> From<&'a Deployment> for DeploymentRow<'a> {
-            fn from(Deployment { id, fields, created_at, updated_at }: &'a Deployment) -> Self {
+        impl DeploymentRow {
+            /// The record, without values that do not fit. `None` if the row has no valid id.
+            pub fn record(self) -> Option<Deployment> {
+                let Self { deployment_id, $($text,)* result, elapsed_seconds, created_at, updated_at } = self;
+                let Some(Id(id)) = deployment_id.0 else {
+                    unreadable::log_once("Deployments", None, "deployment_id");
+                    return None;
+                };
+                let fields = DeploymentFields {
+                    $($text: $text.0,)*
+                    result: result_of(result),
+                    elapsed_seconds: elapsed_seconds.0.map(|seconds| seconds.0),
+                };
+                let [created_at, updated_at] = times("Deployments", &id, created_at, updated_at);
+                Some(Deployment { id: DeploymentId(id), fields, created_at, updated_at })
+            }
+
+            /// The record in a list. `None` if the row cannot be read, or has no place in the order of the list.
+            pub fn listed(self) -> Option<Deployment> {
+                self.record().filter(|deployment| deployment.created_at.is_some())
+            }
+        }
+
+        /// A deployment to write.
+        #[derive(Debug, Insertable)]
+        #[diesel(table_name = deployments, treat_none_as_default_value = false)]
+        pub struct NewDeployment<'a> {
+            deployment_id: Id,
+            $($text: Option<&'a str>,)*
+            result: Option<&'static str>,
+            elapsed_seconds: Option<Seconds>,
+            created_at: Option<Time>,
+            updated_at: Option<Time>,
+        }
+
+        impl<'a> NewDeployment<'a> {
+            fn new(
+                id: DeploymentId,
+                fields: &'a DeploymentFields,
+                created_at: Option<Timestamp>,
+                updated_at: Option<Timestamp>,
+            ) -> Self {
                 let DeploymentFields { $($text,)* result, elapsed_seconds } = fields;
                 Self {
                     deployment_id: Id(id.0),
-                    $($text: borrowed($text),)*
-                    result: result_text(*result),
-                    elapsed_seconds: *elapsed_seconds,
-                    created_at: Time(*created_at),
-                    updated_at: Time(*updated_at),
+                    $($text: $text.as_deref(),)*
+                    result: result.map(DeploymentResult::as_str),
+                    elapsed_seconds: elapsed_seconds.map(Seconds),
+                    created_at: created_at.map(Time),
+                    updated_at: updated_at.map(Time),
                 }
             }
         }
 
-        impl From<DeploymentRow<'_>> for Deployment {
-            fn from(row: DeploymentRow) -> Self {
-                let DeploymentRow { deployment_id, $($text,)* result, elapsed_seconds, created_at, updated_at } = row;
-                let fields = DeploymentFields {
-                    $($text: owned($text),)*
-                    result: result_value(result),
-                    elapsed_seconds,
-                };
-                Self { id: DeploymentId(deployment_id.0), fields, created_at: created_at.0, updated_at: updated_at.0 }
+        /// The columns of a deployment to change: those that are not `None`.
+        #[cfg(feature = "sqlite")]
+        #[derive(Debug, AsChangeset)]
+        #[diesel(table_name = deployments)]
+        pub struct DeploymentChanges<'a> {
+            $($text: Option<&'a str>,)*
+            result: Option<&'static str>,
+            elapsed_seconds: Option<Seconds>,
+            updated_at: Option<Time>,
+        }
+
+        #[cfg(feature = "sqlite")]
+        impl<'a> From<&'a Changed<Deployment, DeploymentFields>> for DeploymentChanges<'a> {
+            fn from(Changed { record, fields }: &'a Changed<Deployment, DeploymentFields>) -> Self {
+                let DeploymentFields { $($text,)* result, elapsed_seconds } = fields;
+                Self {
+                    $($text: $text.as_deref(),)*
+                    result: result.map(DeploymentResult::as_str),
+                    elapsed_seconds: elapsed_seconds.map(Seconds),
+                    updated_at: record.updated_at.map(Time),
+                }
             }
         }
     };
@@ -66,89 +121,208 @@ macro_rules! deployment_row {
 
 with_text_fields!(deployment_row);
 
-fn borrowed(text: &Option<Text>) -> Option<Cow<'_, Text>> {
-    text.as_ref().map(Cow::Borrowed)
-}
-
-fn owned(text: Option<Cow<'_, Text>>) -> Option<Text> {
-    text.map(Cow::into_owned)
-}
-
-fn result_text(result: Option<DeploymentResult>) -> Option<Cow<'static, Text>> {
-    result.map(|result| Cow::Owned(Text::const_new(result.as_str())))
-}
-
-fn result_value(text: Option<Cow<'_, Text>>) -> Option<DeploymentResult> {
-    text.and_then(|text| DeploymentResult::parse(&text))
-}
-
-#[derive(Debug, Insertable, Queryable, QueryableByName, AsChangeset)]
-#[diesel(table_name = servers, primary_key(hostname, deployment_id))]
-#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
-pub struct ServerRow<'a> {
-    hostname: Text,
-    deployment_id: Id,
-    ip_address: Option<Cow<'a, Text>>,
-    result: Option<Cow<'a, Text>>,
-    elapsed_seconds: Option<i32>,
-    created_at: Time,
-    updated_at: Time,
-}
-
-impl<'a> From<&'a Server> for ServerRow<'a> {
-    fn from(Server { deployment_id, hostname, fields, created_at, updated_at }: &'a Server) -> Self {
-        let ServerFields { ip_address, result, elapsed_seconds } = fields;
-        Self {
-            hostname: hostname.as_str().into(),
-            deployment_id: Id(deployment_id.0),
-            ip_address: borrowed(ip_address),
-            result: result_text(*result),
-            elapsed_seconds: *elapsed_seconds,
-            created_at: Time(*created_at),
-            updated_at: Time(*updated_at),
-        }
+impl<'a> From<&'a Deployment> for NewDeployment<'a> {
+    fn from(Deployment { id, fields, created_at, updated_at }: &'a Deployment) -> Self {
+        Self::new(*id, fields, *created_at, *updated_at)
     }
 }
 
-impl From<ServerRow<'_>> for Server {
-    fn from(row: ServerRow) -> Self {
-        let ServerRow { hostname, deployment_id, ip_address, result, elapsed_seconds, created_at, updated_at } = row;
-        Self {
+/// The row of an upsert that changes an existing deployment. The database server wants a value for `created_at`, but
+/// does not write it.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl<'a> From<&'a Changed<Deployment, DeploymentFields>> for NewDeployment<'a> {
+    fn from(Changed { record, fields }: &'a Changed<Deployment, DeploymentFields>) -> Self {
+        Self::new(record.id, fields, record.updated_at, record.updated_at)
+    }
+}
+
+fn result_of(text: Stored<Text>) -> Option<DeploymentResult> {
+    text.0.and_then(|text| DeploymentResult::parse(&text))
+}
+
+/// The times of the row `id`.
+fn times(
+    table: &'static str,
+    id: &dyn Display,
+    created_at: Stored<Time>,
+    updated_at: Stored<Time>,
+) -> [Option<Timestamp>; 2] {
+    for (column, time) in [("createdAt", &created_at), ("updatedAt", &updated_at)] {
+        if time.0.is_none() {
+            unreadable::log_once(table, Some(id), column);
+        }
+    }
+    [created_at, updated_at].map(|time| time.0.map(|time| time.0))
+}
+
+/// A server to read.
+#[derive(Debug, Queryable, QueryableByName)]
+#[diesel(table_name = servers)]
+pub struct ServerRow {
+    hostname: Stored<Name>,
+    deployment_id: Stored<Id>,
+    ip_address: Stored<Text>,
+    result: Stored<Text>,
+    elapsed_seconds: Stored<Seconds>,
+    created_at: Stored<Time>,
+    updated_at: Stored<Time>,
+}
+
+impl ServerRow {
+    /// The record, without values that do not fit. `None` if the row has no valid key.
+    pub fn record(self) -> Option<Server> {
+        let Self { hostname, deployment_id, ip_address, result, elapsed_seconds, created_at, updated_at } = self;
+        let (Some(Id(id)), Some(Name { text: hostname, is_exact: _ })) = (deployment_id.0, hostname.0) else {
+            unreadable::log_once("Servers", None, "deployment_id");
+            return None;
+        };
+        let [created_at, updated_at] = times("Servers", &id, created_at, updated_at);
+        Some(Server {
             hostname: Hostname::stored(hostname),
-            deployment_id: DeploymentId(deployment_id.0),
-            fields: ServerFields { ip_address: owned(ip_address), result: result_value(result), elapsed_seconds },
-            created_at: created_at.0,
-            updated_at: updated_at.0,
-        }
-    }
-}
-
-#[derive(Debug, Insertable, Queryable)]
-#[diesel(table_name = logs)]
-pub struct LogRow<'a> {
-    deployment_id: Cow<'a, str>,
-    event_id: Id,
-    received_at: Time,
-    message: Cow<'a, str>,
-}
-
-impl<'a> LogRow<'a> {
-    pub fn of(LogBatch { deployment_id, messages, reporter: _ }: &'a LogBatch) -> impl Iterator<Item = Self> {
-        messages.iter().map(|message| Self {
-            deployment_id: deployment_id.as_str().into(),
-            event_id: Id(message.event_id),
-            received_at: Time(message.received_at),
-            message: message.object().get().into(),
+            deployment_id: DeploymentId(id),
+            fields: ServerFields {
+                ip_address: ip_address.0,
+                result: result_of(result),
+                elapsed_seconds: elapsed_seconds.0.map(|seconds| seconds.0),
+            },
+            created_at,
+            updated_at,
         })
     }
+
+    /// The record in a list. `None` if the row cannot be read, or has no place in the order of the list.
+    pub fn listed(self) -> Option<Server> {
+        self.record().filter(|server| server.created_at.is_some())
+    }
+
+    /// The record for a decision. `None` if a statement cannot find the row by the key of the record.
+    pub fn changeable(self) -> Option<Server> {
+        let is_exact = self.hostname.0.as_ref().is_some_and(|name| name.is_exact);
+        is_exact.then(|| self.record()).flatten()
+    }
 }
 
-impl TryFrom<LogRow<'_>> for LogMessage {
-    type Error = serde_json::Error;
+/// A server to write.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = servers, treat_none_as_default_value = false)]
+pub struct NewServer<'a> {
+    hostname: &'a str,
+    deployment_id: Id,
+    ip_address: Option<&'a str>,
+    result: Option<&'static str>,
+    elapsed_seconds: Option<Seconds>,
+    created_at: Option<Time>,
+    updated_at: Option<Time>,
+}
 
-    fn try_from(LogRow { deployment_id: _, event_id, received_at, message }: LogRow) -> Result<Self, Self::Error> {
-        let object = RawValue::from_string(message.into_owned())?;
-        Self::stored(event_id.0, received_at.0, object).map_err(serde_json::Error::custom)
+impl<'a> NewServer<'a> {
+    fn new(record: &'a Server, fields: &'a ServerFields, created_at: Option<Timestamp>) -> Self {
+        let Server { hostname, deployment_id, fields: _, created_at: _, updated_at } = record;
+        let ServerFields { ip_address, result, elapsed_seconds } = fields;
+        Self {
+            hostname: hostname.as_str(),
+            deployment_id: Id(deployment_id.0),
+            ip_address: ip_address.as_deref(),
+            result: result.map(DeploymentResult::as_str),
+            elapsed_seconds: elapsed_seconds.map(Seconds),
+            created_at: created_at.map(Time),
+            updated_at: updated_at.map(Time),
+        }
+    }
+}
+
+impl<'a> From<&'a Server> for NewServer<'a> {
+    fn from(server: &'a Server) -> Self {
+        Self::new(server, &server.fields, server.created_at)
+    }
+}
+
+/// As for a deployment.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl<'a> From<&'a Changed<Server, ServerFields>> for NewServer<'a> {
+    fn from(Changed { record, fields }: &'a Changed<Server, ServerFields>) -> Self {
+        Self::new(record, fields, record.updated_at)
+    }
+}
+
+/// The columns of a server to change: those that are not `None`.
+#[cfg(feature = "sqlite")]
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = servers)]
+pub struct ServerChanges<'a> {
+    ip_address: Option<&'a str>,
+    result: Option<&'static str>,
+    elapsed_seconds: Option<Seconds>,
+    updated_at: Option<Time>,
+}
+
+#[cfg(feature = "sqlite")]
+impl<'a> From<&'a Changed<Server, ServerFields>> for ServerChanges<'a> {
+    fn from(Changed { record, fields }: &'a Changed<Server, ServerFields>) -> Self {
+        let ServerFields { ip_address, result, elapsed_seconds } = fields;
+        Self {
+            ip_address: ip_address.as_deref(),
+            result: result.map(DeploymentResult::as_str),
+            elapsed_seconds: elapsed_seconds.map(Seconds),
+            updated_at: record.updated_at.map(Time),
+        }
+    }
+}
+
+/// A log message to read.
+#[derive(Debug, Queryable)]
+pub struct LogRow {
+    _deployment_id: Stored<Text>,
+    event_id: Stored<Id>,
+    received_at: Stored<Time>,
+    message: Stored<String>,
+}
+
+impl LogRow {
+    /// The message. `None` if the row has no valid id, no time, or no JSON object.
+    pub fn listed(self) -> Option<LogMessage> {
+        let Self { _deployment_id, event_id, received_at, message } = self;
+        let Some(Id(id)) = event_id.0 else {
+            unreadable::log_once("Logs", None, "event_id");
+            return None;
+        };
+        let unreadable = |column| {
+            unreadable::log_once("Logs", Some(&id), column);
+            None
+        };
+        // The id contains the time of receipt as well.
+        let Some(received_at) = received_at.0.map(|time| time.0).or_else(|| time_of(id)) else {
+            return unreadable("receivedAt");
+        };
+        let object = message.0.and_then(|message| RawValue::from_string(message).ok());
+        object.and_then(|object| LogMessage::stored(id, received_at, object).ok()).or_else(|| unreadable("message"))
+    }
+}
+
+/// The time in a UUIDv7.
+fn time_of(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+}
+
+/// A log message to write.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = logs)]
+pub struct NewLog<'a> {
+    deployment_id: &'a str,
+    event_id: Id,
+    received_at: Option<Time>,
+    message: &'a str,
+}
+
+impl<'a> NewLog<'a> {
+    pub fn of(LogBatch { deployment_id, messages, reporter: _ }: &'a LogBatch) -> impl Iterator<Item = Self> {
+        messages.iter().map(|message| Self {
+            deployment_id: deployment_id.as_str(),
+            event_id: Id(message.event_id),
+            received_at: Some(Time(message.received_at)),
+            message: message.object().get(),
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The tables, with column types that every database has.
+//! The tables, with column types that every database has. Times may be NULL, because another program may have created
+//! the tables without a constraint.
 
 use diesel::query_builder::QueryId;
 use diesel::sql_types::{SqlOrd, SqlType};
@@ -20,6 +21,13 @@ pub struct SqlUuid;
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct SqlTime;
 
+/// `INTEGER`. Read as 64 bits, because SQLite stores 64 bits in any integer column.
+#[derive(SqlType, QueryId)]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 23, array_oid = 1007)))]
+#[cfg_attr(feature = "mysql", diesel(mysql_type(name = "LongLong")))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Long")))]
+pub struct SqlSeconds;
+
 impl SqlOrd for SqlUuid {}
 impl SqlOrd for SqlTime {}
 
@@ -27,18 +35,18 @@ macro_rules! deployments_table {
     ($($text:ident)*) => {
         diesel::table! {
             use diesel::sql_types::*;
-            use super::{SqlTime, SqlUuid};
+            use super::{SqlSeconds, SqlTime, SqlUuid};
 
             #[sql_name = "Deployments"]
             deployments (deployment_id) {
                 deployment_id -> SqlUuid,
                 $($text -> Nullable<Text>,)*
                 result -> Nullable<Text>,
-                elapsed_seconds -> Nullable<Integer>,
+                elapsed_seconds -> Nullable<SqlSeconds>,
                 #[sql_name = "createdAt"]
-                created_at -> SqlTime,
+                created_at -> Nullable<SqlTime>,
                 #[sql_name = "updatedAt"]
-                updated_at -> SqlTime,
+                updated_at -> Nullable<SqlTime>,
             }
         }
     };
@@ -48,7 +56,7 @@ with_text_fields!(deployments_table);
 
 diesel::table! {
     use diesel::sql_types::*;
-    use super::{SqlTime, SqlUuid};
+    use super::{SqlSeconds, SqlTime, SqlUuid};
 
     #[sql_name = "Servers"]
     servers (hostname, deployment_id) {
@@ -56,11 +64,11 @@ diesel::table! {
         deployment_id -> SqlUuid,
         ip_address -> Nullable<Text>,
         result -> Nullable<Text>,
-        elapsed_seconds -> Nullable<Integer>,
+        elapsed_seconds -> Nullable<SqlSeconds>,
         #[sql_name = "createdAt"]
-        created_at -> SqlTime,
+        created_at -> Nullable<SqlTime>,
         #[sql_name = "updatedAt"]
-        updated_at -> SqlTime,
+        updated_at -> Nullable<SqlTime>,
     }
 }
 
@@ -73,7 +81,7 @@ diesel::table! {
         deployment_id -> Text,
         event_id -> SqlUuid,
         #[sql_name = "receivedAt"]
-        received_at -> SqlTime,
+        received_at -> Nullable<SqlTime>,
         message -> Text,
     }
 }

@@ -1,25 +1,32 @@
 //! SQLite: one file, which one process owns.
 
+use std::fmt::Display;
+
 use diesel::connection::{AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager};
-use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server};
+use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, EventKind, Group, LogDeploymentId, Records};
 use uuid::Uuid;
 
 use crate::dialect::{Dialect, Filter, RecordAccess};
 use crate::error::DbError;
 use crate::liveness::Liveness;
-use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
+use crate::rows::{
+    DeploymentChanges, DeploymentRow, NewDeployment, NewLog, NewServer, OutboxRow, ServerChanges, ServerRow,
+};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
-use crate::values::{Id, StoredId, UpperCaseId};
+use crate::unreadable;
+use crate::values::sqlite::{KeyPart, UpperCaseId};
+use crate::values::{Id, Stored};
 
 mod has_id;
+mod place;
 #[path = "queries.rs"]
 mod queries;
 
 use has_id::HasId;
+use place::Place;
 
 pub type Connection = SqliteConnection;
 
@@ -27,6 +34,17 @@ pub type Connection = SqliteConnection;
 pub type Loading = diesel::connection::DefaultLoadingMode;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// Seeks in the index: SQLite sorts NULL and numbers before text, and blobs after it.
+const NOT_LISTED: &str = r#"
+    SELECT deployment_id FROM "Deployments"
+    WHERE "createdAt" IS NULL OR "createdAt" < '' OR "createdAt" >= x'' LIMIT 100"#;
+
+#[derive(QueryableByName)]
+struct StoredDeployment {
+    #[diesel(sql_type = SqlUuid)]
+    deployment_id: Stored<Id>,
+}
 
 impl Dialect for Connection {
     /// Seeks to each hostname in the index instead of reading every row.
@@ -44,8 +62,8 @@ impl Dialect for Connection {
         FROM "Outbox" WHERE output = ? AND owner = ?"#;
 
     const LOGGED_DEPLOYMENTS: &'static str = r#"
-        SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ?
-        ORDER BY deployment_id, event_id LIMIT ?"#;
+        SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > ? AND typeof(deployment_id) = 'text'
+        ORDER BY deployment_id, event_id LIMIT ? OFFSET ?"#;
 
     const RECENT_LOGS: &'static str = r#"
         SELECT value AS name FROM json_each(?)
@@ -68,6 +86,8 @@ impl Dialect for Connection {
                 SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
             AND "updatedAt" < ?2 LIMIT ?3)"#;
 
+    const IS_CREATED: &'static str = r#"typeof("createdAt") = 'text'"#;
+
     /// Opens or creates the file. `synchronous = FULL` makes every commit durable before it returns.
     fn connect(path: &str) -> Result<Self, DbError> {
         let mut connection = Self::establish(path).map_err(DbError::Connect)?;
@@ -78,8 +98,13 @@ impl Dialect for Connection {
         Ok(connection)
     }
 
+    /// Also logs the deployments that [`Self::IS_CREATED`] leaves out of lists.
     fn migrate(&mut self) -> Result<(), DbError> {
         self.run_pending_migrations(MIGRATIONS).map_err(DbError::Migrate)?;
+        for id in diesel::sql_query(NOT_LISTED).load::<StoredDeployment>(self)? {
+            let id = id.deployment_id.0.map(|Id(id)| id);
+            unreadable::log_once("Deployments", id.as_ref().map(|id| id as &dyn Display), "createdAt");
+        }
         Ok(())
     }
 
@@ -116,7 +141,8 @@ impl Dialect for Connection {
 /// case.
 impl RecordAccess for Connection {
     type HasId<C: Expression<SqlType = SqlUuid>> = HasId<C>;
-    type CursorId = StoredId;
+    type CursorTime = KeyPart;
+    type CursorId = KeyPart;
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         let mut is_decided = false;
@@ -139,7 +165,7 @@ impl RecordAccess for Connection {
     }
 
     /// Uses a union, because SQLite builds a temporary table for a list of two ids.
-    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow>> {
         let rows = deployments::table
             .filter(deployments::deployment_id.eq(Id(id)))
             .union_all(deployments::table.filter(deployments::deployment_id.eq(UpperCaseId(id))));
@@ -148,7 +174,7 @@ impl RecordAccess for Connection {
 
     /// If a server is stored in both letter cases, the row in lower case comes last, so [`Group::decide`] uses that
     /// one. The condition `ne` keeps an id without letters from matching twice.
-    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow>> {
         let in_upper_case = servers::table.filter(servers::deployment_id.eq(UpperCaseId(id)));
         let rows = in_upper_case
             .filter(servers::deployment_id.ne(Id(id)))
@@ -160,67 +186,59 @@ impl RecordAccess for Connection {
         HasId::new(column, ids)
     }
 
-    /// The index sorts ids by their text. Sorting them by their value would read every row before the cursor.
-    fn cursor_in_deployments(&mut self, id: Uuid) -> QueryResult<StoredId> {
-        let in_upper_case = deployments::table.filter(deployments::deployment_id.eq(UpperCaseId(id)));
-        Ok(stored_id(id, diesel::select(exists(in_upper_case)).get_result(self)?))
+    fn place_in_deployments(&mut self, cursor: &CreatedCursor) -> QueryResult<Place> {
+        place::find(self, "Deployments", None, cursor)
     }
 
-    fn cursor_in_servers(&mut self, hostname: &str, id: Uuid) -> QueryResult<StoredId> {
-        let on_host = servers::table.filter(servers::hostname.eq(hostname));
-        let in_upper_case = on_host.filter(servers::deployment_id.eq(UpperCaseId(id)));
-        Ok(stored_id(id, diesel::select(exists(in_upper_case)).get_result(self)?))
+    fn place_in_servers(&mut self, hostname: &str, cursor: &CreatedCursor) -> QueryResult<Place> {
+        place::find(self, "Servers", Some(hostname), cursor)
     }
-}
-
-fn stored_id(id: Uuid, is_upper_case: bool) -> StoredId {
-    if is_upper_case { StoredId::Upper(UpperCaseId(id)) } else { StoredId::Lower(Id(id)) }
 }
 
 fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> {
     let mut records = Records::default();
     for id in group.deployments() {
-        records.deployments.extend(connection.find_deployment(id.0)?.map(Deployment::from));
+        records.deployments.extend(connection.find_deployment(id.0)?.and_then(DeploymentRow::record));
     }
     for key in group.servers() {
         let on_host = servers::table.filter(servers::hostname.eq(key.hostname.as_str()));
         let rows = on_host
             .filter(servers::deployment_id.eq(Id(key.deployment_id.0)))
             .union_all(on_host.filter(servers::deployment_id.eq(UpperCaseId(key.deployment_id.0))));
-        records.servers.extend(rows.load::<ServerRow>(connection)?.into_iter().next().map(Server::from));
+        records.servers.extend(rows.load(connection)?.into_iter().next().and_then(ServerRow::changeable));
     }
     for id in group.deployments_with_all_servers() {
-        records.servers.extend(connection.find_servers(id.0)?.into_iter().map(Server::from));
+        records.servers.extend(connection.find_servers(id.0)?.into_iter().filter_map(ServerRow::changeable));
     }
     Ok(records)
 }
 
 fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), DbError> {
     for deployment in &decision.new_deployments {
-        diesel::insert_into(deployments::table).values(DeploymentRow::from(deployment)).execute(connection)?;
+        diesel::insert_into(deployments::table).values(NewDeployment::from(deployment)).execute(connection)?;
     }
     // If an id is stored in both letter cases, change the row that `read` found: the one in lower case.
-    for deployment in &decision.changed_deployments {
-        let (id, row) = (deployment.id.0, || DeploymentRow::from(deployment));
-        if diesel::update(deployments::table.find(Id(id))).set(row()).execute(connection)? == 0 {
+    for changed in &decision.changed_deployments {
+        let (id, changes) = (changed.record.id.0, || DeploymentChanges::from(changed));
+        if diesel::update(deployments::table.find(Id(id))).set(changes()).execute(connection)? == 0 {
             let in_upper_case = deployments::table.filter(deployments::deployment_id.eq(UpperCaseId(id)));
-            diesel::update(in_upper_case).set(row()).execute(connection)?;
+            diesel::update(in_upper_case).set(changes()).execute(connection)?;
         }
     }
     for server in &decision.new_servers {
-        diesel::insert_into(servers::table).values(ServerRow::from(server)).execute(connection)?;
+        diesel::insert_into(servers::table).values(NewServer::from(server)).execute(connection)?;
     }
-    for server in &decision.changed_servers {
-        let (id, row) = (server.deployment_id.0, || ServerRow::from(server));
-        let on_host = servers::table.filter(servers::hostname.eq(server.hostname.as_str()));
-        if diesel::update(on_host.filter(servers::deployment_id.eq(Id(id)))).set(row()).execute(connection)? == 0 {
+    for changed in &decision.changed_servers {
+        let (id, changes) = (changed.record.deployment_id.0, || ServerChanges::from(changed));
+        let on_host = servers::table.filter(servers::hostname.eq(changed.record.hostname.as_str()));
+        if diesel::update(on_host.filter(servers::deployment_id.eq(Id(id)))).set(changes()).execute(connection)? == 0 {
             let in_upper_case = on_host.filter(servers::deployment_id.eq(UpperCaseId(id)));
-            diesel::update(in_upper_case).set(row()).execute(connection)?;
+            diesel::update(in_upper_case).set(changes()).execute(connection)?;
         }
     }
     for event in &decision.logs {
         if let EventKind::Logged(batch) = &event.kind {
-            for row in LogRow::of(batch) {
+            for row in NewLog::of(batch) {
                 diesel::insert_into(logs::table).values(row).on_conflict_do_nothing().execute(connection)?;
             }
         }

@@ -16,7 +16,7 @@ pub(crate) enum Metric {
     /// A counter that increases by one.
     Count(Cow<'static, str>),
     /// A timer. The value is the reported number of seconds, although the unit of StatsD is milliseconds.
-    Time(Cow<'static, str>, i32),
+    Time(Cow<'static, str>, i64),
 }
 
 /// The escaped prefix, without a dot at its end. No part of it is empty, and no character in it ends a name.
@@ -133,13 +133,13 @@ mod tests {
     }
 
     fn finish(fields: DeploymentFields) -> Event {
-        let now = time::now();
+        let now = Some(time::now());
         event(EventKind::DeploymentFinished(Deployment { id: new_id(), fields, created_at: now, updated_at: now }))
     }
 
     fn server(body: &str) -> Server {
         let report = server_report(new_id(), body);
-        let (id, now) = (report.key.deployment_id, time::now());
+        let (id, now) = (report.key.deployment_id, Some(time::now()));
         let fields = report.fields;
         Server { hostname: report.key.hostname, deployment_id: id, fields, created_at: now, updated_at: now }
     }
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    fn done(result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) -> DeploymentFields {
+    fn done(result: Option<DeploymentResult>, elapsed_seconds: Option<i64>) -> DeploymentFields {
         DeploymentFields { result, elapsed_seconds, ..named("dev", "test") }
     }
 

@@ -98,7 +98,11 @@ impl Output for StatsdOutput {
             for metric in encode::metrics(self.names, event) {
                 match metric {
                     Metric::Count(name) => pipeline.incr(&self.suffixed(name)),
-                    Metric::Time(name, value) => pipeline.timer(&self.suffixed(name), value.into()),
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "the library takes f64; durations are far below 2^53"
+                    )]
+                    Metric::Time(name, value) => pipeline.timer(&self.suffixed(name), value as f64),
                 }
                 queued += 1;
             }

@@ -29,6 +29,7 @@ mod servers;
 mod shutdown;
 mod slow_readers;
 mod sqlite_file;
+mod stored_values;
 mod support;
 mod tables;
 mod timestamps;

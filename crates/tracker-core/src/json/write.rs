@@ -127,7 +127,13 @@ impl<'a> ObjectWriter<'a> {
         }
     }
 
-    pub(crate) fn outcome(&mut self, result: Option<DeploymentResult>, elapsed_seconds: Option<i32>) {
+    pub(crate) fn time_if_known(&mut self, name: &'static str, time: Option<&Timestamp>) {
+        if let Some(time) = time {
+            self.time(name, time);
+        }
+    }
+
+    pub(crate) fn outcome(&mut self, result: Option<DeploymentResult>, elapsed_seconds: Option<i64>) {
         if let Some(result) = result {
             self.plain("result", result.as_str());
         }
@@ -163,12 +169,14 @@ mod properties {
             texts in vec(text(), 10..=10),
             hostnames in vec(text().prop_map(Option::unwrap_or_default), 0..3),
             result in option::of(select(vec![DeploymentResult::Success, DeploymentResult::Failure])),
-            elapsed_seconds in option::of(any::<i32>()),
+            elapsed_seconds in option::of(any::<i64>()),
+            are_known: [bool; 2],
         ) {
             let [
                 engine, engine_version, host, user, environment, package, package_url, version, arguments, ip_address,
             ] = texts.try_into().expect("ten texts were generated");
-            let (id, created_at, updated_at) = (DeploymentId(Uuid::now_v7()), time::now(), time::now());
+            let id = DeploymentId(Uuid::now_v7());
+            let [created_at, updated_at] = are_known.map(|is_known| is_known.then(time::now));
             let fields = DeploymentFields {
                 engine, engine_version, host, user, environment, package, package_url, version, arguments,
                 result, elapsed_seconds,

@@ -54,14 +54,14 @@ async fn newest_record(store: &dyn Store, started: Timestamp, age: TimeDelta) ->
     let near = earlier(started, age);
     let before_start = Page { limit: 1, ..older_than(started) };
     let deployments = store.deployments(DeploymentQuery::new(before_start.clone())).await?;
-    let mut newest = deployments.records.first().map(|found| found.deployment.created_at);
+    let mut newest = deployments.records.first().and_then(|found| found.deployment.created_at);
 
     let mut rest = Some(Page::first(PAGE_SIZE));
     while let Some(page) = rest.take().filter(|_| newest.is_none_or(|at| at < near)) {
         let hostnames = store.hostnames(HostnameQuery::new(page)).await?;
         for hostname in hostnames.records {
             let servers = store.servers(ServerQuery::new(hostname, before_start.clone())).await?;
-            newest = newest.max(servers.records.first().map(|server| server.created_at));
+            newest = newest.max(servers.records.first().and_then(|server| server.created_at));
         }
         rest = hostnames.next.map(whole_page);
     }

@@ -95,11 +95,13 @@ impl Tested<'_> {
         let outputs: Arc<[Arc<dyn Output>]> = SINKS.map(|sink| Arc::new(sink) as Arc<dyn Output>).into();
         let group = Arc::new(Group::new(changes, outputs));
         let decision = answer("commit", self.0.commit(lane, group)).await;
-        for decided in decision.new_deployments.iter().chain(&decision.changed_deployments) {
+        let changed = decision.changed_deployments.iter().map(|changed| &changed.record);
+        for decided in decision.new_deployments.iter().chain(changed) {
             let recorded = self.deployment(decided.id).await.expect("a committed deployment is readable");
             assert_eq!(&recorded.deployment, decided, "a committed deployment is read back unchanged");
         }
-        for decided in decision.new_servers.iter().chain(&decision.changed_servers) {
+        let changed = decision.changed_servers.iter().map(|changed| &changed.record);
+        for decided in decision.new_servers.iter().chain(changed) {
             let recorded = self.servers(decided.hostname.clone(), all()).await.records;
             let found = recorded.iter().find(|server| server.key() == decided.key());
             assert_eq!(found, Some(decided), "a committed server is read back unchanged");

@@ -55,7 +55,7 @@ impl Dialect for Connection {
     const LOGGED_DEPLOYMENTS: &'static str = "
         SELECT deployment_id AS name, event_id FROM Logs
         WHERE deployment_hash > coalesce(unhex(sha2(nullif(?, ''), 256)), '')
-        ORDER BY deployment_hash, event_id LIMIT ?";
+        ORDER BY deployment_hash, event_id LIMIT ? OFFSET ?";
 
     const RECENT_LOGS: &'static str = "
         SELECT k.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name TEXT CHARACTER SET utf8mb4 PATH '$')) k
@@ -86,6 +86,9 @@ impl Dialect for Connection {
             STRAIGHT_JOIN Deployments o FORCE INDEX (PRIMARY) ON o.deployment_id = k.id
             WHERE o.updatedAt < ? LIMIT ? FOR UPDATE SKIP LOCKED) d
         STRAIGHT_JOIN Deployments n ON n.deployment_id = d.deployment_id";
+
+    /// Leaves out the zero date.
+    const IS_CREATED: &'static str = "createdAt >= '0001-01-01'";
 
     /// With `ssl_ca`, requires TLS, which the client library would leave to the database server.
     fn connect(url: &str) -> Result<Self, DbError> {
@@ -187,7 +190,7 @@ impl DatabaseServer for Connection {
         if size + (4 << 20) < limit { Ok(()) } else { Err(DbError::TooLarge { size, limit }) }
     }
 
-    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, DbError> {
+    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow>, DbError> {
         let keys: Vec<_> = keys.iter().map(|key| (key.hostname.as_str(), key.deployment_id.to_string())).collect();
         let keys = serde_json::to_string(&keys).map_err(DbError::Content)?;
         Ok(diesel::sql_query(LOCK_SERVERS).bind::<Text, _>(keys).load(self)?)

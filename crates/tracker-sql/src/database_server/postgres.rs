@@ -69,7 +69,7 @@ impl Dialect for Connection {
 
     const LOGGED_DEPLOYMENTS: &'static str = r#"
         SELECT deployment_id AS name, event_id FROM "Logs" WHERE deployment_id > $1
-        ORDER BY deployment_id, event_id LIMIT $2"#;
+        ORDER BY deployment_id, event_id LIMIT $2 OFFSET $3"#;
 
     const RECENT_LOGS: &'static str = r#"
         SELECT name FROM json_array_elements_text($1::json) name
@@ -90,6 +90,9 @@ impl Dialect for Connection {
             SELECT ctid FROM "Deployments"
             WHERE deployment_id = ANY(ARRAY(SELECT json_array_elements_text($1::json)::uuid))
             AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
+
+    /// PostgreSQL also has infinity, and years that RFC 3339 cannot express.
+    const IS_CREATED: &'static str = r#""createdAt" BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"#;
 
     /// Detects a lost connection within 30 s, unless the URL sets other limits.
     fn connect(url: &str) -> Result<Self, DbError> {
@@ -173,7 +176,7 @@ impl DatabaseServer for Connection {
         format!(r#"excluded."{column}""#)
     }
 
-    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow<'static>>, DbError> {
+    fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow>, DbError> {
         let (hostnames, ids): (Vec<_>, Vec<_>) =
             keys.iter().map(|key| (key.hostname.as_str(), Id(key.deployment_id.0))).unzip();
         let query = diesel::sql_query(LOCK_SERVERS);

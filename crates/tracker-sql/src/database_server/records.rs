@@ -11,7 +11,10 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::Text;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, Decision, Deleted, Deployment, EventKind, Group, LogDeploymentId, Records, Server, chain};
+use tracker_core::{
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentFields, EventKind, Group, LogDeploymentId, Records,
+    ServerFields, chain,
+};
 use uuid::Uuid;
 
 use super::{Connection, queries};
@@ -20,9 +23,9 @@ use crate::dialect::RecordAccess;
 use crate::error::DbError;
 use crate::fields::with_text_fields;
 use crate::liveness::Liveness;
-use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow, Size};
+use crate::rows::{DeploymentRow, NewDeployment, NewLog, NewServer, OutboxRow, ServerRow, Size};
 use crate::schema::{SqlUuid, deployments, logs, outbox, servers};
-use crate::values::Id;
+use crate::values::{Id, Time};
 
 /// The maximum number of attempts to commit a group while other instances change the same records.
 const MAX_ATTEMPTS: usize = 5;
@@ -34,13 +37,21 @@ const MAX_ROWS: usize = 4_000;
 /// log messages and of the outbox can be larger, and [`DatabaseServer::check_row_size`] checks these.
 const MAX_BYTES: usize = 2 << 20;
 
-/// Assigns to each column its value in the row that an upsert could not insert.
+/// Which columns of a row change: that of each text field, and those of `result` and `elapsed_seconds`.
+macro_rules! changed_columns {
+    ($fields:expr => $($column:ident)*) => { [$($fields.$column.is_some()),*] };
+}
+
+/// Assigns to each column that changes its value in the row that an upsert could not insert.
 macro_rules! replace {
-    ($($column:ident)*) => { ($($column.eq(proposed($column)),)*) };
+    ($fields:expr => $($column:ident)*) => {
+        ($($fields.$column.is_some().then(|| $column.eq(proposed($column))),)* updated_at.eq(proposed(updated_at)))
+    };
 }
 
 impl RecordAccess for Connection {
     type HasId<C: Expression<SqlType = SqlUuid>> = EqAny<C, Vec<Id>>;
+    type CursorTime = Time;
     type CursorId = Id;
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
@@ -88,11 +99,11 @@ impl RecordAccess for Connection {
         Ok(backlog)
     }
 
-    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow<'static>>> {
+    fn find_deployment(&mut self, id: Uuid) -> QueryResult<Option<DeploymentRow>> {
         deployments::table.find(Id(id)).first(self).optional()
     }
 
-    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow<'static>>> {
+    fn find_servers(&mut self, id: Uuid) -> QueryResult<Vec<ServerRow>> {
         servers::table.filter(servers::deployment_id.eq(Id(id))).load(self)
     }
 
@@ -100,13 +111,17 @@ impl RecordAccess for Connection {
         column.eq_any(ids.iter().copied().map(Id).collect::<Vec<_>>())
     }
 
-    fn cursor_in_deployments(&mut self, id: Uuid) -> QueryResult<Id> {
-        Ok(Id(id))
+    fn place_in_deployments(&mut self, cursor: &CreatedCursor) -> QueryResult<(Time, Id)> {
+        Ok(place(cursor))
     }
 
-    fn cursor_in_servers(&mut self, _: &str, id: Uuid) -> QueryResult<Id> {
-        Ok(Id(id))
+    fn place_in_servers(&mut self, _: &str, cursor: &CreatedCursor) -> QueryResult<(Time, Id)> {
+        Ok(place(cursor))
     }
+}
+
+fn place(cursor: &CreatedCursor) -> (Time, Id) {
+    (Time(cursor.created_at), Id(cursor.deployment_id.0))
 }
 
 /// Adopts the oldest batches of one dead instance, and returns its name and their number. Each step is a
@@ -146,11 +161,11 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> 
             .order(deployments::deployment_id)
             .for_update()
             .load::<DeploymentRow>(connection)?;
-        records.deployments.extend(rows.into_iter().map(Deployment::from));
+        records.deployments.extend(rows.into_iter().filter_map(DeploymentRow::record));
     }
     let keys = group.servers();
     if !keys.is_empty() {
-        records.servers.extend(connection.lock_servers(&keys)?.into_iter().map(Server::from));
+        records.servers.extend(connection.lock_servers(&keys)?.into_iter().filter_map(ServerRow::changeable));
     }
     let ids: Vec<_> = group.deployments_with_all_servers().iter().map(|id| Id(id.0)).collect();
     if !ids.is_empty() {
@@ -159,45 +174,59 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> 
             .order((servers::deployment_id, servers::hostname))
             .for_update()
             .load::<ServerRow>(connection)?;
-        records.servers.extend(rows.into_iter().map(Server::from));
+        records.servers.extend(rows.into_iter().filter_map(ServerRow::changeable));
     }
     Ok(records)
 }
 
 fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), DbError> {
-    let rows: Vec<_> = decision.new_deployments.iter().map(DeploymentRow::from).collect();
+    let rows: Vec<_> = decision.new_deployments.iter().map(NewDeployment::from).collect();
     for rows in statements(connection, &rows)? {
         diesel::insert_into(deployments::table).values(rows).execute(connection).map_err(or_race)?;
     }
-    let rows: Vec<_> = decision.changed_deployments.iter().map(DeploymentRow::from).collect();
-    for rows in statements(connection, &rows)? {
-        use deployments::*;
-        macro_rules! changed_columns {
-            ($($text:ident)*) => { replace!($($text)* result elapsed_seconds updated_at) };
-        }
-        diesel::insert_into(table)
-            .values(rows)
-            .on_conflict(Connection::conflict_target(table))
-            .do_update()
-            .set(with_text_fields!(changed_columns))
-            .execute(connection)?;
+    // One statement changes the same columns of all its rows. Most finishes change the same ones.
+    macro_rules! columns {
+        ($($text:ident)*) => {
+            |fields: &DeploymentFields| changed_columns!(fields => $($text)* result elapsed_seconds)
+        };
     }
-    let rows: Vec<_> = decision.new_servers.iter().map(ServerRow::from).collect();
+    let columns = with_text_fields!(columns);
+    decision.changed_deployments.sort_by_key(|changed| columns(&changed.fields));
+    for alike in decision.changed_deployments.chunk_by(|a, b| columns(&a.fields) == columns(&b.fields)) {
+        let rows: Vec<_> = alike.iter().map(NewDeployment::from).collect();
+        for rows in statements(connection, &rows)? {
+            use deployments::*;
+            macro_rules! changes {
+                ($($text:ident)*) => { replace!(alike[0].fields => $($text)* result elapsed_seconds) };
+            }
+            diesel::insert_into(table)
+                .values(rows)
+                .on_conflict(Connection::conflict_target(table))
+                .do_update()
+                .set(with_text_fields!(changes))
+                .execute(connection)?;
+        }
+    }
+    let rows: Vec<_> = decision.new_servers.iter().map(NewServer::from).collect();
     for rows in statements(connection, &rows)? {
         diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;
     }
-    let rows: Vec<_> = decision.changed_servers.iter().map(ServerRow::from).collect();
-    for rows in statements(connection, &rows)? {
-        use servers::*;
-        diesel::insert_into(table)
-            .values(rows)
-            .on_conflict(Connection::conflict_target(table))
-            .do_update()
-            .set(replace!(ip_address result elapsed_seconds updated_at))
-            .execute(connection)?;
+    let columns = |fields: &ServerFields| changed_columns!(fields => ip_address result elapsed_seconds);
+    decision.changed_servers.sort_by_key(|changed| columns(&changed.fields));
+    for alike in decision.changed_servers.chunk_by(|a, b| columns(&a.fields) == columns(&b.fields)) {
+        let rows: Vec<_> = alike.iter().map(NewServer::from).collect();
+        for rows in statements(connection, &rows)? {
+            use servers::*;
+            diesel::insert_into(table)
+                .values(rows)
+                .on_conflict(Connection::conflict_target(table))
+                .do_update()
+                .set(replace!(alike[0].fields => ip_address result elapsed_seconds))
+                .execute(connection)?;
+        }
     }
     let kept = decision.logs.iter().filter_map(|event| match &event.kind {
-        EventKind::Logged(batch) => Some(LogRow::of(batch)),
+        EventKind::Logged(batch) => Some(NewLog::of(batch)),
         _ => None,
     });
     let rows: Vec<_> = kept.flatten().collect();

@@ -1,8 +1,6 @@
 //! Sizes of rows, which bound the size of a statement.
 
-use std::borrow::Cow;
-
-use super::{DeploymentRow, LogRow, OutboxRow, ServerRow, Text};
+use super::{NewDeployment, NewLog, NewServer, OutboxRow};
 use crate::fields::with_text_fields;
 
 /// The approximate size of a row in a statement, in bytes. Only counts texts of variable size.
@@ -10,13 +8,13 @@ pub trait Size {
     fn size(&self) -> usize;
 }
 
-fn size_of(text: &Option<Cow<'_, Text>>) -> usize {
-    text.as_ref().map_or(0, |text| text.len())
+fn size_of(text: &Option<&str>) -> usize {
+    text.map_or(0, str::len)
 }
 
 macro_rules! deployment_size {
     ($($text:ident)*) => {
-        impl Size for DeploymentRow<'_> {
+        impl Size for NewDeployment<'_> {
             fn size(&self) -> usize {
                 let Self {
                     deployment_id: _,
@@ -34,7 +32,7 @@ macro_rules! deployment_size {
 
 with_text_fields!(deployment_size);
 
-impl Size for ServerRow<'_> {
+impl Size for NewServer<'_> {
     fn size(&self) -> usize {
         let Self {
             hostname,
@@ -49,7 +47,7 @@ impl Size for ServerRow<'_> {
     }
 }
 
-impl Size for LogRow<'_> {
+impl Size for NewLog<'_> {
     fn size(&self) -> usize {
         let Self { deployment_id, event_id: _, received_at: _, message } = self;
         deployment_id.len() + message.len()

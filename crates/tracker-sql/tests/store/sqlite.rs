@@ -3,11 +3,14 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
-use tracker_core::testing::{self, deployment_report, new_id};
+use tracker_core::testing::{self, deployment_report, new_id, server_report};
 use tracker_core::{Change, DeploymentQuery, Page, Store as _, StoreError, chain};
 use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 
@@ -186,4 +189,49 @@ async fn a_deleted_log_takes_no_report_and_closing_the_store_saves_its_content()
     let store = open(&path(&folder, "data.sqlite3"), "");
     let deployments = store.deployments(DeploymentQuery::new(Page::first(10))).await.expect("query");
     assert_eq!(deployments.records.len(), 1);
+}
+
+/// Values that another program may have stored: text of every length that a `Text` stores in another way, and blobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_not_utf8_is_repaired_in_memory_of_our_own() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = path(&folder, "data.sqlite3");
+    let store = open(&file, "");
+    let fields = r#"{"engine":"e","engine_version":"e","host":"e","user":"e","environment":"e","version":"e"}"#;
+    let report = deployment_report(new_id(), fields);
+    let id = report.id;
+    commit(&store, vec![Change::StartDeployment(report)]).await;
+    commit(&store, vec![Change::StartServer(server_report(id, r#"{"hostname":"h","ip_address":"e"}"#))]).await;
+    let mut connection = SqliteConnection::establish(&file).expect("database opens");
+    let long = "c3".repeat(200);
+    let statements = format!(
+        r#"UPDATE "Deployments" SET engine = CAST(x'4af67267' AS TEXT), engine_version = CAST(x'{long}' AS TEXT),
+            host = x'4af67267', "user" = x'', environment = CAST(x'610062' AS TEXT), version = zeroblob(3),
+            elapsed_seconds = CAST(x'4af67267' AS TEXT), "updatedAt" = CAST(x'4af67267' AS TEXT);
+        UPDATE "Servers" SET ip_address = CAST(x'4af67267' AS TEXT), hostname = CAST(x'4af67267' AS TEXT);"#
+    );
+    connection.batch_execute(&statements).expect("statements succeed");
+
+    let found = store.deployment(id).await.expect("query").expect("deployment");
+    let list = store.deployments(DeploymentQuery::new(Page::first(9))).await.expect("query").records;
+    assert_eq!(list, std::slice::from_ref(&found));
+    let texts: Vec<_> =
+        found.deployment.fields.texts().filter_map(|(_, text)| text.map(|text| text.as_str())).collect();
+    let long = "\u{FFFD}".repeat(200);
+    assert_eq!(texts, ["J\u{FFFD}rg", &long, "J\u{FFFD}rg", "", "a\0b", "\0\0\0"]);
+    let server = &found.servers[0];
+    assert_eq!((server.hostname.as_str(), server.fields.ip_address.as_deref()), ("J\u{FFFD}rg", Some("J\u{FFFD}rg")));
+    assert_eq!((found.deployment.fields.elapsed_seconds, found.deployment.updated_at), (None, None));
+}
+
+/// The `diesel` feature of `compact_str` copied such text from memory that was already freed.
+#[test]
+fn text_that_is_not_utf8_is_read_without_an_error_of_memcheck() {
+    let program = std::env::current_exe().expect("path of the tests");
+    let test = "sqlite::text_that_is_not_utf8_is_repaired_in_memory_of_our_own";
+    let run =
+        Command::new("valgrind").args(["--quiet", "--error-exitcode=99"]).arg(program).args(["--exact", test]).output();
+    let run = run.expect("valgrind is missing: install Debian's package valgrind");
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}{}", String::from_utf8_lossy(&run.stderr));
 }

@@ -43,11 +43,17 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert_eq!(finished.outcomes, [Outcome::Recorded], "a finish is recorded");
     assert_eq!(store.outcome(finish()).await, Outcome::Unchanged, "a retried finish changes nothing");
     assert_eq!(store.outcome(reported()).await, Outcome::Unchanged, "a start retried after the finish changes nothing");
+    let changed = DeploymentFields {
+        result: Some(DeploymentResult::Failure),
+        elapsed_seconds: Some(2_147_483_647),
+        ..DeploymentFields::default()
+    };
+    assert_eq!(finished.changed_deployments[0].fields, changed, "only the fields that changed are written");
     let event = &finished.batches[0].events[0];
     let mut expected = recorded.deployment;
     expected.fields.result = Some(DeploymentResult::Failure);
     expected.fields.elapsed_seconds = Some(2_147_483_647);
-    expected.updated_at = event.at;
+    expected.updated_at = Some(event.at);
     assert!(expected.updated_at > expected.created_at, "a finish updates `updated_at`");
     let recorded = store.deployment(id).await.expect("a committed deployment is readable");
     assert_eq!(recorded.deployment, expected, "a finish changes the result, the duration and `updated_at`");
@@ -65,7 +71,7 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert!(order.is_sorted_by(|a, b| a > b), "deployments are listed newest first, by creation: {order:?}");
     is_paged(|page| store.deployments(page)).await;
     // Cursors that match no record: before and after all deployments of the same time.
-    let created_at = list[0].deployment.created_at;
+    let created_at = list[0].deployment.created_at.expect("a listed deployment has a time");
     for (id, rest) in [(Uuid::max(), &list[..]), (Uuid::nil(), &list[3..])] {
         let after = Some(CreatedCursor { created_at, deployment_id: DeploymentId(id) });
         assert_eq!(store.deployments(Page { after, ..all() }).await.records, rest, "a cursor need not match a record");

@@ -56,7 +56,8 @@ pub async fn deletes_only_old_records(store: &Tested<'_>) {
     let join = Change::StartServer(on_server(joined, "new"));
     let end = Change::FinishServer(server_report(ended, r#"{"hostname":"old 1","result":"success"}"#));
     // Records from exactly `before` are kept, like later ones.
-    let before = store.commit(vec![finish, join, end]).await.changed_deployments[0].updated_at;
+    let before = store.commit(vec![finish, join, end]).await.changed_deployments[0].record.updated_at;
+    let before = before.expect("a finish has a time");
     store.commit(vec![message(logged)]).await;
     let pending = store.backlog("sink").await;
     let partly_new = [finished, joined, ended, logged];

@@ -86,7 +86,8 @@ pub async fn are_recorded(store: &Tested<'_>) {
     assert!(order.is_sorted_by(|a, b| a > b), "servers are listed newest first, by creation: {order:?}");
     is_paged(on_a).await;
     for (id, rest) in [(Uuid::max(), &history[..]), (Uuid::nil(), &history[3..])] {
-        let after = Some(CreatedCursor { created_at: history[0].created_at, deployment_id: DeploymentId(id) });
+        let created_at = history[0].created_at.expect("a listed server has a time");
+        let after = Some(CreatedCursor { created_at, deployment_id: DeploymentId(id) });
         assert_eq!(on_a(Page { after, ..all() }).await.records, rest, "a cursor need not match a record");
     }
     let unknown = store.servers(Hostname::stored("unknown"), all()).await.records;
