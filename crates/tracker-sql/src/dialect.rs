@@ -10,6 +10,7 @@ use tracker_core::time::Timestamp;
 use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, LogDeploymentId};
 use uuid::Uuid;
 
+use crate::condition::Condition;
 use crate::database::IsStoreOpen;
 use crate::error::DbError;
 use crate::liveness::Liveness;
@@ -48,7 +49,7 @@ pub trait Dialect: diesel::Connection {
 
     /// The condition that `createdAt` is a time, which is necessary for a place in a list. Some values that are not a
     /// time may satisfy it.
-    const IS_CREATED: &'static str;
+    const IS_CREATED: Condition;
 
     /// Opens a connection.
     fn connect(url: &str) -> Result<Self, DbError>;

@@ -36,6 +36,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("tracker-sql needs a database: enable the feature `sqlite`, `postgres` or `mysql`");
 
+mod condition;
 mod connector;
 mod database;
 mod database_file;

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use diesel::connection::Connection as _;
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
     Acknowledged, Backlog, Batch, CreatedCursor, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers,
     Group, Hostname, Listed, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page,
@@ -84,7 +83,7 @@ impl Database for Connection {
     ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, DbError> {
         let place = page.after.as_ref().map(|cursor| self.place_in_deployments(cursor)).transpose()?;
         let mut query = deployments::table
-            .filter(sql::<Bool>(Self::IS_CREATED))
+            .filter(Self::IS_CREATED)
             .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))
@@ -134,7 +133,7 @@ impl Database for Connection {
         let place = page.after.as_ref().map(|cursor| self.place_in_servers(hostname.as_str(), cursor)).transpose()?;
         let mut query = servers::table
             .filter(Self::has_hostname(hostname.as_str()))
-            .filter(sql::<Bool>(Self::IS_CREATED))
+            .filter(Self::IS_CREATED)
             .order((servers::created_at.desc(), servers::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))

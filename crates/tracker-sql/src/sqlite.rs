@@ -9,6 +9,7 @@ use tracker_core::time::Timestamp;
 use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, EventKind, Group, LogDeploymentId, Records};
 use uuid::Uuid;
 
+use crate::condition::Condition;
 use crate::dialect::{Dialect, Filter, RecordAccess};
 use crate::error::DbError;
 use crate::liveness::Liveness;
@@ -86,7 +87,7 @@ impl Dialect for Connection {
                 SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
             AND "updatedAt" < ?2 LIMIT ?3)"#;
 
-    const IS_CREATED: &'static str = r#"typeof("createdAt") = 'text'"#;
+    const IS_CREATED: Condition = Condition(r#"typeof("createdAt") = 'text'"#);
 
     /// Opens or creates the file. `synchronous = FULL` makes every commit durable before it returns.
     fn connect(path: &str) -> Result<Self, DbError> {

@@ -354,7 +354,11 @@ fn a_deployment_without_a_valid_time_is_left_out_of_lists_but_not_of_a_request_b
             }
             assert_eq!(server.put(&path, &json!({ "version": "10" })).status, 204);
             assert_eq!(server.read(&path)["version"], json!("10"));
-            let lines = server.stderr().lines().filter(|line| line.contains(&format!("the row `{id}`"))).count();
+            let lines = server
+                .stderr()
+                .lines()
+                .filter(|line| line.contains(&format!("`createdAt` of `Deployments`, in the row `{id}`")))
+                .count();
             assert_eq!(lines, 1, "{time}: {}", server.stderr());
         }
         let kept = stored(&mut connection, "Deployments", "\"createdAt\"", &unreadable);

@@ -8,6 +8,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::ServerKey;
 
 use super::DatabaseServer;
+use crate::condition::Condition;
 use crate::dialect::{Dialect, Filter};
 use crate::error::DbError;
 use crate::rows::ServerRow;
@@ -88,7 +89,7 @@ impl Dialect for Connection {
         STRAIGHT_JOIN Deployments n ON n.deployment_id = d.deployment_id";
 
     /// Leaves out the zero date.
-    const IS_CREATED: &'static str = "createdAt >= '0001-01-01'";
+    const IS_CREATED: Condition = Condition("createdAt >= '0001-01-01'");
 
     /// With `ssl_ca`, requires TLS, which the client library would leave to the database server.
     fn connect(url: &str) -> Result<Self, DbError> {

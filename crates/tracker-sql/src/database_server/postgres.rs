@@ -12,6 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tracker_core::ServerKey;
 
 use super::{DatabaseServer, online_migration};
+use crate::condition::Condition;
 use crate::database::IsStoreOpen;
 use crate::dialect::{Dialect, Filter};
 use crate::error::DbError;
@@ -92,7 +93,8 @@ impl Dialect for Connection {
             AND "updatedAt" < $2 LIMIT $3 FOR UPDATE SKIP LOCKED))"#;
 
     /// PostgreSQL also has infinity, and years that RFC 3339 cannot express.
-    const IS_CREATED: &'static str = r#""createdAt" BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"#;
+    const IS_CREATED: Condition =
+        Condition(r#""createdAt" BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"#);
 
     /// Detects a lost connection within 30 s, unless the URL sets other limits.
     fn connect(url: &str) -> Result<Self, DbError> {

@@ -41,11 +41,9 @@ impl FromColumn<sql_types::Text, Sqlite> for Name {
     fn from_column(mut value: SqliteValue<'_, '_, '_>) -> Option<Self> {
         let is_text = matches!(value.value_type(), Some(SqliteType::Text));
         let text = Text::from(value.read_text());
-        // diesel's own conversion fails for text that is not UTF-8.
-        let is_utf8 = || {
-            !text.contains(char::REPLACEMENT_CHARACTER)
-                || <String as FromSql<sql_types::Text, Sqlite>>::from_sql(value).is_ok()
-        };
+        // A repaired text contains U+FFFD, which begins with this byte. diesel's own conversion fails for such a value.
+        let may_be_repaired = text.as_bytes().contains(&0xEF);
+        let is_utf8 = || !may_be_repaired || <String as FromSql<sql_types::Text, Sqlite>>::from_sql(value).is_ok();
         let is_exact = is_text && is_utf8();
         Some(Self { text, is_exact })
     }
@@ -121,8 +119,9 @@ pub fn format(time: &DateTime<Utc>) -> String {
 
 /// Parses text in any form that is known. `None` if it is not a time.
 pub fn parse(text: &str) -> Option<Time> {
-    let time = parse_canonical(text.as_bytes()).or_else(|| parse_other(text).ok())?;
-    Time::in_range(time)
+    // The usual form has a year of four digits.
+    let usual = parse_canonical(text.as_bytes()).map(Time);
+    usual.or_else(|| Time::in_range(parse_other(text).ok()?))
 }
 
 fn parse_other(text: &str) -> chrono::ParseResult<DateTime<Utc>> {
