@@ -3,6 +3,7 @@
 
 mod block;
 mod clients;
+mod redis_url;
 pub mod variables;
 
 use std::net::TcpListener;
@@ -32,6 +33,9 @@ pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes,
     let Some(top) = config.as_object_mut() else { return Ok(notes) };
     normalize(top);
     sections(top, &mut notes);
+    if let Some(short) = top.get_mut("redis").filter(|redis| redis.is_string() || redis.is_number()) {
+        *short = redis_url::section(short)?.into();
+    }
     if let Some(Value::Object(redis)) = top.get_mut("redis") {
         clients::redis(redis, &mut notes)?;
     }

@@ -89,7 +89,7 @@ impl Keys {
 
     /// Interprets the `text` of an environment variable as the value of `key`.
     ///
-    /// Lists and sections must be JSON. Numbers, booleans and values below a section with arbitrary keys are JSON if
+    /// Lists and sections must be JSON, except for the short forms of `redis`. Numbers, booleans and values below a section with arbitrary keys are JSON if
     /// they parse as JSON. Everything else is a string, even if it consists of digits.
     ///
     /// # Errors
@@ -101,6 +101,8 @@ impl Keys {
             self.0.iter().filter(takes_any).any(|known| key.starts_with(&format!("{}.", known.path)))
         };
         match known {
+            // A short form, such as a URL.
+            Some(_) if key == "redis" && !text.trim_start().starts_with('{') => Ok(text.into()),
             Some(known) if known.is("array") || known.is("object") => serde_json::from_str(&text),
             Some(known) if known.is("string") => Ok(text.into()),
             None if !is_free() => Ok(text.into()),

@@ -142,6 +142,42 @@ fn ioredis_sentinel_and_tls_options_are_translated() {
 }
 
 #[test]
+fn redis_may_be_a_url_a_path_an_address_or_a_port() {
+    for (short, expected) in [
+        (json!("redis://:pass@host:6379/2"), json!({ "password": "pass", "host": "host", "port": 6379, "db": 2 })),
+        (json!("redis://user:p%40ss:w@host"), json!({ "username": "user", "password": "p@ss:w", "host": "host" })),
+        (json!("rediss://:a/b@c@host/"), json!({ "tls": {}, "password": "a/b@c", "host": "host" })),
+        (json!("REDIS://[::1]:6380/0"), json!({ "host": "::1", "port": 6380, "db": 0 })),
+        (json!("redis://:@host"), json!({ "host": "host" })),
+        (json!("redis://host"), json!({ "host": "host" })),
+        (json!("/tmp/redis.sock"), json!({ "path": "/tmp/redis.sock" })),
+        (json!("unix:///run/redis.sock"), json!({ "path": "/run/redis.sock" })),
+        (json!("127.0.0.1:6380"), json!({ "host": "127.0.0.1", "port": 6380 })),
+        (json!("redis.example.com"), json!({ "host": "redis.example.com" })),
+        (json!("6380"), json!({ "port": 6380 })),
+        (json!(6380), json!({ "port": 6380 })),
+    ] {
+        let (value, _) = read(json!({ "redis": short }), None).expect("translated");
+        assert_eq!(value["redis"], expected, "{short}");
+    }
+    for (short, problem) in [
+        ("", "must be a section, a URL"),
+        ("redis://", "must be a section, a URL"),
+        ("http://:secret@host", "must be a section, a URL"),
+        ("redis://:secret@host:70000", "must have a port from 1 to 65535"),
+        ("redis://:secret@host:6379/many", "must end with `/` and a number up to 255"),
+        ("redis://secret@host", "must have a password after the user"),
+        ("redis://:secret@host?db=1", "must have no `?`, `#` or space"),
+        ("redis://:sec secret@host", "must have no `?`, `#` or space"),
+        ("user:secret@host", "must be a section, a URL"),
+        ("redis://:secret%ff@host", "must have a user and a password in UTF-8"),
+    ] {
+        let error = read(json!({ "redis": short }), None).expect_err("rejected");
+        assert!(error.contains("`redis`") && error.contains(problem) && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
 fn an_empty_node_env_counts_as_unset() {
     let block = json!({ "dialect": "sqlite", "storage": "d" });
     let (value, _) = read(json!({ "database": { "development": block } }), Some("")).expect("translated");

@@ -79,6 +79,26 @@ fn a_redis_without_scripts_and_transactions_receives_reports_and_causes_a_warnin
 }
 
 #[test]
+fn redis_can_be_a_url_in_the_file_and_in_the_environment() {
+    let redis = Redis::start_with(&["--requirepass", "hunter2"]);
+    let url = format!("redis://:hunter2@127.0.0.1:{}/0", redis.port);
+    let folder = || TempDir::new().expect("temporary folder");
+    for (n, server) in [
+        serve(json!({ "redis": url })),
+        serve_in(folder(), json!({}), &[("DEPLOYMENT_TRACKER_REDIS", &url)]),
+        serve_in(folder(), json!({ "redis": { "port": 1 } }), &[("DEPLOYMENT_TRACKER_REDIS", &url)]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
+        redis.wait_for(n + 1);
+        assert!(!server.get("/config").text().contains("hunter2"));
+        assert!(!server.stderr().contains("hunter2"), "{}", server.stderr());
+    }
+}
+
+#[test]
 fn sentinels_can_be_configured_in_the_environment() {
     let sentinels = Sentinels::start(None);
     let nodes: Vec<_> =
