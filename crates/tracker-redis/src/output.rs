@@ -217,8 +217,9 @@ impl Output for RedisOutput {
         encode::has_elements(event)
     }
 
-    /// Adds batches to a push until it has 1,000 elements or 1 MiB, or less after timeouts. Each step of a push takes up
-    /// to `timeout_millis` and the time for its bytes; opening a connection takes up to `connect_timeout_millis` more.
+    /// Adds batches to a push until it has 1,000 elements or 1 MiB, or less after timeouts. Each step of a push takes
+    /// up to `timeout_millis` and the time for its bytes; opening a connection takes up to `connect_timeout_millis`
+    /// more.
     ///
     /// It encodes the next push while Redis handles the current one, but sends it only after the answer, to keep the
     /// order.

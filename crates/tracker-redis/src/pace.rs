@@ -2,8 +2,8 @@
 //!
 //! The rate is the number of bytes that the link is expected to carry in a second. It bounds the size of a push and of
 //! the pieces in which a large batch is sent, and a deadline grows by a second for as many bytes. A timeout halves the
-//! rate, and each push that uses it raises it by a quarter. A server that stops answering is therefore noticed soon on a fast
-//! link, and a large push still arrives on a slow one.
+//! rate, and each push that uses it raises it by a quarter. The output therefore notices soon on a fast link that a
+//! server has stopped answering, and a large push still arrives on a slow link.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
