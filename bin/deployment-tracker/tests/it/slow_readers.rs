@@ -3,10 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use test_servers::{Server, eventually};
+use test_servers::{Certificates, Server, eventually, free_port};
 
 use crate::limits::megabytes;
 use crate::support::{full_start, new_id, serve};
@@ -108,4 +109,56 @@ fn clients_that_do_not_read_give_way_when_the_memory_for_responses_is_short() {
     // The server closes the connection in the middle of the response.
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.len() < 10_000_000, "{} bytes", rest.len());
+}
+
+/// Opens an HTTP/2 connection with `streams` requests for `list` and an unlimited window, and reads nothing.
+fn slow_http2_client(port: u16, list: &str, streams: u8) -> Child {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-quiet", "-alpn", "h2", "-connect", &format!("127.0.0.1:{port}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is installed");
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("short frames");
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS_INITIAL_WINDOW_SIZE and WINDOW_UPDATE of the connection: as large as they can be.
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    bytes.extend(frame(8, 0, 0, &[0x7f, 0xfe, 0xff, 0xff]));
+    // HPACK: `:method: GET`, `:scheme: https`, and literals for `:authority` and `:path`.
+    let length = u8::try_from(list.len()).expect("short path");
+    let head = [&[0x82, 0x87, 0x01, 1, b'h', 0x04, length], list.as_bytes()].concat();
+    for stream in 0..streams {
+        bytes.extend(frame(1, 5, 2 * stream + 1, &head));
+    }
+    child.stdin.as_mut().expect("a pipe").write_all(&bytes).expect("requests are sent");
+    child
+}
+
+#[test]
+fn http2_clients_that_do_not_read_take_only_the_memory_for_responses() {
+    let certificates = Certificates::new();
+    let https_port = free_port();
+    let mut config = config();
+    config["tls"] = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
+    config["listen"] = json!(["http://127.0.0.1:{port}", format!("https://127.0.0.1:{https_port}")]);
+    let server = serve(config);
+    let [logs, deployments] = fill(&server);
+    let before = megabytes(&server);
+    for list in [&logs, &deployments] {
+        let who = format!("HTTP/2 clients of {list}");
+        let mut clients: Vec<_> = (0..10).map(|_| slow_http2_client(https_port, list, 24)).collect();
+        for client in &mut clients {
+            let mut first = [0];
+            client.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("the server answers");
+        }
+        is_bounded(before, use_normally(&server), &who);
+        for client in &mut clients {
+            client.kill().and_then(|()| client.wait()).expect("openssl ends");
+        }
+        memory_returns(&server, before, &who);
+    }
 }
