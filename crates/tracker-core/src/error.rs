@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::store::StoreError;
+use crate::rejection::RejectReason;
 
 /// Why a report was not recorded, or a query not answered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -20,8 +20,13 @@ pub enum TrackerError {
     #[error("no such record")]
     Unknown,
     /// The store never accepts this report, however often it is sent.
-    #[error("the database does not accept this report")]
-    Rejected,
+    #[error("{reason}")]
+    Rejected {
+        /// The reason.
+        reason: RejectReason,
+        /// The field at fault, if it is known.
+        field: Option<&'static str>,
+    },
     /// The store does not keep log messages, so there are none to read.
     #[error("log messages are not kept")]
     LogsNotKept,
@@ -67,17 +72,5 @@ impl fmt::Display for UnavailableReason {
 impl From<UnavailableReason> for TrackerError {
     fn from(reason: UnavailableReason) -> Self {
         Self::Unavailable(reason)
-    }
-}
-
-impl From<&StoreError> for TrackerError {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::Rejected(_) => Self::Rejected,
-            StoreError::Unavailable(_) | StoreError::Overloaded(_) | StoreError::NotYet(_) => {
-                UnavailableReason::Store.into()
-            }
-            StoreError::Unknown(_) => UnavailableReason::InDoubt.into(),
-        }
     }
 }

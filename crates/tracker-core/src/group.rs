@@ -189,6 +189,11 @@ impl Group {
         Self { changes, outputs }
     }
 
+    /// Whether the group has only one change.
+    pub fn is_single(&self) -> bool {
+        self.changes.len() == 1
+    }
+
     /// The deployments whose records must be read, in ascending order, without duplicates.
     pub fn deployments(&self) -> Vec<DeploymentId> {
         self.collect(|change| match change {

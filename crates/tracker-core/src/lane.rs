@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::committer::{Lane, Message, Reply, Submitted};
 use crate::delivery::Dispatcher;
-use crate::error::TrackerError;
+use crate::error::{TrackerError, UnavailableReason};
 use crate::failure_log::FailureLog;
 use crate::group::{Change, Decision, Group, Outcome};
 use crate::metrics::Metrics;
@@ -51,6 +51,7 @@ pub(crate) fn start(
             failures: failures.clone(),
             in_doubt_until: None,
             failure_log: FailureLog::new("database"),
+            rejection_log: FailureLog::new("a report"),
         };
         tasks.spawn(supervise(format!("lane {number}"), async move || worker.run().await));
     }
@@ -73,6 +74,9 @@ struct LaneWorker {
     /// The end of the in-doubt window, if a commit has been in doubt.
     in_doubt_until: Option<Instant>,
     failure_log: FailureLog,
+    /// Keeps the database's own reason for a rejection, for the operator. It never records a success, so that it logs
+    /// one rejection a minute.
+    rejection_log: FailureLog,
 }
 
 /// The sender of a change, waiting for the answer.
@@ -122,7 +126,9 @@ impl LaneWorker {
         }
     }
 
-    async fn commit(&mut self, changes: Vec<Change>, senders: Vec<Sender>) {
+    /// Commits changes together. Commits each alone if one of them may be at fault for the failure of the others.
+    /// Returns whether the store can be expected to take another change.
+    async fn commit(&mut self, changes: Vec<Change>, senders: Vec<Sender>) -> bool {
         let group = Arc::new(Group::new(changes, self.dispatcher.outputs()));
         let begun = Instant::now();
         let committed = catch_panic(|| self.store.commit(self.number, group.clone())).await;
@@ -147,25 +153,35 @@ impl LaneWorker {
                 }
                 self.log_committed(&group, &decision, &senders);
                 self.committed(&decision, senders, is_slow || is_in_doubt);
+                true
             }
-            // One change makes the whole group fail. Commit each change alone, so that the others succeed.
-            Err(StoreError::Rejected(_) | StoreError::NotYet(_)) if senders.len() > 1 => {
-                for (change, sender) in group.changes.iter().zip(senders) {
-                    Box::pin(self.commit(vec![change.clone()], vec![sender])).await;
-                }
+            Err(StoreError::Rejected { .. } | StoreError::NotYet(_) | StoreError::Unexpected(_))
+                if senders.len() > 1 =>
+            {
+                self.commit_each(&group, senders).await
             }
             Err(error) => {
-                if matches!(error, StoreError::Unknown(_)) {
-                    self.commit_is_in_doubt();
-                }
                 if !matches!(error, StoreError::Rejected { .. } | StoreError::NotYet(_)) {
                     self.failures.commit_failed(self.number, group.changes.iter().map(Change::size).sum());
                 }
-                self.failure_log.failed(&error);
-                for sender in senders {
-                    log::debug!(request_id:? = sender.request_id, lane = self.number; "a change was not committed");
-                    let _ = sender.reply.send(Err(TrackerError::from(&error)));
-                }
+                let answer = match &error {
+                    StoreError::Rejected { reason, clue, .. } => {
+                        self.rejection_log.failed(&error);
+                        let field = group.changes.first().and_then(|change| change.field_at_fault(clue));
+                        TrackerError::Rejected { reason: *reason, field }
+                    }
+                    StoreError::Unknown(_) => {
+                        self.failure_log.failed(&error);
+                        self.commit_is_in_doubt();
+                        UnavailableReason::InDoubt.into()
+                    }
+                    _ => {
+                        self.failure_log.failed(&error);
+                        UnavailableReason::Store.into()
+                    }
+                };
+                self.failed(senders, &answer);
+                matches!(error, StoreError::Rejected { .. } | StoreError::NotYet(_) | StoreError::Unexpected(_))
             }
         }
     }
@@ -173,6 +189,27 @@ impl LaneWorker {
     fn commit_is_in_doubt(&mut self) {
         self.in_doubt_until = Some(Instant::now() + IN_DOUBT_WINDOW);
         self.dispatcher.request_resync();
+    }
+
+    /// Commits each change of a group alone, so that one that fails does not affect the others. Stops when the store
+    /// becomes unavailable, because each further attempt could take as long as the first.
+    async fn commit_each(&mut self, group: &Group, senders: Vec<Sender>) -> bool {
+        let mut rest = group.changes.iter().zip(senders);
+        while let Some((change, sender)) = rest.next() {
+            if !Box::pin(self.commit(vec![change.clone()], vec![sender])).await {
+                self.failed(rest.map(|(_, sender)| sender), &UnavailableReason::Store.into());
+                return false;
+            }
+        }
+        true
+    }
+
+    fn failed(&self, senders: impl IntoIterator<Item = Sender>, answer: &TrackerError) {
+        for sender in senders {
+            log::debug!(request_id:? = sender.request_id, lane = self.number; "a change was not committed");
+            // The sender may have stopped waiting.
+            let _ = sender.reply.send(Err(answer.clone()));
+        }
     }
 
     /// Dispatches the events before it answers the senders, so that an answered report has all earlier events under

@@ -53,6 +53,7 @@ mod panics;
 #[cfg(test)]
 mod properties;
 mod queue;
+mod rejection;
 mod request_id;
 mod retention;
 mod rules;
@@ -81,6 +82,7 @@ pub use memory::MemoryStore;
 pub use metrics::{Metrics, ReportKind, ReportResult};
 pub use output::{Delivery, Output, OutputError, chain};
 pub use panics::{panics, supervise, supervise_thread};
+pub use rejection::{FieldClue, RejectReason};
 pub use request_id::RequestId;
 pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
 pub use store::{

@@ -110,7 +110,7 @@ impl From<&Result<Outcome, TrackerError>> for ReportResult {
             Ok(Outcome::Unchanged) => Self::Unchanged,
             Ok(Outcome::Conflict { .. }) | Err(TrackerError::Conflict { .. }) => Self::Conflict,
             Ok(Outcome::Unknown) | Err(TrackerError::Unknown) => Self::Unknown,
-            Err(TrackerError::Rejected) => Self::Rejected,
+            Err(TrackerError::Rejected { .. }) => Self::Rejected,
             Err(TrackerError::NoLogDestination | TrackerError::LogsNotKept) => Self::Nowhere,
             Err(TrackerError::Unavailable(reason)) => match reason {
                 UnavailableReason::Busy | UnavailableReason::Closed => Self::Busy,

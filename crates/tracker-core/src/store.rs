@@ -14,6 +14,7 @@ use crate::group::{Decision, Group};
 use crate::id::DeploymentId;
 use crate::list::{CreatedCursor, Listed, Page};
 use crate::log::{LogDeploymentId, LogMessage};
+use crate::rejection::{FieldClue, RejectReason};
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
 
@@ -282,8 +283,19 @@ pub enum StoreError {
     Unknown(#[source] Box<dyn Error + Send + Sync>),
     /// The store never accepts this change. Another change may succeed.
     #[error("the database rejects a change")]
-    Rejected(#[source] Box<dyn Error + Send + Sync>),
+    Rejected {
+        /// The reason for the engine.
+        reason: RejectReason,
+        /// What the store knows about the field at fault.
+        clue: FieldClue,
+        /// The error of the database, for the operator.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The store does not accept this change yet. Another change may succeed.
     #[error("the database does not accept a change yet")]
     NotYet(#[source] Box<dyn Error + Send + Sync>),
+    /// The store has done nothing, and cannot tell whether a change of the group or the store itself is at fault.
+    /// For a group of one change, it means that the store is at fault as far as it can tell.
+    #[error("the database reports an unexpected error")]
+    Unexpected(#[source] Box<dyn Error + Send + Sync>),
 }

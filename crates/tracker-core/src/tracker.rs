@@ -335,15 +335,14 @@ impl Tracker {
             }
             Err(error) => {
                 log::warn!("a query failed: {}", crate::output::chain(&error));
-                if matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_)) {
+                let is_failure =
+                    matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Unexpected(_));
+                if is_failure {
                     let repeat = move |store| run(store, query.clone()).map_ok(drop).boxed();
                     self.0.failures.query_failed(Arc::new(repeat));
                 }
-                // A query changes nothing, so nothing is in doubt.
-                Err(match TrackerError::from(&error) {
-                    TrackerError::Unavailable(UnavailableReason::InDoubt) => UnavailableReason::Store.into(),
-                    error => error,
-                })
+                // A query changes nothing, so nothing is in doubt, and the store cannot reject it for good.
+                Err(UnavailableReason::Store.into())
             }
         }
     }

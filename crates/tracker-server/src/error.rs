@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use tracker_core::{InputError, TrackerError, UnavailableReason};
+use tracker_core::{InputError, RejectReason, TrackerError, UnavailableReason};
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
@@ -131,8 +131,8 @@ impl ApiError {
                 "logs_not_kept",
                 "this server forwards log messages and does not keep them; read them in the system that receives them",
             ),
-            TrackerError::Rejected => {
-                Self::bad_request("rejected", "the database does not accept a text of this length; shorten it")
+            TrackerError::Rejected { reason, field } => {
+                Self { field: field.map(Cow::from), ..Self::bad_request("rejected", rejection(reason, field)) }
             }
             TrackerError::NoLogDestination => Self::not_found(
                 "logs_not_taken",
@@ -144,6 +144,30 @@ impl ApiError {
             }
             error => Self::unavailable(&error, "send the same request again later"),
         }
+    }
+}
+
+/// The message for a report that the database never accepts. It contains no text of the database, which could reveal
+/// statements or stored values.
+fn rejection(reason: RejectReason, field: Option<&'static str>) -> String {
+    let value = |otherwise: &str| field.map_or(otherwise.to_owned(), |field| format!("`{field}`"));
+    match reason {
+        RejectReason::TooLong => format!("{} is too long for the database; shorten it", value("a text of this report")),
+        RejectReason::Encoding => format!(
+            "{} contains a character that the character encoding of the database lacks; replace the character",
+            value("this report")
+        ),
+        RejectReason::Invalid => format!(
+            "{} does not fit the type of its column in the database; send another value",
+            value("a value of this report")
+        ),
+        RejectReason::Constraint => format!(
+            "{} violates a constraint of the database; ask its operator which values the constraint allows",
+            value("this report")
+        ),
+        _ => "a rule of the database, such as a trigger, forbids this report; ask its operator, who finds the reason \
+              in the log of this service"
+            .to_owned(),
     }
 }
 

@@ -27,6 +27,9 @@ pub trait Database: Send {
     /// Writes and deletes a row of at least `bytes` bytes, to prove that a commit of that size would succeed.
     fn check(&mut self, owner: &str, bytes: usize) -> Result<(), DbError>;
 
+    /// Says who is at fault for an error of this connection.
+    fn classify(&self, error: DbError) -> DbError;
+
     /// Decides and commits a group in one transaction.
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
 

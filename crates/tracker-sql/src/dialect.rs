@@ -4,15 +4,17 @@
 //! `queries.rs`, which implements [`Database`](crate::database::Database) for that type. The module of a database
 //! server implements `DatabaseServer` and includes `database_server/records.rs`, which implements [`RecordAccess`].
 
+use std::sync::LazyLock;
+
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, LogDeploymentId};
+use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, LogDeploymentId, MAX_TEXT};
 use uuid::Uuid;
 
 use crate::condition::Condition;
 use crate::database::IsStoreOpen;
-use crate::error::DbError;
+use crate::error::{DbError, Errors};
 use crate::liveness::Liveness;
 use crate::rows::{DeploymentRow, ServerRow};
 use crate::schema::{SqlUuid, logs, servers};
@@ -23,6 +25,9 @@ pub type Filter<'a, Table, C> =
 
 /// The SQL and the connection settings of one database.
 pub trait Dialect: diesel::Connection {
+    /// The errors of the database that the store recognizes.
+    const ERRORS: &'static Errors;
+
     /// Hostnames less than a hostname, in descending order. Parameters: hostname, limit, offset.
     const HOSTNAMES: &'static str;
 
@@ -89,6 +94,17 @@ pub trait Dialect: diesel::Connection {
         Ok(())
     }
 
+    /// Whether the columns of the Node.js service are going to be wider than they are now.
+    fn is_widening(&mut self) -> bool {
+        false
+    }
+
+    /// The parameter of [`Self::HOSTNAMES`] for the start of the list: greater than every hostname.
+    fn before_all_hostnames() -> &'static str {
+        static GREATEST: LazyLock<String> = LazyLock::new(|| "\u{10FFFF}".repeat(MAX_TEXT + 1));
+        &GREATEST
+    }
+
     /// The rows of `"Servers"` with a hostname.
     fn has_hostname(hostname: &str) -> Filter<'_, servers::table, Self>;
 
@@ -110,6 +126,9 @@ pub trait RecordAccess: Sized {
 
     /// See [`Database::commit`](crate::database::Database::commit).
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
+
+    /// Reads the records that the group names, decides, and writes, within a transaction of the caller.
+    fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
 
     /// See [`Database::delete_older`](crate::database::Database::delete_older).
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError>;

@@ -1,9 +1,21 @@
 //! Errors of a database, classified by what the caller can do.
 
 use diesel::ConnectionError;
-use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel::result::Error as QueryError;
 use thiserror::Error;
-use tracker_core::StoreError;
+use tracker_core::{FieldClue, RejectReason, StoreError};
+
+use class::{Class, classify};
+
+mod class;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use class::Errors;
 
 use crate::database_file::FileError;
 
@@ -47,6 +59,20 @@ pub enum DbError {
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("a statement failed")]
     Query(#[source] QueryError),
+    /// The database never accepts the report.
+    #[error("the database rejects a statement")]
+    Rejected {
+        reason: RejectReason,
+        clue: FieldClue,
+        #[source]
+        cause: QueryError,
+    },
+    /// The database is at fault.
+    #[error("the database cannot execute a statement")]
+    Away(#[source] QueryError),
+    /// Another transaction was faster. The same transaction may succeed if it is retried at once.
+    #[error("other transactions keep changing the same records")]
+    Race(#[source] QueryError),
     #[error("a row does not contain valid JSON")]
     Content(#[source] serde_json::Error),
     #[error("a row of {size} bytes exceeds the database server's `max_allowed_packet` of {limit} bytes; increase it")]
@@ -56,14 +82,17 @@ pub enum DbError {
     Commit(#[source] QueryError),
     /// The text fits once the columns have been widened.
     #[error(
-        "columns are still as narrow as the Node.js service created them; retry after the service has widened them"
+        "columns are still as narrow as the Node.js service created them, {limit} characters; \
+         retry after the service has widened them"
     )]
-    Narrow,
+    Narrow {
+        limit: usize,
+        #[source]
+        cause: QueryError,
+    },
     /// The operation panicked, so its result is in doubt.
     #[error("a database thread panicked during a statement")]
     Abandoned,
-    #[error("other instances keep changing the same records")]
-    Race,
     /// Load shedding: a queue is full, or a deadline has passed.
     #[error("{0}")]
     Overload(&'static str),
@@ -76,23 +105,33 @@ impl From<QueryError> for DbError {
 }
 
 impl DbError {
-    /// Whether the same transaction may succeed if it is retried at once.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub fn is_race(&self) -> bool {
-        match self {
-            Self::Race => true,
-            Self::Query(QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
-            // diesel has a kind for a deadlock on MySQL, but not on PostgreSQL.
-            Self::Query(QueryError::DatabaseError(_, about)) => about.message().starts_with("deadlock detected"),
-            _ => false,
+    /// Sorts an error of a statement by the table of errors of its database.
+    pub fn classified(self, errors: &Errors) -> Self {
+        let Self::Query(QueryError::DatabaseError(kind, about)) = self else { return self };
+        let class = classify(errors, &kind, about.as_ref());
+        let cause = QueryError::DatabaseError(kind, about);
+        match class {
+            Class::Report(reason, clue) => Self::Rejected { reason, clue, cause },
+            Class::Database => Self::Away(cause),
+            Class::Race => Self::Race(cause),
+            Class::Narrow(limit) => Self::Narrow { limit, cause },
+            Class::Unknown => Self::Query(cause),
         }
     }
 
     /// Whether the connection may be broken.
     pub fn breaks_connection(&self) -> bool {
         // While a connection is open, a file without a name is not lost.
-        let is_harmless = matches!(self, Self::Content(_) | Self::TooLarge { .. } | Self::Race | Self::File(_));
-        !is_harmless && !matches!(self, Self::Query(QueryError::NotFound))
+        !matches!(
+            self,
+            Self::Content(_)
+                | Self::TooLarge { .. }
+                | Self::Rejected { .. }
+                | Self::Race(_)
+                | Self::Narrow { .. }
+                | Self::File(_)
+                | Self::Query(QueryError::NotFound)
+        )
     }
 
     /// Whether the operation had no effect, so that a retry is safe.
@@ -100,10 +139,11 @@ impl DbError {
         !matches!(self, Self::Commit(_))
     }
 
-    /// Turns an error of a transaction into [`Self::Commit`] if all statements before COMMIT had succeeded.
+    /// Turns an error of a transaction into [`Self::Commit`] if all statements before COMMIT had succeeded, unless the
+    /// database says that it has rolled the transaction back.
     pub fn of_transaction(self, is_decided: bool) -> Self {
         match self {
-            Self::Query(error) if is_decided => Self::Commit(error),
+            Self::Query(error) | Self::Away(error) if is_decided => Self::Commit(error),
             error => error,
         }
     }
@@ -111,36 +151,21 @@ impl DbError {
 
 impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
-        use DatabaseErrorKind::{CheckViolation, NotNullViolation, UniqueViolation};
-        if matches!(error, DbError::Commit(_) | DbError::Abandoned) {
-            return Self::Unknown(Box::new(error));
-        }
-        if matches!(error, DbError::Overload(_)) {
-            return Self::Overloaded(Box::new(error));
-        }
-        if let DbError::Query(QueryError::DatabaseError(_, about)) = &error
-            && about.message().starts_with("value too long")
-        {
-            return Self::NotYet(Box::new(DbError::Narrow));
-        }
-        let is_rejected = match &error {
-            DbError::Content(_) | DbError::TooLarge { .. } | DbError::Query(QueryError::SerializationError(_)) => true,
-            DbError::Query(QueryError::DatabaseError(kind, about)) => {
-                matches!(kind, UniqueViolation | NotNullViolation | CheckViolation)
-                    || [
-                        "index row size",
-                        "index row requires",
-                        "invalid byte sequence",
-                        "string or blob too big",
-                        "Data too long for column",
-                        "Incorrect string value",
-                        "Out of range value for column",
-                    ]
-                    .iter()
-                    .any(|text| about.message().contains(text))
+        let rejected = |reason, clue, error| Self::Rejected { reason, clue, source: Box::new(error) };
+        match error {
+            DbError::Commit(_) | DbError::Abandoned => Self::Unknown(Box::new(error)),
+            DbError::Overload(_) => Self::Overloaded(Box::new(error)),
+            DbError::Narrow { .. } => Self::NotYet(Box::new(error)),
+            DbError::Rejected { reason, ref clue, .. } => rejected(reason, clue.clone(), error),
+            DbError::TooLarge { .. } => rejected(RejectReason::TooLong, FieldClue::Nothing, error),
+            DbError::Content(_) | DbError::Query(QueryError::SerializationError(_)) => {
+                rejected(RejectReason::Invalid, FieldClue::Nothing, error)
             }
-            _ => false,
-        };
-        if is_rejected { Self::Rejected(Box::new(error)) } else { Self::Unavailable(Box::new(error)) }
+            DbError::Query(QueryError::DatabaseError(..)) => Self::Unexpected(Box::new(error)),
+            _ => Self::Unavailable(Box::new(error)),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,20 @@
 //! `Connection` of its own, because diesel checks a query against one database.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use diesel::connection::Connection as _;
 use diesel::prelude::*;
+use diesel::result::Error as QueryError;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tracker_core::{
     Acknowledged, Backlog, Batch, CreatedCursor, Decision, Deleted, Deployment, DeploymentId, DeploymentWithServers,
-    Group, Hostname, Listed, LogDeploymentId, LogMessage, MAX_TEXT, OutboxEntry, Outcome, PENDING_BYTES, Page,
-    PendingBatch, Record, Server, time::Timestamp,
+    FieldClue, Group, Hostname, Listed, LogDeploymentId, LogMessage, OutboxEntry, Outcome, PENDING_BYTES, Page,
+    PendingBatch, Record, RejectReason, Server, time::Timestamp,
 };
 use uuid::Uuid;
 
-use super::{Connection, Loading};
+use super::{Connection, Loading, trial};
 use crate::database::{Database, IsStoreOpen};
 use crate::dialect::{Dialect, RecordAccess};
 use crate::error::DbError;
@@ -59,7 +60,21 @@ impl Database for Connection {
     }
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
-        RecordAccess::commit(self, owner, group)
+        RecordAccess::commit(self, owner, group).map_err(|error| match self.classify(error) {
+            DbError::Query(cause @ QueryError::DatabaseError(..))
+                if group.is_single() && trial::passes(self, owner) =>
+            {
+                DbError::Rejected { reason: RejectReason::Rule, clue: FieldClue::Nothing, cause }
+            }
+            DbError::Narrow { limit, cause } if !self.is_widening() => {
+                DbError::Rejected { reason: RejectReason::TooLong, clue: FieldClue::LongerThan(limit), cause }
+            }
+            error => error,
+        })
+    }
+
+    fn classify(&self, error: DbError) -> DbError {
+        error.classified(Self::ERRORS)
     }
 
     fn begin_snapshot(&mut self) -> Result<(), DbError> {
@@ -115,10 +130,14 @@ impl Database for Connection {
             #[diesel(sql_type = Text)]
             hostname: Stored<Name>,
         }
-        /// Greater than every hostname.
-        static END: LazyLock<String> = LazyLock::new(|| "\u{10FFFF}".repeat(MAX_TEXT + 1));
+        let after = match page.after.as_ref().map(Hostname::as_str) {
+            // Old records may have an empty hostname, which is the last of the list.
+            Some("") => return Ok(Listed { records: Vec::new(), next: None }),
+            Some(hostname) => hostname,
+            None => Self::before_all_hostnames(),
+        };
         let rows = diesel::sql_query(Self::HOSTNAMES)
-            .bind::<Text, _>(page.after.as_ref().map_or(END.as_str(), Hostname::as_str))
+            .bind::<Text, _>(after)
             .bind::<BigInt, _>(i64::from(page.limit))
             .bind::<BigInt, _>(offset(page))
             .load_iter::<Row, Loading>(self)?;

@@ -3,7 +3,10 @@
 //! A row that is read and a row that is written have separate types: a table may already contain values that this
 //! service never writes. Conversions name every field (no `..`), so that the compiler reports a forgotten one.
 
+use std::borrow::Cow;
 use std::fmt::Display;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use std::fmt::Write as _;
 
 use chrono::DateTime;
 use diesel::prelude::*;
@@ -312,7 +315,7 @@ pub struct NewLog<'a> {
     deployment_id: &'a str,
     event_id: Id,
     received_at: Option<Time>,
-    message: &'a str,
+    message: Cow<'a, str>,
 }
 
 impl<'a> NewLog<'a> {
@@ -321,8 +324,14 @@ impl<'a> NewLog<'a> {
             deployment_id: deployment_id.as_str(),
             event_id: Id(message.event_id),
             received_at: Some(Time(message.received_at)),
-            message: message.object().get(),
+            message: message.object().get().into(),
         })
+    }
+
+    /// With the message in ASCII, for a database whose encoding lacks a character.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub fn in_ascii(self) -> Self {
+        Self { message: escape(&self.message).into(), ..self }
     }
 }
 
@@ -359,4 +368,29 @@ impl<'a> OutboxRow<'a> {
         let events = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
         Self { events, ..self }
     }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl OutboxRow<'_> {
+    /// With the events in ASCII, for a database whose encoding lacks a character.
+    pub fn in_ascii(self) -> Self {
+        let events = escape(&self.events);
+        Self { bytes: i64::try_from(events.len()).unwrap_or(i64::MAX), events, ..self }
+    }
+}
+
+/// The same JSON with every character that is not ASCII as an escape sequence. Such a character can only be in a string.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn escape(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::condition::Condition;
 use crate::dialect::{Dialect, Filter, RecordAccess};
-use crate::error::DbError;
+use crate::error::{self, DbError, Errors};
 use crate::liveness::Liveness;
 use crate::rows::{
     DeploymentChanges, DeploymentRow, NewDeployment, NewLog, NewServer, OutboxRow, ServerChanges, ServerRow,
@@ -25,6 +25,8 @@ mod has_id;
 mod place;
 #[path = "queries.rs"]
 mod queries;
+#[path = "trial.rs"]
+mod trial;
 
 use has_id::HasId;
 use place::Place;
@@ -48,6 +50,8 @@ struct StoredDeployment {
 }
 
 impl Dialect for Connection {
+    const ERRORS: &'static Errors = error::sqlite::ERRORS;
+
     /// Seeks to each hostname in the index instead of reading every row.
     const HOSTNAMES: &'static str = r#"
         WITH RECURSIVE h(hostname) AS (
@@ -148,12 +152,17 @@ impl RecordAccess for Connection {
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         let mut is_decided = false;
         let committed = self.immediate_transaction(|connection| {
-            let mut decision = group.decide(read(connection, group)?);
-            write(connection, owner, &mut decision)?;
+            let decision = connection.apply(owner, group)?;
             is_decided = true;
             Ok(decision)
         });
-        committed.map_err(|error: DbError| error.of_transaction(is_decided))
+        committed.map_err(|error: DbError| error.classified(Self::ERRORS).of_transaction(is_decided))
+    }
+
+    fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
+        let mut decision = group.decide(read(self, group)?);
+        write(self, owner, &mut decision)?;
+        Ok(decision)
     }
 
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError> {

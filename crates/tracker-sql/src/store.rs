@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentQuery, DeploymentWithServers, Group, Hostname,
-    HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery, PendingBatch, Server, ServerQuery, Store, StoreError,
-    Threads,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentId, DeploymentQuery, DeploymentWithServers, FieldClue, Group,
+    Hostname, HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery, PendingBatch, RejectReason, Server,
+    ServerQuery, Store, StoreError, Threads,
 };
 use uuid::Uuid;
 
@@ -110,6 +110,20 @@ impl SqlStore {
     ) -> Result<T, StoreError> {
         Ok(self.readers.run(Some(READ_DEADLINE), query).await?)
     }
+
+    /// Like [`Self::read`], with a text from the caller as a parameter. If the encoding of the database lacks one of its
+    /// characters, no record contains the text.
+    async fn search<T: Send + 'static, K: Send + 'static>(
+        &self,
+        query: impl Fn(&mut dyn Database) -> Result<Listed<T, K>, DbError> + Send + 'static,
+    ) -> Result<Listed<T, K>, StoreError> {
+        match self.readers.run(Some(READ_DEADLINE), query).await {
+            Err(DbError::Rejected { reason: RejectReason::Encoding, clue: FieldClue::Character(_), .. }) => {
+                Ok(Listed { records: Vec::new(), next: None })
+            }
+            found => Ok(found?),
+        }
+    }
 }
 
 #[async_trait]
@@ -136,15 +150,15 @@ impl Store for SqlStore {
     }
 
     async fn hostnames(&self, query: HostnameQuery) -> Result<Listed<Hostname, Hostname>, StoreError> {
-        self.read(move |connection| connection.hostnames(&query.page)).await
+        self.search(move |connection| connection.hostnames(&query.page)).await
     }
 
     async fn servers(&self, query: ServerQuery) -> Result<Listed<Server, CreatedCursor>, StoreError> {
-        self.read(move |connection| connection.servers(&query.hostname, &query.page)).await
+        self.search(move |connection| connection.servers(&query.hostname, &query.page)).await
     }
 
     async fn logs(&self, query: LogQuery) -> Result<Listed<LogMessage, Uuid>, StoreError> {
-        self.read(move |connection| connection.logs(&query.deployment_id, &query.page)).await
+        self.search(move |connection| connection.logs(&query.deployment_id, &query.page)).await
     }
 
     async fn pending(&self, output: &str, limit: usize) -> Result<Vec<PendingBatch>, StoreError> {

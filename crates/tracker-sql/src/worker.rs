@@ -189,6 +189,7 @@ impl Worker {
     fn run<T>(&mut self, job: impl Fn(&mut dyn Database) -> Result<T, DbError>) -> Result<T, DbError> {
         self.connection = self.connection.take().or_else(|| self.connector.spare());
         let was_open = self.connection.is_some();
+        let job = |connection: &mut dyn Database| job(connection).map_err(|error| connection.classify(error));
         match job(self.connection()?) {
             Err(error) if error.breaks_connection() => {
                 (self.connection, self.snapshot) = (None, None);

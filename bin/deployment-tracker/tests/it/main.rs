@@ -5,6 +5,7 @@ mod bodies;
 mod config;
 mod connections;
 mod deployments;
+mod encodings;
 mod encryption;
 mod fields;
 mod hosts;

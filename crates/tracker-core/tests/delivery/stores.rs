@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracker_core::health::CHECK_DEADLINE;
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
-use tracker_core::{Tracker, TrackerError, UnavailableReason, panics};
+use tracker_core::{RejectReason, Tracker, TrackerError, UnavailableReason, panics};
 
 use crate::support::{
-    FaultyStore, List, Mode, arrives_once_in_order, deploy, start, wait_until_catching_up, wait_until_live,
+    FaultyStore, List, Mode, Refusal, arrives_once_in_order, deploy, start, wait_until_catching_up, wait_until_live,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +72,51 @@ async fn logs_are_delivered_from_memory_again_soon_after_an_in_doubt_commit() {
     eventually("the start is delivered", async || list.lines().contains(&line)).await;
     wait_until_live(&tracker).await;
     stream.abort();
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Reports the start of 30 deployments at the same time, so that the changes of a lane commit together. The store
+/// refuses the first one. Returns the answer to the first, and the answers to the others.
+async fn start_together(
+    refusal: Refusal,
+) -> (Tracker, Result<(), TrackerError>, impl Iterator<Item = Result<(), TrackerError>>) {
+    let (store, list) = (FaultyStore::default(), List::default());
+    let tracker = start(&store, &list);
+    let ids: Vec<_> = (0..30).map(|_| new_id()).collect();
+    store.faults().refuses = Some((ids[0], refusal));
+    let body = r#"{"engine":"e","user":"a 🚀"}"#;
+    let starts = ids.iter().map(|&id| tracker.start_deployment(deployment_report(id, body)));
+    let mut answers = futures_util::future::join_all(starts).await.into_iter();
+    let first = answers.next().expect("one answer for each report");
+    (tracker, first, answers)
+}
+
+#[tokio::test]
+async fn a_rejected_report_is_answered_with_the_reason_and_does_not_affect_the_others() {
+    let (tracker, rejected, others) = start_together(Refusal::Rejects).await;
+    let expected = TrackerError::Rejected { reason: RejectReason::Encoding, field: Some("user") };
+    assert_eq!(rejected, Err(expected));
+    for answer in others {
+        assert_eq!(answer, Ok(()));
+    }
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn an_unexpected_error_of_one_change_does_not_affect_the_others() {
+    let (tracker, failed, others) = start_together(Refusal::FailsUnexpectedly).await;
+    assert_eq!(failed, Err(TrackerError::Unavailable(UnavailableReason::Store)));
+    for answer in others {
+        assert_eq!(answer, Ok(()));
+    }
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_store_that_becomes_unavailable_is_not_tried_once_for_each_change_of_a_group() {
+    let (tracker, failed, _) = start_together(Refusal::IsAway).await;
+    assert_eq!(failed, Err(TrackerError::Unavailable(UnavailableReason::Store)));
+    assert_eq!(tracker.metrics().commits.failures.count(), 2, "the group, and its first change alone");
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -10,8 +10,8 @@ use tracker_core::testing::{deployment_report, eventually, logs, new_id};
 use tracker_core::time::Timestamp;
 use tracker_core::{
     Backlog, Batch, CreatedCursor, Decision, Deleted, Delivery, DeploymentId, DeploymentQuery, DeploymentWithServers,
-    Event, EventKind, Group, Hostname, HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery, MemoryStore,
-    Output, OutputError, PendingBatch, Server, ServerQuery, Store, StoreError, Tracker,
+    Event, EventKind, FieldClue, Group, Hostname, HostnameQuery, Listed, LogDeploymentId, LogMessage, LogQuery,
+    MemoryStore, Output, OutputError, PendingBatch, RejectReason, Server, ServerQuery, Store, StoreError, Tracker,
 };
 use uuid::Uuid;
 
@@ -174,6 +174,17 @@ fn lines_of(event: &Event) -> Vec<String> {
 /// The space that a commit takes on the disk.
 pub const COMMIT_BYTES: usize = 1 << 10;
 
+/// How a [`FaultyStore`] refuses a group.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal {
+    /// The encoding lacks the character `🚀`.
+    Rejects,
+    /// With an error that does not say who is at fault.
+    FailsUnexpectedly,
+    /// As if the store had just become unavailable.
+    IsAway,
+}
+
 /// The faults of a [`FaultyStore`]. By default it has none.
 #[derive(Debug, Clone)]
 pub struct Faults {
@@ -189,6 +200,8 @@ pub struct Faults {
     pub commits_after: Option<Duration>,
     /// Groups without a report about a deployment fail without any effect, such as acknowledgements.
     pub refuses_acknowledgements: bool,
+    /// A group with this deployment fails without any effect.
+    pub refuses: Option<(DeploymentId, Refusal)>,
     /// The delay between an outbox read and its answer.
     pub outbox_reads_take: Duration,
     /// Health checks do not return.
@@ -208,6 +221,7 @@ impl Default for Faults {
             loses_answers: false,
             commits_after: None,
             refuses_acknowledgements: false,
+            refuses: None,
             outbox_reads_take: Duration::ZERO,
             holds_checks: false,
             room: usize::MAX,
@@ -264,6 +278,21 @@ impl Store for FaultyStore {
                 memory.commit(lane, group).await
             });
             return Err(StoreError::Unknown("the answer was lost".into()));
+        }
+        if let Some((id, refusal)) = faults.refuses
+            && group.deployments().contains(&id)
+        {
+            return Err(match refusal {
+                Refusal::Rejects => StoreError::Rejected {
+                    reason: RejectReason::Encoding,
+                    clue: FieldClue::Character('🚀'),
+                    source: "no such character".into(),
+                },
+                Refusal::FailsUnexpectedly => StoreError::Unexpected("an error of some kind".into()),
+                // The group as a whole does not show it yet.
+                Refusal::IsAway if group.deployments().len() > 1 => StoreError::Unexpected("gone".into()),
+                Refusal::IsAway => StoreError::Unavailable("gone".into()),
+            });
         }
         if faults.refuses_acknowledgements && group.deployments().is_empty() {
             return Err(StoreError::Unavailable("the store refuses acknowledgements".into()));

@@ -10,7 +10,7 @@ use tracker_core::ServerKey;
 use super::DatabaseServer;
 use crate::condition::Condition;
 use crate::dialect::{Dialect, Filter};
-use crate::error::DbError;
+use crate::error::{self, DbError, Errors};
 use crate::rows::ServerRow;
 use crate::schema::{logs, servers};
 
@@ -18,6 +18,8 @@ use crate::schema::{logs, servers};
 mod queries;
 #[path = "records.rs"]
 mod records;
+#[path = "../trial.rs"]
+mod trial;
 
 pub type Connection = MysqlConnection;
 
@@ -28,6 +30,13 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/mysql
 
 /// Names the lock that serializes migrations.
 const MIGRATION_LOCK: &str = "concat('deployment-tracker ', md5(database()))";
+
+/// The text columns with another character set than the migrations give them.
+const NARROW_COLUMNS: &str = "
+    SELECT concat(table_name, '.', column_name) AS name FROM information_schema.columns
+    WHERE table_schema = database() AND table_name IN ('Deployments', 'Servers', 'Logs', 'Outbox')
+        AND character_set_name <> 'utf8mb4' AND column_type <> 'char(36)'
+    ORDER BY name";
 
 /// Forces the primary key: with another index, InnoDB would lock rows that are not needed.
 const LOCK_SERVERS: &str = "
@@ -41,6 +50,8 @@ const LOCK_SERVERS: &str = "
     FOR UPDATE";
 
 impl Dialect for Connection {
+    const ERRORS: &'static Errors = error::mysql::ERRORS;
+
     /// Seeks to each hash in the index instead of reading every row. The index is in the order of the hashes,
     /// so each page sorts all hostnames.
     const HOSTNAMES: &'static str = "
@@ -119,7 +130,8 @@ impl Dialect for Connection {
         self.batch_execute("SET SESSION lock_wait_timeout = 2")?;
         let migrated = self.run_pending_migrations(MIGRATIONS).map(drop).map_err(DbError::Migrate);
         self.batch_execute(&format!("DO release_lock({MIGRATION_LOCK})"))?;
-        migrated
+        migrated?;
+        warn_about_encodings(self)
     }
 
     /// Makes error messages English, because [`DbError`] recognizes some by their text.
@@ -196,6 +208,23 @@ impl DatabaseServer for Connection {
         let keys = serde_json::to_string(&keys).map_err(DbError::Content)?;
         Ok(diesel::sql_query(LOCK_SERVERS).bind::<Text, _>(keys).load(self)?)
     }
+}
+
+/// Warns if a column cannot hold every text, because an administrator has changed it.
+fn warn_about_encodings(connection: &mut Connection) -> Result<(), DbError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    for Row { name } in diesel::sql_query(NARROW_COLUMNS).load(connection)? {
+        log::warn!(
+            column = name.as_str();
+            "the character set of the column `{name}` lacks characters that reports may contain; such reports are \
+             rejected; convert the table with ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

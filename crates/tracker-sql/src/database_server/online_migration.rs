@@ -54,6 +54,19 @@ const WIDEN_COLUMNS: &str = r#"
       END LOOP;
     END $$"#;
 
+/// Whether [`WIDEN_COLUMNS`] has not reached a column yet. It cannot change one that a view, a trigger or a policy uses,
+/// nor a table of another owner.
+const HAS_COLUMNS_TO_WIDEN: &str = "
+    SELECT EXISTS (
+        SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = current_schema() AND c.relname IN ('Deployments', 'Servers')
+            AND a.atttypid = 'varchar'::regtype AND NOT a.attisdropped AND pg_has_role(c.relowner, 'USAGE')
+            AND NOT EXISTS (
+                SELECT FROM pg_depend d
+                WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum
+                    AND d.classid IN ('pg_rewrite'::regclass, 'pg_trigger'::regclass, 'pg_policy'::regclass))
+    ) AS answer";
+
 /// The advisory lock of the instance that creates the indexes.
 const LOCK: &str = "2015070718";
 /// The pauses after a failure, and while another instance creates the indexes.
@@ -105,6 +118,11 @@ fn migrate(connection: &mut Connection, is_wide: &mut bool) -> Result<bool, DbEr
         log::info!(index = name; "created the index `{name}`");
     }
     Ok(true)
+}
+
+/// Whether a text that is too long for a column may fit later.
+pub fn is_widening(connection: &mut Connection) -> Result<bool, DbError> {
+    ask(connection, HAS_COLUMNS_TO_WIDEN)
 }
 
 fn missing_indexes(connection: &mut Connection) -> Result<Vec<(&'static str, &'static str)>, DbError> {

@@ -15,7 +15,7 @@ use super::{DatabaseServer, online_migration};
 use crate::condition::Condition;
 use crate::database::IsStoreOpen;
 use crate::dialect::{Dialect, Filter};
-use crate::error::DbError;
+use crate::error::{self, DbError, Errors};
 use crate::rows::ServerRow;
 use crate::schema::{SqlUuid, logs, servers};
 use crate::url::postgres;
@@ -25,6 +25,8 @@ use crate::values::Id;
 mod queries;
 #[path = "records.rs"]
 mod records;
+#[path = "../trial.rs"]
+mod trial;
 
 pub type Connection = PgConnection;
 
@@ -51,11 +53,16 @@ const LOCK_SERVERS: &str = r#"
     ORDER BY s.deployment_id, s.hostname FOR UPDATE OF s"#;
 
 impl Dialect for Connection {
-    /// Seeks to each hostname in the index instead of reading every row.
+    const ERRORS: &'static Errors = error::postgres::ERRORS;
+
+    /// Seeks to each hostname in the index instead of reading every row. An empty parameter is the start of the list,
+    /// because the encoding of the database may lack the character that is greater than all others.
     const HOSTNAMES: &'static str = r#"
         WITH RECURSIVE h(hostname) AS (
             (SELECT hostname COLLATE "C" FROM "Servers"
-             WHERE hostname COLLATE "C" < $1 ORDER BY hostname COLLATE "C" DESC LIMIT 1)
+             WHERE hostname COLLATE "C" < coalesce(
+                 nullif($1, ''), (SELECT max(hostname COLLATE "C") || ' ' FROM "Servers")) COLLATE "C"
+             ORDER BY hostname COLLATE "C" DESC LIMIT 1)
             UNION ALL
             SELECT (SELECT s.hostname COLLATE "C" FROM "Servers" s
                     WHERE s.hostname COLLATE "C" < h.hostname ORDER BY s.hostname COLLATE "C" DESC LIMIT 1)
@@ -118,11 +125,20 @@ impl Dialect for Connection {
         self.batch_execute("SET lock_timeout = 2000")?;
         let migrated = self.run_pending_migrations(MIGRATIONS).map(drop).map_err(DbError::Migrate);
         self.batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))?;
-        migrated
+        migrated?;
+        warn_about_encoding(self)
     }
 
     fn migrate_online(&mut self, url: &str, is_store_open: IsStoreOpen) -> Result<(), DbError> {
         online_migration::start(self, url, is_store_open)
+    }
+
+    fn before_all_hostnames() -> &'static str {
+        ""
+    }
+
+    fn is_widening(&mut self) -> bool {
+        online_migration::is_widening(self).unwrap_or(true)
     }
 
     fn configure(&mut self) -> Result<(), DbError> {
@@ -184,6 +200,23 @@ impl DatabaseServer for Connection {
         let query = diesel::sql_query(LOCK_SERVERS);
         Ok(query.bind::<Array<Text>, _>(hostnames).bind::<Array<SqlUuid>, _>(ids).load(self)?)
     }
+}
+
+/// Warns if the database cannot hold every text. The encoding of a database cannot change, so this is no error: it may
+/// be the database of the Node.js service.
+fn warn_about_encoding(connection: &mut Connection) -> Result<(), DbError> {
+    let encoding: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
+    let problem = match encoding.as_str() {
+        "UTF8" => return Ok(()),
+        "SQL_ASCII" => "does not check texts, so another program may store some that cannot be read",
+        _ => "lacks characters that reports may contain; such reports are rejected",
+    };
+    log::warn!(
+        encoding = encoding.as_str();
+        "the encoding `{encoding}` of the PostgreSQL database {problem}; \
+         to store every text, dump the database and restore it into one with ENCODING 'UTF8'"
+    );
+    Ok(())
 }
 
 /// Makes error messages English: [`DbError`] recognizes errors by their text, since diesel does not expose

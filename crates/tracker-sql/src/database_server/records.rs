@@ -8,18 +8,18 @@ use diesel::connection::Connection as _;
 use diesel::dsl::{EqAny, sql};
 use diesel::expression::{SqlLiteral, TypedExpressionType};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel::result::Error as QueryError;
 use diesel::sql_types::Text;
 use tracker_core::time::Timestamp;
 use tracker_core::{
     Backlog, CreatedCursor, Decision, Deleted, DeploymentFields, EventKind, Group, LogDeploymentId, Records,
-    ServerFields, chain,
+    RejectReason, ServerFields, chain,
 };
 use uuid::Uuid;
 
 use super::{Connection, queries};
 use crate::database_server::DatabaseServer;
-use crate::dialect::RecordAccess;
+use crate::dialect::{Dialect, RecordAccess};
 use crate::error::DbError;
 use crate::fields::with_text_fields;
 use crate::liveness::Liveness;
@@ -56,19 +56,27 @@ impl RecordAccess for Connection {
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         let mut attempts = 1;
+        let mut json = Json::Utf8;
         loop {
             let mut is_decided = false;
             let committed = self.transaction(|connection| {
-                let mut decision = group.decide(read(connection, group)?);
-                write(connection, owner, &mut decision)?;
+                let decision = apply(connection, owner, group, json)?;
                 is_decided = true;
                 Ok(decision)
             });
-            match committed.map_err(|error: DbError| error.of_transaction(is_decided)) {
-                Err(error) if error.is_race() && attempts < MAX_ATTEMPTS => attempts += 1,
+            let classify = |error: DbError| error.classified(Self::ERRORS).of_transaction(is_decided);
+            match committed.map_err(classify) {
+                Err(DbError::Race(_)) if attempts < MAX_ATTEMPTS => attempts += 1,
+                Err(DbError::Rejected { reason: RejectReason::Encoding, .. }) if json == Json::Utf8 => {
+                    json = Json::Ascii
+                }
                 committed => return committed,
             }
         }
+    }
+
+    fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
+        apply(self, owner, group, Json::Utf8)
     }
 
     fn delete_older(&mut self, names: &[LogDeploymentId], before: Timestamp, limit: u32) -> Result<Deleted, DbError> {
@@ -151,6 +159,20 @@ fn adopt(connection: &mut Connection, owner: &str, output: &str) -> Result<Optio
     Ok(Some((replica, batches)))
 }
 
+/// How log messages and the events of the outbox are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Json {
+    Utf8,
+    /// The encoding of the database may lack their characters. Only a field of a record must fit as it is.
+    Ascii,
+}
+
+fn apply(connection: &mut Connection, owner: &str, group: &Group, json: Json) -> Result<Decision, DbError> {
+    let mut decision = group.decide(read(connection, group)?);
+    write(connection, owner, &mut decision, json)?;
+    Ok(decision)
+}
+
 /// Reads and locks the records that the group changes.
 fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> {
     let mut records = Records::default();
@@ -179,10 +201,10 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> 
     Ok(records)
 }
 
-fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> Result<(), DbError> {
+fn write(connection: &mut Connection, owner: &str, decision: &mut Decision, json: Json) -> Result<(), DbError> {
     let rows: Vec<_> = decision.new_deployments.iter().map(NewDeployment::from).collect();
     for rows in statements(connection, &rows)? {
-        diesel::insert_into(deployments::table).values(rows).execute(connection).map_err(or_race)?;
+        diesel::insert_into(deployments::table).values(rows).execute(connection)?;
     }
     // One statement changes the same columns of all its rows. Most finishes change the same ones.
     macro_rules! columns {
@@ -209,7 +231,7 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
     }
     let rows: Vec<_> = decision.new_servers.iter().map(NewServer::from).collect();
     for rows in statements(connection, &rows)? {
-        diesel::insert_into(servers::table).values(rows).execute(connection).map_err(or_race)?;
+        diesel::insert_into(servers::table).values(rows).execute(connection)?;
     }
     let columns = |fields: &ServerFields| changed_columns!(fields => ip_address result elapsed_seconds);
     decision.changed_servers.sort_by_key(|changed| columns(&changed.fields));
@@ -229,7 +251,11 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
         EventKind::Logged(batch) => Some(NewLog::of(batch)),
         _ => None,
     });
-    let rows: Vec<_> = kept.flatten().collect();
+    let kept = kept.flatten();
+    let rows: Vec<_> = match json {
+        Json::Utf8 => kept.collect(),
+        Json::Ascii => kept.map(NewLog::in_ascii).collect(),
+    };
     for rows in statements(connection, &rows)? {
         diesel::insert_into(logs::table)
             .values(rows)
@@ -238,7 +264,10 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision) -> R
             .execute(connection)?;
     }
     let rows = decision.pending.iter().map(|pending| OutboxRow::new(pending, owner)).collect::<Result<Vec<_>, _>>();
-    let rows = rows.map_err(DbError::Content)?;
+    let mut rows = rows.map_err(DbError::Content)?;
+    if json == Json::Ascii {
+        rows = rows.into_iter().map(OutboxRow::in_ascii).collect();
+    }
     for rows in statements(connection, &rows)? {
         diesel::insert_into(outbox::table)
             .values(rows)
@@ -273,12 +302,4 @@ fn statements<'a, T: Size>(
         }
         has_room
     }))
-}
-
-/// A duplicate key means that another instance has inserted the record since this transaction read.
-fn or_race(error: QueryError) -> DbError {
-    match error {
-        QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => DbError::Race,
-        error => DbError::Query(error),
-    }
 }

@@ -1,5 +1,6 @@
 //! Tests of the store on a real file, a real PostgreSQL and a real MariaDB.
 
+mod errors;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod instances;
 #[cfg(feature = "mysql")]

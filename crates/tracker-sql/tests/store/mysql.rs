@@ -53,8 +53,8 @@ async fn a_row_above_max_allowed_packet_is_rejected_and_the_next_is_recorded() {
         try_commit(&store, vec![Change::KeepLogs(vec![event])]).await.map(|decision| decision.outcomes)
     };
     let error = keep(16 << 20).await.expect_err("larger than `max_allowed_packet`");
-    assert!(matches!(error, StoreError::Rejected(_)), "{error:?}");
-    assert!(matches!(keep(200 << 20).await, Err(StoreError::Rejected(_))));
+    assert!(matches!(error, StoreError::Rejected { .. }), "{error:?}");
+    assert!(matches!(keep(200 << 20).await, Err(StoreError::Rejected { .. })));
     assert_eq!(keep(10 << 20).await.expect("smaller than `max_allowed_packet`"), [Outcome::Recorded]);
 }
 

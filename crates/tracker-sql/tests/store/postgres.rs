@@ -31,7 +31,7 @@ fn indexes(database: &str) -> String {
     psql(database, query)
 }
 
-async fn eventually_has_all_indexes(database: &str) {
+pub async fn eventually_has_all_indexes(database: &str) {
     eventually("all indexes are valid", async || indexes(database) == ALL_INDEXES).await;
 }
 
