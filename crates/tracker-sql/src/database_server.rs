@@ -52,6 +52,11 @@ pub trait DatabaseServer: Dialect {
         Ok(())
     }
 
+    /// Records what [`Dialect::restore_hostnames`] needs for new hostnames.
+    fn record_hostnames<'a>(&mut self, _hostnames: impl Iterator<Item = &'a str>) -> Result<(), DbError> {
+        Ok(())
+    }
+
     /// Reads and locks servers in the order of `keys`, which are ascending.
     fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow>, DbError>;
 }

@@ -4,12 +4,13 @@
 //! `queries.rs`, which implements [`Database`](crate::database::Database) for that type. The module of a database
 //! server implements `DatabaseServer` and includes `database_server/records.rs`, which implements [`RecordAccess`].
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, LogDeploymentId, MAX_TEXT};
+use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, Hostname, LogDeploymentId, MAX_TEXT};
 use uuid::Uuid;
 
 use crate::condition::Condition;
@@ -97,6 +98,16 @@ pub trait Dialect: diesel::Connection {
     /// Whether the columns of the Node.js service are going to be wider than they are now.
     fn is_widening(&mut self) -> bool {
         false
+    }
+
+    /// The text in `"Servers"` for a hostname, which may be too long for an index.
+    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
+        Cow::Borrowed(hostname)
+    }
+
+    /// Replaces texts of [`Self::stored_hostname`] by their hostnames.
+    fn restore_hostnames<'a>(&mut self, _hostnames: impl Iterator<Item = &'a mut Hostname>) -> Result<(), DbError> {
+        Ok(())
     }
 
     /// The parameter of [`Self::HOSTNAMES`] for the start of the list: greater than every hostname.

@@ -88,8 +88,9 @@ impl Database for Connection {
     fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentWithServers>, DbError> {
         let Some(row) = self.find_deployment(id.0)? else { return Ok(None) };
         let Some(deployment) = row.record() else { return Ok(None) };
-        let servers = self.find_servers(id.0)?;
-        Ok(Some(with_servers(deployment, servers.into_iter().filter_map(ServerRow::record).collect())))
+        let mut servers: Vec<_> = self.find_servers(id.0)?.into_iter().filter_map(ServerRow::record).collect();
+        self.restore_hostnames(servers.iter_mut().map(|server| &mut server.hostname))?;
+        Ok(Some(with_servers(deployment, servers)))
     }
 
     fn deployments(
@@ -163,7 +164,9 @@ impl Database for Connection {
             query = query.filter(is_not_newer.and(is_older.or(servers::deployment_id.lt(id))));
         }
         let rows = query.load_iter::<ServerRow, Loading>(self)?;
-        Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed())))
+        // The row may have a key in place of the hostname.
+        let named = |server: Server| Server { hostname: hostname.clone(), ..server };
+        Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed().map(named))))
     }
 
     fn logs(&mut self, id: &LogDeploymentId, page: &Page<Uuid>) -> Result<Listed<LogMessage, Uuid>, DbError> {
@@ -271,7 +274,10 @@ fn servers_of(
         }
         servers.entry(server.deployment_id).or_default().push(server);
     }
-    Ok(Some(servers))
+    connection.restore_hostnames(servers.values_mut().flatten().map(|server| &mut server.hostname))?;
+    // A hostname may be longer than the key in its place.
+    let bytes: usize = servers.values().flatten().map(Server::size).sum();
+    Ok((bytes <= max_bytes || deployments.len() == 1).then_some(servers))
 }
 
 fn with_servers(deployment: Deployment, mut servers: Vec<Server>) -> DeploymentWithServers {

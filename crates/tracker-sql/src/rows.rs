@@ -209,7 +209,7 @@ impl ServerRow {
 #[derive(Debug, Insertable)]
 #[diesel(table_name = servers, treat_none_as_default_value = false)]
 pub struct NewServer<'a> {
-    hostname: &'a str,
+    hostname: Cow<'a, str>,
     deployment_id: Id,
     ip_address: Option<&'a str>,
     result: Option<&'static str>,
@@ -223,7 +223,7 @@ impl<'a> NewServer<'a> {
         let Server { hostname, deployment_id, fields: _, created_at: _, updated_at } = record;
         let ServerFields { ip_address, result, elapsed_seconds } = fields;
         Self {
-            hostname: hostname.as_str(),
+            hostname: hostname.as_str().into(),
             deployment_id: Id(deployment_id.0),
             ip_address: ip_address.as_deref(),
             result: result.map(DeploymentResult::as_str),
@@ -231,6 +231,14 @@ impl<'a> NewServer<'a> {
             created_at: created_at.map(Time),
             updated_at: updated_at.map(Time),
         }
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl<'a> NewServer<'a> {
+    /// With the text in which the database stores the hostname.
+    pub fn stored_as(self, hostname: Cow<'a, str>) -> Self {
+        Self { hostname, ..self }
     }
 }
 

@@ -137,3 +137,40 @@ fn any_hostname_can_be_read_back_from_its_location() {
         server.get("/v1/servers/unknown").is_error(404, None);
     });
 }
+
+#[test]
+fn the_longest_hostname_is_recorded_found_listed_and_finished_on_every_store() {
+    // Neither compression nor a prefix makes these fit into an index.
+    let varied = |start: u32| -> String {
+        (0..2_048u32).filter_map(|n| char::from_u32(0x1_0000 + (start + n * (n % 61 + 1) * 131) % 0x8_0000)).collect()
+    };
+    on_each_store(|config| {
+        let server = serve(config);
+        let path = format!("/v1/deployments/{}", new_id());
+        assert_eq!(server.post(&path, &json!({})).status, 201);
+        let hostnames: Vec<String> =
+            (0..3).map(varied).chain([0, 1].map(|last| "🚀".repeat(2_047) + &last.to_string())).collect();
+        for hostname in &hostnames {
+            let start = json!({ "hostname": hostname, "ip_address": "::1" });
+            for _ in 0..2 {
+                assert_eq!(server.post(&format!("{path}/servers"), &start).status, 201);
+            }
+            let other = json!({ "hostname": hostname, "ip_address": "::2" });
+            server.post(&format!("{path}/servers"), &other).is_error(409, Some("ip_address"));
+            let finish = json!({ "hostname": hostname, "result": "success" });
+            assert_eq!(server.put(&format!("{path}/servers"), &finish).status, 204);
+            let encoded: String = hostname.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let found = server.read(&format!("/v1/servers/{encoded}"));
+            assert_eq!(found.as_array().map(Vec::len), Some(1));
+            assert_eq!((&found[0]["hostname"], &found[0]["result"]), (&json!(hostname), &json!("success")));
+        }
+        let mut expected = hostnames.clone();
+        expected.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(server.read("/v1/servers"), json!(expected));
+        for (offset, hostname) in expected.iter().enumerate() {
+            assert_eq!(server.read(&format!("/v1/servers?limit=1&offset={offset}")), json!([hostname]));
+        }
+        let servers = server.read(&path)["servers"].clone();
+        assert_eq!(servers.as_array().map(Vec::len), Some(5), "{servers}");
+    });
+}

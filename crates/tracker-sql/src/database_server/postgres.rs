@@ -1,5 +1,6 @@
 //! PostgreSQL.
 
+use std::borrow::Cow;
 use std::sync::Once;
 
 use diesel::connection::{Connection as _, SimpleConnection};
@@ -9,7 +10,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::Text;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use tracker_core::ServerKey;
+use tracker_core::{Hostname, ServerKey};
 
 use super::{DatabaseServer, online_migration};
 use crate::condition::Condition;
@@ -21,6 +22,7 @@ use crate::schema::{SqlUuid, logs, servers};
 use crate::url::postgres;
 use crate::values::Id;
 
+mod hostnames;
 #[path = "../queries.rs"]
 mod queries;
 #[path = "records.rs"]
@@ -55,20 +57,33 @@ const LOCK_SERVERS: &str = r#"
 impl Dialect for Connection {
     const ERRORS: &'static Errors = error::postgres::ERRORS;
 
-    /// Seeks to each hostname in the index instead of reading every row. An empty parameter is the start of the list,
-    /// because the encoding of the database may lack the character that is greater than all others.
+    /// Seeks to each hostname in the index instead of reading every row, and merges the long ones, of which the index has
+    /// only the keys. An empty parameter is the start of the list, because the encoding of the database may lack the
+    /// character that is greater than all others.
     const HOSTNAMES: &'static str = r#"
-        WITH RECURSIVE h(hostname) AS (
+        WITH RECURSIVE start(hostname) AS (
+            SELECT coalesce(nullif($1, ''), greatest(
+                (SELECT max(hostname COLLATE "C") || ' ' FROM "Servers"),
+                (SELECT max(hostname COLLATE "C") || ' ' FROM "Hostnames")))
+        ), h(hostname) AS (
             (SELECT hostname COLLATE "C" FROM "Servers"
-             WHERE hostname COLLATE "C" < coalesce(
-                 nullif($1, ''), (SELECT max(hostname COLLATE "C") || ' ' FROM "Servers")) COLLATE "C"
+             WHERE hostname COLLATE "C" < (SELECT hostname FROM start) COLLATE "C"
              ORDER BY hostname COLLATE "C" DESC LIMIT 1)
             UNION ALL
             SELECT (SELECT s.hostname COLLATE "C" FROM "Servers" s
                     WHERE s.hostname COLLATE "C" < h.hostname ORDER BY s.hostname COLLATE "C" DESC LIMIT 1)
             FROM h WHERE h.hostname IS NOT NULL
         )
-        SELECT hostname::text FROM h WHERE hostname IS NOT NULL LIMIT $2 OFFSET $3"#;
+        SELECT hostname::text FROM (
+            (SELECT hostname FROM h WHERE hostname IS NOT NULL AND (octet_length(hostname) <= 1000
+                OR NOT EXISTS (SELECT FROM "Hostnames" k WHERE k.key = h.hostname))
+             LIMIT $2 + least($3, 9000000000000000000))
+            UNION ALL
+            (SELECT hostname COLLATE "C" FROM "Hostnames" k
+             WHERE hostname COLLATE "C" < (SELECT hostname FROM start) COLLATE "C"
+                AND EXISTS (SELECT FROM "Servers" s WHERE s.hostname = k.key))
+        ) merged
+        ORDER BY hostname COLLATE "C" DESC LIMIT $2 OFFSET $3"#;
 
     const BACKLOG: &'static str = r#"
         SELECT CAST(coalesce(sum(messages), 0) AS BIGINT) AS messages,
@@ -133,6 +148,14 @@ impl Dialect for Connection {
         online_migration::start(self, url, is_store_open)
     }
 
+    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
+        hostnames::stored(hostname)
+    }
+
+    fn restore_hostnames<'a>(&mut self, hostnames: impl Iterator<Item = &'a mut Hostname>) -> Result<(), DbError> {
+        hostnames::restore(self, hostnames)
+    }
+
     fn before_all_hostnames() -> &'static str {
         ""
     }
@@ -148,7 +171,7 @@ impl Dialect for Connection {
     }
 
     fn has_hostname(hostname: &str) -> Filter<'_, servers::table, Self> {
-        Box::new(servers::hostname.eq(hostname))
+        Box::new(servers::hostname.eq(hostnames::stored(hostname)))
     }
 
     fn is_log_of(deployment: &str) -> Filter<'_, logs::table, Self> {
@@ -194,9 +217,13 @@ impl DatabaseServer for Connection {
         format!(r#"excluded."{column}""#)
     }
 
+    fn record_hostnames<'a>(&mut self, hostnames: impl Iterator<Item = &'a str>) -> Result<(), DbError> {
+        hostnames::record(self, hostnames)
+    }
+
     fn lock_servers(&mut self, keys: &[ServerKey]) -> Result<Vec<ServerRow>, DbError> {
         let (hostnames, ids): (Vec<_>, Vec<_>) =
-            keys.iter().map(|key| (key.hostname.as_str(), Id(key.deployment_id.0))).unzip();
+            keys.iter().map(|key| (hostnames::stored(key.hostname.as_str()), Id(key.deployment_id.0))).unzip();
         let query = diesel::sql_query(LOCK_SERVERS);
         Ok(query.bind::<Array<Text>, _>(hostnames).bind::<Array<SqlUuid>, _>(ids).load(self)?)
     }

@@ -13,7 +13,7 @@ use diesel::sql_types::Text;
 use tracker_core::time::Timestamp;
 use tracker_core::{
     Backlog, CreatedCursor, Decision, Deleted, DeploymentFields, EventKind, Group, LogDeploymentId, Records,
-    RejectReason, ServerFields, chain,
+    RejectReason, Server, ServerFields, chain,
 };
 use uuid::Uuid;
 
@@ -198,6 +198,7 @@ fn read(connection: &mut Connection, group: &Group) -> Result<Records, DbError> 
             .load::<ServerRow>(connection)?;
         records.servers.extend(rows.into_iter().filter_map(ServerRow::changeable));
     }
+    connection.restore_hostnames(records.servers.iter_mut().map(|server| &mut server.hostname))?;
     Ok(records)
 }
 
@@ -229,14 +230,15 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision, json
                 .execute(connection)?;
         }
     }
-    let rows: Vec<_> = decision.new_servers.iter().map(NewServer::from).collect();
+    connection.record_hostnames(decision.new_servers.iter().map(|server| server.hostname.as_str()))?;
+    let rows: Vec<_> = decision.new_servers.iter().map(|server| server_row(server, server)).collect();
     for rows in statements(connection, &rows)? {
         diesel::insert_into(servers::table).values(rows).execute(connection)?;
     }
     let columns = |fields: &ServerFields| changed_columns!(fields => ip_address result elapsed_seconds);
     decision.changed_servers.sort_by_key(|changed| columns(&changed.fields));
     for alike in decision.changed_servers.chunk_by(|a, b| columns(&a.fields) == columns(&b.fields)) {
-        let rows: Vec<_> = alike.iter().map(NewServer::from).collect();
+        let rows: Vec<_> = alike.iter().map(|changed| server_row(changed, &changed.record)).collect();
         for rows in statements(connection, &rows)? {
             use servers::*;
             diesel::insert_into(table)
@@ -276,6 +278,10 @@ fn write(connection: &mut Connection, owner: &str, decision: &mut Decision, json
             .execute(connection)?;
     }
     queries::acknowledge(connection, owner, decision)
+}
+
+fn server_row<'a>(row: impl Into<NewServer<'a>>, server: &'a Server) -> NewServer<'a> {
+    row.into().stored_as(Connection::stored_hostname(server.hostname.as_str()))
 }
 
 fn proposed<C: Column>(_: C) -> SqlLiteral<C::SqlType>

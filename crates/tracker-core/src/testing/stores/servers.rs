@@ -98,6 +98,8 @@ pub async fn are_distinct(store: &Tested<'_>) {
     let mut names: Vec<_> =
         ["k", "K", "k ", "k\t", "\u{212A}", "é", "e\u{301}", "k\"\\/\u{1}'`%_"].map(str::to_owned).into();
     names.extend(["d", "b", "e", "a", "c"].map(|last| "\u{1F600}".repeat(2_047) + last));
+    // A database cannot compress these, and an index may not hold them.
+    names.extend((0..3).map(|start| varied(start, 2_048)));
     let id = new_id();
     let changes: Vec<_> = names
         .iter()
@@ -113,9 +115,25 @@ pub async fn are_distinct(store: &Tested<'_>) {
     hostnames.retain(|hostname| names.iter().any(|name| name == hostname.as_str()));
     let hostnames: Vec<_> = hostnames.iter().map(Hostname::as_str).collect();
     assert_eq!(hostnames, expected, "similar hostnames are listed separately, in descending order of bytes");
+    is_paged(|page| store.hostnames(page)).await;
+    store.commit(vec![start(id)]).await;
+    let servers = store.deployment(id).await.expect("a committed deployment is readable").servers;
+    let mut found: Vec<_> = servers.iter().map(|server| server.hostname.as_str()).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(found, expected, "a deployment has each of its servers");
     for name in names {
+        let finish = serde_json::json!({ "hostname": name, "result": "success" }).to_string();
+        let finished = store.outcome(Change::FinishServer(server_report(id, &finish))).await;
+        assert_eq!(finished, Outcome::Recorded, "a finish finds the record of its host");
         let servers = store.servers(Hostname::stored(name.clone()), all()).await.records;
         let found: Vec<_> = servers.iter().map(|server| server.hostname.as_str()).collect();
         assert_eq!(found, [name], "a host has only its own records");
     }
+}
+
+/// A text of `length` different characters of four bytes.
+fn varied(start: u32, length: u32) -> String {
+    (0..length)
+        .filter_map(|number| char::from_u32(0x1_0000 + (start + number * (number % 61 + 1) * 131) % 0x8_0000))
+        .collect()
 }
