@@ -1,5 +1,7 @@
 //! Databases in a process of their own, which several instances of this service may share.
 
+use std::borrow::Cow;
+
 use diesel::prelude::*;
 use tracker_core::ServerKey;
 
@@ -50,6 +52,11 @@ pub trait DatabaseServer: Dialect {
     /// Fails with [`DbError::TooLarge`] if the database server would not accept a row of `size` bytes.
     fn check_row_size(&mut self, _size: usize) -> Result<(), DbError> {
         Ok(())
+    }
+
+    /// The text in `"Servers"` for a hostname, which may be too long for an index.
+    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
+        Cow::Borrowed(hostname)
     }
 
     /// Records what [`Dialect::restore_hostnames`] needs for new hostnames.

@@ -4,7 +4,6 @@
 //! `queries.rs`, which implements [`Database`](crate::database::Database) for that type. The module of a database
 //! server implements `DatabaseServer` and includes `database_server/records.rs`, which implements [`RecordAccess`].
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use diesel::prelude::*;
@@ -100,12 +99,7 @@ pub trait Dialect: diesel::Connection {
         false
     }
 
-    /// The text in `"Servers"` for a hostname, which may be too long for an index.
-    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
-        Cow::Borrowed(hostname)
-    }
-
-    /// Replaces texts of [`Self::stored_hostname`] by their hostnames.
+    /// Replaces the keys of hostnames that are too long for an index by the hostnames.
     fn restore_hostnames<'a>(&mut self, _hostnames: impl Iterator<Item = &'a mut Hostname>) -> Result<(), DbError> {
         Ok(())
     }

@@ -148,10 +148,6 @@ impl Dialect for Connection {
         online_migration::start(self, url, is_store_open)
     }
 
-    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
-        hostnames::stored(hostname)
-    }
-
     fn restore_hostnames<'a>(&mut self, hostnames: impl Iterator<Item = &'a mut Hostname>) -> Result<(), DbError> {
         hostnames::restore(self, hostnames)
     }
@@ -215,6 +211,10 @@ impl DatabaseServer for Connection {
 
     fn proposed(column: &str) -> String {
         format!(r#"excluded."{column}""#)
+    }
+
+    fn stored_hostname(hostname: &str) -> Cow<'_, str> {
+        hostnames::stored(hostname)
     }
 
     fn record_hostnames<'a>(&mut self, hostnames: impl Iterator<Item = &'a str>) -> Result<(), DbError> {

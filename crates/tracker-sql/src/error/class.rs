@@ -23,21 +23,13 @@ pub enum Class {
 pub enum Known {
     Report(RejectReason),
     /// `{}` is the name of the column, possibly quoted and qualified.
-    #[cfg_attr(
-        not(any(feature = "sqlite", feature = "mysql")),
-        expect(dead_code, reason = "not in PostgreSQL's texts")
-    )]
     Column(RejectReason),
     /// `{}` is the character, as the hexadecimal bytes `0xf0 0x9f 0x9a 0x80` of its UTF-8 form.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL names the character"))]
     Character(RejectReason),
     /// `{}` is the maximum number of characters.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL names the limit"))]
     Limit(RejectReason),
     Database,
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "for database servers"))]
     Race,
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only on PostgreSQL"))]
     Narrow,
 }
 
