@@ -130,12 +130,17 @@ impl<'a> From<&'a Deployment> for NewDeployment<'a> {
     }
 }
 
-/// The row of an upsert that changes an existing deployment. The database server wants a value for `created_at`, but
-/// does not write it.
+/// The row of an upsert that changes an existing deployment. It has all columns, although the upsert writes only those
+/// that change: the database server checks constraints and runs triggers before it finds the existing row.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl<'a> From<&'a Changed<Deployment, DeploymentFields>> for NewDeployment<'a> {
     fn from(Changed { record, fields }: &'a Changed<Deployment, DeploymentFields>) -> Self {
-        Self::new(record.id, fields, record.updated_at, record.updated_at)
+        let Deployment { id, fields: all, created_at, updated_at } = record;
+        Self {
+            // A stored number may be larger than those that this service writes.
+            elapsed_seconds: fields.elapsed_seconds.map(Seconds),
+            ..Self::new(*id, all, created_at.or(*updated_at), *updated_at)
+        }
     }
 }
 
@@ -219,8 +224,8 @@ pub struct NewServer<'a> {
 }
 
 impl<'a> NewServer<'a> {
-    fn new(record: &'a Server, fields: &'a ServerFields, created_at: Option<Timestamp>) -> Self {
-        let Server { hostname, deployment_id, fields: _, created_at: _, updated_at } = record;
+    fn new(record: &'a Server, created_at: Option<Timestamp>) -> Self {
+        let Server { hostname, deployment_id, fields, created_at: _, updated_at } = record;
         let ServerFields { ip_address, result, elapsed_seconds } = fields;
         Self {
             hostname: hostname.as_str().into(),
@@ -244,7 +249,7 @@ impl<'a> NewServer<'a> {
 
 impl<'a> From<&'a Server> for NewServer<'a> {
     fn from(server: &'a Server) -> Self {
-        Self::new(server, &server.fields, server.created_at)
+        Self::new(server, server.created_at)
     }
 }
 
@@ -252,7 +257,10 @@ impl<'a> From<&'a Server> for NewServer<'a> {
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl<'a> From<&'a Changed<Server, ServerFields>> for NewServer<'a> {
     fn from(Changed { record, fields }: &'a Changed<Server, ServerFields>) -> Self {
-        Self::new(record, fields, record.updated_at)
+        Self {
+            elapsed_seconds: fields.elapsed_seconds.map(Seconds),
+            ..Self::new(record, record.created_at.or(record.updated_at))
+        }
     }
 }
 

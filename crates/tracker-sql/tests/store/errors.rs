@@ -137,6 +137,35 @@ async fn postgresql_rejects_a_report_with_the_reason() {
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_finish_satisfies_constraints_on_columns_that_it_does_not_change() {
+    let server = test_servers::Postgres::shared();
+    let url = server.new_database();
+    let name = url.rsplit('/').next().expect("the URL ends in the name");
+    let store = open(&url, "only");
+    store.check(0, 0).await.expect("the tables exist");
+    super::postgres::eventually_has_all_indexes(name).await;
+    let rules = r#"ALTER TABLE "Deployments" ADD CHECK ("user" IS NOT NULL), ALTER engine SET NOT NULL;
+        ALTER TABLE "Servers" ADD CHECK (ip_address <> ''), ALTER ip_address SET NOT NULL"#;
+    server.query(name, rules).expect("rules");
+    let id = new_id();
+    let deployment = |body| deployment_report(id, body);
+    let on_server = |body| server_report(id, body);
+    let reports = [
+        Change::StartDeployment(deployment(r#"{"user":"a","engine":"e"}"#)),
+        Change::StartServer(on_server(r#"{"hostname":"h","ip_address":"::1"}"#)),
+        Change::FinishServer(on_server(r#"{"hostname":"h","result":"success","elapsed_seconds":1}"#)),
+        Change::FinishDeployment(deployment(r#"{"result":"success","elapsed_seconds":2}"#)),
+    ];
+    for report in reports {
+        assert_eq!(commit(&store, vec![report.clone()]).await.outcomes, [Outcome::Recorded], "{report:?}");
+    }
+    let rows = r#"SELECT d."user", engine, d.result, d.elapsed_seconds, ip_address, s.result, s.elapsed_seconds
+        FROM "Deployments" d, "Servers" s"#;
+    assert_eq!(server.query(name, rows), Ok("a|e|success|2|::1|success|1".into()));
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
 async fn postgresql_retries_a_serialization_failure_at_commit() {
     let server = test_servers::Postgres::shared();
     let url = server.new_database();
