@@ -56,6 +56,9 @@ pub trait Dialect: diesel::Connection {
     /// time may satisfy it.
     const IS_CREATED: Condition;
 
+    /// The condition that `updatedAt` does not say when the row was last changed. Retention keeps such a row.
+    const HAS_NO_AGE: Condition;
+
     /// Opens a connection.
     fn connect(url: &str) -> Result<Self, DbError>;
 

@@ -303,13 +303,15 @@ pub fn delete_older_rows(
 
     let ids: Vec<_> = names.iter().filter_map(id_of).collect();
     let mut recent: HashSet<String> = deployments::table
-        .filter(Connection::has_id(deployments::deployment_id, &ids).and(deployments::updated_at.ge(Time(before))))
+        .filter(Connection::has_id(deployments::deployment_id, &ids))
+        .filter(deployments::updated_at.ge(Time(before)).or(Connection::HAS_NO_AGE))
         .select(deployments::deployment_id)
         .load::<Id>(connection)?
         .into_iter()
         .chain(
             servers::table
-                .filter(Connection::has_id(servers::deployment_id, &ids).and(servers::updated_at.ge(Time(before))))
+                .filter(Connection::has_id(servers::deployment_id, &ids))
+                .filter(servers::updated_at.ge(Time(before)).or(Connection::HAS_NO_AGE))
                 .select(servers::deployment_id)
                 .load::<Id>(connection)?,
         )

@@ -83,15 +83,19 @@ impl Dialect for Connection {
         DELETE FROM "Servers" WHERE rowid IN (
             SELECT rowid FROM "Servers" WHERE deployment_id IN (
                 SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
-            AND "updatedAt" < ?2 LIMIT ?3)"#;
+            AND typeof("updatedAt") = 'text' AND "updatedAt" < ?2 LIMIT ?3)"#;
 
     const DELETE_DEPLOYMENTS: &'static str = r#"
         DELETE FROM "Deployments" WHERE rowid IN (
             SELECT rowid FROM "Deployments" WHERE deployment_id IN (
                 SELECT value FROM json_each(?1) UNION ALL SELECT upper(value) FROM json_each(?1))
-            AND "updatedAt" < ?2 LIMIT ?3)"#;
+            AND typeof("updatedAt") = 'text' AND "updatedAt" < ?2 LIMIT ?3)"#;
 
     const IS_CREATED: Condition = Condition(r#"typeof("createdAt") = 'text'"#);
+
+    /// SQLite sorts numbers before text, so a number would be older than every time.
+    const HAS_NO_AGE: Condition =
+        Condition(r#"(typeof("updatedAt") <> 'text' OR "updatedAt" NOT GLOB '[0-9][0-9][0-9][0-9]-*')"#);
 
     /// Opens or creates the file. `synchronous = FULL` makes every commit durable before it returns.
     fn connect(path: &str) -> Result<Self, DbError> {

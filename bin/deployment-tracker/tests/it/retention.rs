@@ -173,6 +173,51 @@ fn old_deployments_and_nothing_else_are_deleted_from_mariadb() {
 }
 
 #[test]
+fn a_deployment_with_a_last_change_that_is_no_time_is_not_deleted() {
+    let old = "2015-07-07 17:34:12.075 +00:00";
+    let mut server = serve(json!({}));
+    assert_eq!(server.post(&format!("/v1/deployments/{}", new_id()), &json!({})).status, 201);
+    server.kill();
+    let file = server.folder.path().join("data.sqlite3");
+    let file = file.to_str().expect("UTF-8");
+    let mut connection = SqliteConnection::establish(file).expect("database opens");
+    let mut insert = |table: &str, columns: &str, id: &str, updated: &str| {
+        let columns = format!(r#"{columns} deployment_id, "createdAt", "updatedAt""#);
+        let host = if table == "Servers" { "'h', " } else { "" };
+        let row = format!(r#"INSERT INTO "{table}" ({columns}) VALUES ({host}'{id}', '{old}', {updated})"#);
+        connection.batch_execute(&row).expect(&row);
+    };
+    let values = ["1436290452075", "1436290452.5", "x'32303135'", "''", "'+002015'"];
+    let mut kept = Vec::new();
+    for value in values {
+        for (of_deployment, of_server) in [(value, &*format!("'{old}'")), (&*format!("'{old}'"), value)] {
+            let id = new_id();
+            insert("Deployments", "", &id, of_deployment);
+            insert("Servers", "hostname,", &id, of_server);
+            kept.push((id, value));
+        }
+    }
+    // Deletion takes ids from the ends of a list, so these are the first and the last.
+    for id in ["00000000-0000-4000-8000-000000000000", "ffffffff-0000-4000-8000-000000000000"] {
+        insert("Deployments", "", id, &format!("'{old}'"));
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let tracker = start_deleting(file, 400);
+        let are_deleted = || (tracker.deleted().deployments >= 2).then_some(());
+        tokio::task::block_in_place(|| eventually("the other old deployments are deleted", are_deleted));
+        assert!(tracker.shutdown(Duration::from_secs(10)).await);
+        assert_eq!(tracker.deleted(), Deleted { deployments: 2, ..Deleted::default() });
+    });
+    drop(runtime);
+    server.restart();
+    for (id, value) in kept {
+        let deployment = server.read(&format!("/v1/deployments/{id}"));
+        assert_eq!(deployment["servers"].as_array().map(Vec::len), Some(1), "{value}: {deployment}");
+    }
+}
+
+#[test]
 fn deletion_resumes_when_an_unavailable_database_recovers() {
     let mut postgres = Postgres::absent();
     postgres.start();

@@ -102,6 +102,8 @@ impl Dialect for Connection {
     /// Leaves out the zero date.
     const IS_CREATED: Condition = Condition("createdAt >= '0001-01-01'");
 
+    const HAS_NO_AGE: Condition = Condition("(updatedAt IS NULL OR updatedAt < '0001-01-01')");
+
     /// With `ssl_ca`, requires TLS, which the client library would leave to the database server.
     fn connect(url: &str) -> Result<Self, DbError> {
         #[derive(QueryableByName)]

@@ -118,6 +118,8 @@ impl Dialect for Connection {
     const IS_CREATED: Condition =
         Condition(r#""createdAt" BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"#);
 
+    const HAS_NO_AGE: Condition = Condition(r#"("updatedAt" IS NULL OR "updatedAt" < '0001-01-01 00:00+00')"#);
+
     /// Detects a lost connection within 30 s, unless the URL sets other limits.
     fn connect(url: &str) -> Result<Self, DbError> {
         let url = postgres::with_defaults(
