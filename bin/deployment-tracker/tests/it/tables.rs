@@ -53,7 +53,7 @@ fn docs_schema_md_lists_every_column() {
     let query = "SELECT m.name || '.' || c.name AS line FROM sqlite_master m JOIN pragma_table_info(m.name) c
         WHERE m.type = 'table' AND m.name IN ('Deployments', 'Servers', 'Logs') ORDER BY line";
     assert_eq!(documented, sqlite(&server.folder.path().join("data.sqlite3"), query));
-    for table in ["Outbox", "Replicas", "__diesel_schema_migrations"] {
+    for table in ["Outbox", "Replicas", "Hostnames", "__diesel_schema_migrations"] {
         assert!(page.contains(&format!("`\"{table}\"`")), "{table}");
     }
 }
