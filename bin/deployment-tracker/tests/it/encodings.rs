@@ -30,7 +30,7 @@ fn lacks_a_character(response: &test_servers::Response, field: &str) {
 fn a_character_that_a_latin1_database_lacks_affects_only_its_own_report() {
     let server = serve(json!({ "database": { "url": database("latin1", "LATIN1"), "logs": true } }));
     let start = |number: usize| {
-        let user = if number % 5 == 0 { "🚀" } else { "Jörg" };
+        let user = if number.is_multiple_of(5) { "🚀" } else { "Jörg" };
         let body = json!({ "engine": "e", "user": user });
         let id = new_id();
         (number, id.clone(), server.post(&format!("/v1/deployments/{id}"), &body))

@@ -1,7 +1,10 @@
 //! Reports that a database refuses: what the store says about them, and that others are recorded.
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use test_servers::Database;
-use tracker_core::testing::{deployment_report, new_id, server_report};
+#[cfg(feature = "postgres")]
+use tracker_core::testing::server_report;
+use tracker_core::testing::{deployment_report, new_id};
 use tracker_core::{Change, FieldClue, Outcome, RejectReason, Store as _, StoreError};
 use tracker_sql::SqlStore;
 
@@ -18,6 +21,7 @@ async fn rejection(store: &SqlStore, change: Change) -> (RejectReason, FieldClue
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 fn column(name: &str) -> FieldClue {
     FieldClue::Column(name.to_owned())
 }
