@@ -189,6 +189,11 @@ impl Group {
         Self { changes, outputs }
     }
 
+    /// The approximate size in memory, in bytes.
+    pub fn size(&self) -> usize {
+        self.changes.iter().map(Change::size).sum()
+    }
+
     /// Whether the group has only one change.
     pub fn is_single(&self) -> bool {
         self.changes.len() == 1

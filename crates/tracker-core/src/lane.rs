@@ -162,7 +162,7 @@ impl LaneWorker {
             }
             Err(error) => {
                 if !matches!(error, StoreError::Rejected { .. } | StoreError::NotYet(_)) {
-                    self.failures.commit_failed(self.number, group.changes.iter().map(Change::size).sum());
+                    self.failures.commit_failed(self.number, group.size());
                 }
                 let answer = match &error {
                     StoreError::Rejected { reason, clue, .. } => {

@@ -62,7 +62,7 @@ impl Database for Connection {
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         RecordAccess::commit(self, owner, group).map_err(|error| match self.classify(error) {
             DbError::Query(cause @ QueryError::DatabaseError(..))
-                if group.is_single() && trial::passes(self, owner) =>
+                if group.is_single() && trial::passes(self, owner, group.size()) =>
             {
                 DbError::Rejected { reason: RejectReason::Rule, clue: FieldClue::Nothing, cause }
             }

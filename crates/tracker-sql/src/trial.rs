@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::Connection;
 use crate::dialect::{Dialect, RecordAccess};
 use crate::error::DbError;
+use crate::rows::OutboxRow;
 use crate::schema::{deployments, logs, outbox, servers};
 use crate::values::Id;
 
@@ -26,17 +27,20 @@ const BODIES: [&str; 2] = [
         "arguments":"trial","ip_address":"127.0.0.1"}"#,
 ];
 
-/// Whether the database accepts another report on this connection, of every kind. Removes the trial records in the same
-/// transaction, so that no other connection sees them.
-pub fn passes(connection: &mut Connection, owner: &str) -> bool {
+/// The minimum size of the row in the outbox, in bytes. Smaller rows may fit on a full disk.
+const MIN_BYTES: usize = 64 << 10;
+
+/// Whether the database accepts another report on this connection, of every kind and of at least `bytes` bytes. Removes
+/// the trial records in the same transaction, so that no other connection sees them.
+pub fn passes(connection: &mut Connection, owner: &str, bytes: usize) -> bool {
     BODIES.iter().any(|body| {
         let body: &RawValue = serde_json::from_str(body).expect("the bodies above are JSON");
-        let tried = connection.transaction(|connection| try_report(connection, owner, body));
+        let tried = connection.transaction(|connection| try_report(connection, owner, body, bytes.max(MIN_BYTES)));
         tried.inspect_err(|error| log::debug!("a trial report failed: {}", chain(error))).is_ok()
     })
 }
 
-fn try_report(connection: &mut Connection, owner: &str, body: &RawValue) -> Result<(), DbError> {
+fn try_report(connection: &mut Connection, owner: &str, body: &RawValue, bytes: usize) -> Result<(), DbError> {
     let id = Uuid::now_v7();
     let read = |error| format!("the bodies above are valid reports: {error:?}");
     let deployment = DeploymentReport::read(DeploymentId(id), body).map_err(read).expect("valid");
@@ -45,27 +49,24 @@ fn try_report(connection: &mut Connection, owner: &str, body: &RawValue) -> Resu
     let messages = LogBatch::read(name.clone(), body).map_err(read).expect("valid");
     let message = messages.messages[0].event_id;
     let event = Event { id: Uuid::now_v7(), at: time::now(), reporter: None, kind: EventKind::Logged(messages) };
-    let batch = Arc::new(Batch::new(Vec::new()));
+    let pending = OutboxEntry { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
     let mut finish = deployment.clone();
     finish.fields.elapsed_seconds = Some(1);
     let mut server_finish = server.clone();
     server_finish.fields.elapsed_seconds = Some(1);
     let reports = [
-        vec![
-            Change::StartDeployment(deployment),
-            Change::StartServer(server),
-            Change::KeepLogs(vec![Arc::new(event)]),
-            Change::Enqueue(OutboxEntry { output: String::new(), batch: batch.clone() }),
-        ],
+        vec![Change::StartDeployment(deployment), Change::StartServer(server), Change::KeepLogs(vec![Arc::new(event)])],
         vec![Change::FinishDeployment(finish), Change::FinishServer(server_finish)],
     ];
     for changes in reports {
         connection.apply(owner, &Group::new(changes, Arc::new([])))?;
     }
+    let row = OutboxRow::new(&pending, owner).map_err(DbError::Content)?.padded(bytes);
+    diesel::insert_into(outbox::table).values(row).execute(connection)?;
     diesel::delete(deployments::table.filter(deployments::deployment_id.eq(Id(id)))).execute(connection)?;
     diesel::delete(servers::table.filter(servers::deployment_id.eq(Id(id)))).execute(connection)?;
     let is_own = Connection::is_log_of(name.as_str());
     diesel::delete(logs::table.filter(logs::event_id.eq(Id(message))).filter(is_own)).execute(connection)?;
-    diesel::delete(outbox::table.find(("", Id(batch.id)))).execute(connection)?;
+    diesel::delete(outbox::table.find(("", Id(pending.batch.id)))).execute(connection)?;
     Ok(())
 }

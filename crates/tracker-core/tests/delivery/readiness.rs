@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracker_core::testing::{deployment_report, eventually, new_id};
 use tracker_core::{MemoryStore, Tracker, TrackerError, UnavailableReason};
 
-use crate::support::{COMMIT_BYTES, FaultyStore, List, start};
+use crate::support::{COMMIT_BYTES, FaultyStore, List, Refusal, start};
 
 const NOT_READY: Result<(), TrackerError> = Err(TrackerError::Unavailable(UnavailableReason::Store));
 
@@ -52,6 +52,21 @@ async fn a_recorded_report_clears_the_failure_of_its_lane() {
     tracker.finish_deployment(finish()).await.expect("recorded");
     eventually("the report clears the failure", async || is_ready(&tracker).await).await;
     assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unexpected_error_counts_and_a_rejected_report_does_not() {
+    for (refusal, is_failure) in [(Refusal::Rejects, false), (Refusal::FailsUnexpectedly, true)] {
+        let store = FaultyStore::default();
+        let tracker = Tracker::builder(Arc::new(store.clone())).start();
+        let id = new_id();
+        store.faults().refuses = Some((id, refusal));
+        // There is room for a small probe, and not for one that follows a failure.
+        store.faults().room = COMMIT_BYTES;
+        tracker.start_deployment(deployment_report(id, "{}")).await.expect_err("the store refuses it");
+        assert_eq!(is_ready(&tracker).await, !is_failure, "{refusal:?}");
+        assert!(tracker.shutdown(Duration::from_secs(5)).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
