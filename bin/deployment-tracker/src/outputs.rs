@@ -30,8 +30,10 @@ fn redis((mut tracker, mut descriptions): Added, config: &Config) -> Result<Adde
             descriptions.push(format!("redis {}", output.location()));
             let starting = output.clone();
             // Connects before the first report, so that the log says at start which commands Redis refuses. Other
-            // problems are logged when a delivery fails.
-            tokio::spawn(async move { tracker_core::Output::check(&*starting).await });
+            // problems are logged when a delivery fails. `--check-config` has no runtime, and connects to nothing.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { tracker_core::Output::check(&*starting).await });
+            }
             tracker = tracker.output(output);
         }
         None => descriptions.push("redis off".to_owned()),

@@ -161,7 +161,6 @@ fn redis_may_be_a_url_a_path_an_address_or_a_port() {
         assert_eq!(value["redis"], expected, "{short}");
     }
     for (short, problem) in [
-        ("", "must be a section, a URL"),
         ("redis://", "must be a section, a URL"),
         ("http://:secret@host", "must be a section, a URL"),
         ("redis://:secret@host:70000", "must have a port from 1 to 65535"),

@@ -55,6 +55,7 @@ fn a_redis_section_turns_kept_logs_off_and_the_start_says_so() {
         (json!({ "redis": section, "database": { "logs": true } }), false),
     ] {
         let mut server = serve(config.clone());
+        eventually("the start is logged", || server.stderr().contains("listening").then_some(()));
         server.signal("TERM");
         server.ends_within(DEADLINE);
         let log = eventually("the log ends", || Some(server.stderr()).filter(|log| log.contains("stopped")));
@@ -211,7 +212,7 @@ fn an_error_message_does_not_reveal_nearby_secrets() {
         ("tracker.toml", "[redis]\npassword = hunter2\n"),
         ("tracker.toml", "[redis]\npassword = \"hunter2\n"),
         ("tracker.json", r#"{"redis":{"password":"hunter2",}}"#),
-        ("tracker.json", r#"{"redis":"hunter2"}"#),
+        ("tracker.json", r#"{"redis":"me:hunter2@h"}"#),
         ("tracker.json", r#""hunter2""#),
         ("tracker.json", r#"{"database":{"url":"postgres://me:100%hunter2@h/x"}}"#),
         ("tracker.json", r#"{"database":{"url":"host=h password=my hunter2=x"}}"#),
