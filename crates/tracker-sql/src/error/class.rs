@@ -14,7 +14,7 @@ pub enum Class {
     Race,
     /// The width that the Node.js service gave to the columns, in characters. The service may be about to widen them.
     Narrow(usize),
-    /// Nobody is known to be at fault.
+    /// The error does not say who is at fault.
     Unknown,
 }
 
