@@ -1,6 +1,9 @@
 //! Logs repeated failures without flooding the log.
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::output::chain;
@@ -40,5 +43,24 @@ impl FailureLog {
             let seconds = since.elapsed().as_secs_f64();
             log::info!(subject = self.subject.as_str(), seconds; "{}: works again after {seconds:.1} s", self.subject);
         }
+    }
+}
+
+/// Logs the failures of many callers: at most one a minute of each class.
+#[derive(Debug)]
+pub(crate) struct FailureLogs<C>(Mutex<HashMap<C, FailureLog>>);
+
+impl<C> Default for FailureLogs<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C: Eq + Hash> FailureLogs<C> {
+    /// Records a failure of `class`. The number of classes must be bounded.
+    pub(crate) fn failed(&self, class: C, subject: &str, error: &dyn Error) {
+        // A panic cannot leave a log half changed.
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.entry(class).or_insert_with(|| FailureLog::new(subject)).failed(error);
     }
 }

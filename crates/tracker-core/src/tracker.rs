@@ -2,6 +2,8 @@
 
 mod builder;
 
+use std::any::TypeId;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use crate::delivery::{DeliveryTasks, Dispatcher};
 use crate::deployment::{DeploymentReport, DeploymentWithServers};
 use crate::error::{TrackerError, UnavailableReason};
 use crate::event::{Event, EventKind};
+use crate::failure_log::FailureLogs;
 use crate::group::{Change, Outcome};
 use crate::health::{Health, HealthCheck, StoreHealthCheck};
 use crate::id::DeploymentId;
@@ -55,6 +58,8 @@ struct Inner {
     deleted: retention::Total,
     store_check: StoreHealthCheck,
     failures: Arc<StoreFailures>,
+    /// The failures of queries, by the type of the query and the kind of the error.
+    query_logs: FailureLogs<(TypeId, Discriminant<StoreError>)>,
     is_closed: AtomicBool,
     tasks: Mutex<Tasks>,
 }
@@ -334,7 +339,7 @@ impl Tracker {
                 Ok(found)
             }
             Err(error) => {
-                log::warn!("a query failed: {}", crate::output::chain(&error));
+                self.0.query_logs.failed((TypeId::of::<Q>(), discriminant(&error)), "a query failed", &error);
                 let is_failure =
                     matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Unexpected(_));
                 if is_failure {

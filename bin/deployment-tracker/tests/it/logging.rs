@@ -1,4 +1,4 @@
-//! The log on standard error: a reader that pauses does not stop the service.
+//! The log on standard error: a reader that pauses does not stop the service, and failures do not flood it.
 
 use std::io::{PipeReader, Read, pipe};
 use std::process::Child;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::{eventually, exchange, free_port, signal, within};
+use test_servers::{DEADLINE, Database as _, Postgres, eventually, exchange, free_port, signal, within};
 
-use crate::support::{command_in, new_id};
+use crate::support::{command_in, new_id, serve};
 
 /// A service whose standard error is a pipe that is read by the test only.
 struct Unread {
@@ -98,4 +98,22 @@ fn sigterm_ends_a_service_whose_log_is_not_read() {
     let status =
         within(Duration::from_secs(15), "the service ends", || service.child.try_wait().expect("it is our child"));
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn each_kind_of_failing_query_logs_one_line() {
+    let postgres = Postgres::absent();
+    let mut server = serve(json!({ "database": { "url": postgres.url(postgres.default_database()) } }));
+    let id = new_id();
+    let paths = ["/v1/deployments", &format!("/v1/deployments/{id}"), &format!("/v1/deployments/{id}/logs")];
+    for _ in 0..10 {
+        for path in paths {
+            server.get(path).is_error(503, None);
+        }
+    }
+    server.signal("TERM");
+    server.ends_within(DEADLINE);
+    let log = eventually("the log ends", || Some(server.stderr()).filter(|log| log.contains("stopped")));
+    let lines = log.lines().filter(|line| line.contains("a query failed")).count();
+    assert_eq!(lines, paths.len(), "{log}");
 }

@@ -14,6 +14,7 @@ use crate::delivery::Dispatcher;
 use crate::delivery::instrumented::InstrumentedOutput;
 use crate::delivery::status::OutboxLimits;
 use crate::event::{Event, EventKind};
+use crate::failure_log::FailureLogs;
 use crate::health::{self, StoreHealthCheck};
 use crate::id::DeploymentId;
 use crate::lane;
@@ -159,6 +160,7 @@ impl TrackerBuilder {
             deleted,
             store_check: StoreHealthCheck::default(),
             failures,
+            query_logs: FailureLogs::default(),
             is_closed: AtomicBool::new(false),
             tasks: Mutex::new(tasks),
         }))
