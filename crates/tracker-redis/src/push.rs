@@ -173,7 +173,7 @@ impl EncodedPush {
                 if target.is_in_doubt && !self.batches.is_empty() {
                     let query = target.client.custom(command("MGET"), self.markers());
                     let found: Vec<Value> = target.pace.within(self.markers_size(), query).await?;
-                    self.remove_delivered(&found);
+                    self.remove_delivered(&found, target).await?;
                 }
                 target.pace.within(self.size(), self.evaluate(target)).await?;
             }
@@ -221,13 +221,25 @@ impl EncodedPush {
         self.batches.iter().map(|batch| batch.marker.clone()).collect()
     }
 
-    /// Removes each batch whose marker Redis has found, and repetitions of a batch.
-    pub(crate) fn remove_delivered(&mut self, found: &[Value]) {
+    /// Removes each batch whose marker Redis has found, and repetitions of a batch. Renews the markers that it has
+    /// found: a batch may be retried for longer than a marker lasts, and WAIT waits only for what this connection writes.
+    pub(crate) async fn remove_delivered(&mut self, found: &[Value], target: &Target<'_>) -> Result<(), Error> {
         let (mut found, mut seen) = (found.iter(), HashSet::new());
+        let renewals = target.client.pipeline();
+        let mut renewed = 0;
+        for (batch, _) in self.batches.iter().zip(found.clone()).filter(|(_, marker)| !marker.is_null()) {
+            let arguments = vec![batch.marker.clone(), "".into(), "XX".into(), "EX".into(), MARKER_SECONDS.into()];
+            let () = renewals.custom(command("SET"), arguments).await?;
+            renewed += 1;
+        }
+        if renewed > 0 {
+            let _: Vec<Value> = target.pace.within(self.markers_size(), renewals.all()).await?;
+        }
         self.batches.retain(|batch| {
             let is_new = found.next().is_none_or(Value::is_null);
             is_new && seen.insert(batch.id)
         });
+        Ok(())
     }
 
     /// The elements of all batches, in pieces of at most `max_bytes` or one element.

@@ -42,7 +42,7 @@ async fn attempt(push: &mut EncodedPush, target: &Target<'_>) -> Result<bool, Er
     add(&query, "MULTI", Vec::new()).await?;
     let (_, found, mut length, _): (Value, Vec<Value>, u64, Value) =
         target.pace.within(push.markers_size(), query.all()).await?;
-    push.remove_delivered(&found);
+    push.remove_delivered(&found, target).await?;
     let new = push.batches.len();
     let fitting = push.batches.iter().take_while(|batch| {
         let fits = target.max_list_length.is_none_or(|max| length < max);
@@ -71,7 +71,8 @@ async fn attempt(push: &mut EncodedPush, target: &Target<'_>) -> Result<bool, Er
     add(&transaction, "EXEC", Vec::new()).await?;
     let answers = target.pace.within(bytes, async { Ok(transaction.try_all::<Value>().await) });
     let is_executed = executed(answers.await?, push, target).await?;
-    if is_executed && fitting < new { Err(congested()) } else { Ok(is_executed) }
+    // The batches that do not fit are no longer part of `push`, so another attempt would not deliver them.
+    if fitting < new { Err(congested()) } else { Ok(is_executed) }
 }
 
 /// Adds the commands that set the markers.

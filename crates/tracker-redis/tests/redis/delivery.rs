@@ -8,7 +8,7 @@ use tracker_core::testing::{deployment_report, eventually, new_id, output_suite,
 use tracker_core::{Batch, DeploymentFields, MemoryStore, Output, Tracker, chain};
 use tracker_redis::{Format, Secret};
 
-use crate::support::{Harness, LARGE, Outage, batch, config, markers, numbered, output, pushed, with};
+use crate::support::{Harness, LARGE, Outage, batch, config, markers, numbered, output, pushed, with, without_scripts};
 
 #[tokio::test]
 async fn it_passes_the_output_suite_over_tcp() {
@@ -62,6 +62,25 @@ async fn fifteen_thousand_messages_arrive_whole_in_order_and_once() {
     output.deliver(&[one.clone(), one, other.clone(), other]).await.expect("duplicates within a push");
     assert!(pushed(&redis).into_iter().eq(0..15_001 + 2 * LARGE));
     assert_eq!(markers(&redis).len(), 6);
+}
+
+#[tokio::test]
+async fn a_retry_renews_the_markers_of_the_batches_that_redis_has() {
+    for (redis, batch) in [
+        (Redis::start(), numbered(0..1)),
+        (Redis::start(), numbered(0..LARGE)),
+        (without_scripts(), numbered(0..1)),
+        (without_scripts(), numbered(0..LARGE)),
+    ] {
+        let deliver = async || output(config(&redis)).deliver(slice::from_ref(&batch)).await.expect("Redis is running");
+        deliver().await;
+        let marker = markers(&redis)[0].as_str().expect("a key").to_owned();
+        redis.command(&["EXPIRE", &marker, "100"]);
+        deliver().await;
+        let seconds = redis.command(&["TTL", &marker]).as_i64().expect("the marker expires");
+        assert!(seconds > 600_000, "{seconds}");
+        assert!(pushed(&redis).into_iter().eq(0..batch.events[0].messages()), "each element once");
+    }
 }
 
 #[tokio::test]
