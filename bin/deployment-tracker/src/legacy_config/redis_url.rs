@@ -17,11 +17,15 @@ pub fn section(value: &Value) -> Result<Section, ConfigError> {
         Value::Number(port) => return Ok(Section::from_iter([("port".to_owned(), port.clone().into())])),
         _ => return Err(invalid()),
     };
-    if text.starts_with('/') {
-        return Ok(Section::from_iter([("path".to_owned(), text.into())]));
-    }
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
+    let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
+    if path.is_some() || text.starts_with('/') {
+        let path = path.unwrap_or(text);
+        // ioredis reads options, among them a password, from these.
+        if !path.starts_with('/') || path.contains(['?', '#', '@']) {
+            let problem = "must have only a path that begins with `/` after `unix:`, without `?`, `#` or `@`; set options \
+                           in a section instead";
+            return Err(ConfigError::new("redis", problem));
+        }
         return Ok(Section::from_iter([("path".to_owned(), path.into())]));
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

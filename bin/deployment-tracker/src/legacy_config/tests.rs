@@ -169,6 +169,10 @@ fn redis_may_be_a_url_a_path_an_address_or_a_port() {
         ("redis://:secret@host?db=1", "must have no `?`, `#` or space"),
         ("redis://:sec secret@host", "must have no `?`, `#` or space"),
         ("user:secret@host", "must be a section, a URL"),
+        ("/run/redis.sock?password=secret", "must have only a path"),
+        ("unix:///run/redis.sock?password=secret", "must have only a path"),
+        ("unix://:secret@/run/redis.sock", "must have only a path"),
+        ("unix:secret", "must have only a path"),
         ("redis://:secret%ff@host", "must have a user and a password in UTF-8"),
     ] {
         let error = read(json!({ "redis": short }), None).expect_err("rejected");
