@@ -198,7 +198,11 @@ impl Worker {
                 }
                 // The error of the job is more useful than that of the connection attempt.
                 let Ok(connection) = self.connection() else { return Err(error) };
-                job(connection)
+                let result = job(connection);
+                if result.as_ref().is_err_and(DbError::breaks_connection) {
+                    (self.connection, self.snapshot) = (None, None);
+                }
+                result
             }
             result => result,
         }

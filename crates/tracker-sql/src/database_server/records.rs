@@ -8,11 +8,11 @@ use diesel::connection::Connection as _;
 use diesel::dsl::{EqAny, sql};
 use diesel::expression::{SqlLiteral, TypedExpressionType};
 use diesel::prelude::*;
-use diesel::result::Error as QueryError;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::Text;
 use tracker_core::time::Timestamp;
 use tracker_core::{
-    Backlog, CreatedCursor, Decision, Deleted, DeploymentFields, EventKind, Group, LogDeploymentId, Records,
+    Backlog, CreatedCursor, Decision, Deleted, DeploymentFields, EventKind, FieldClue, Group, LogDeploymentId, Records,
     RejectReason, Server, ServerFields, chain,
 };
 use uuid::Uuid;
@@ -67,6 +67,14 @@ impl RecordAccess for Connection {
             let classify = |error: DbError| error.classified(Self::ERRORS).of_transaction(is_decided);
             match committed.map_err(classify) {
                 Err(DbError::Race(_)) if attempts < MAX_ATTEMPTS => attempts += 1,
+                // Each attempt has read the records again, so this key is not one of theirs: a trigger writes it.
+                Err(DbError::Race(cause @ QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) => {
+                    return Err(DbError::Rejected {
+                        reason: RejectReason::Constraint,
+                        clue: FieldClue::Nothing,
+                        cause,
+                    });
+                }
                 Err(DbError::Rejected { reason: RejectReason::Encoding, .. }) if json == Json::Utf8 => {
                     json = Json::Ascii
                 }

@@ -108,6 +108,12 @@ async fn postgresql_rejects_a_report_with_the_reason() {
                 $$ BEGIN RAISE null_value_not_allowed USING COLUMN = 'user'; END $$;
             CREATE TRIGGER needs_user BEFORE INSERT ON "Deployments" FOR EACH ROW WHEN (NEW."user" IS NULL)
                 EXECUTE FUNCTION required();
+            CREATE TABLE releases (name text PRIMARY KEY);
+            INSERT INTO releases VALUES ('released');
+            CREATE FUNCTION release() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO releases VALUES (NEW.environment); RETURN NEW; END $$;
+            CREATE TRIGGER releases BEFORE INSERT ON "Deployments" FOR EACH ROW WHEN (NEW.environment = 'released')
+                EXECUTE FUNCTION release();
             ALTER TABLE "Deployments" ADD CONSTRAINT later UNIQUE (host) DEFERRABLE INITIALLY DEFERRED"#,
         )
         .expect("rules");
@@ -117,6 +123,7 @@ async fn postgresql_rejects_a_report_with_the_reason() {
         (r#"{"user":"a","version":"1"}"#, (RejectReason::Constraint, FieldClue::Nothing)),
         (r#"{"user":"a","host":"h"}"#, (RejectReason::Constraint, FieldClue::Nothing)),
         (r#"{"user":"a","package":"unknown"}"#, (RejectReason::Constraint, FieldClue::Nothing)),
+        (r#"{"user":"a","environment":"released"}"#, (RejectReason::Constraint, FieldClue::Nothing)),
         (r#"{"user":"a","elapsed_seconds":100000}"#, (RejectReason::Invalid, FieldClue::Nothing)),
     ];
     are_rejected(&store, cases).await;
