@@ -10,7 +10,6 @@ use tracker_core::{
     Batch, Change, DeploymentId, DeploymentReport, Event, EventKind, Group, LogBatch, LogDeploymentId, OutboxEntry,
     ServerReport, chain, time,
 };
-use uuid::Uuid;
 
 use super::Connection;
 use crate::dialect::{Dialect, RecordAccess};
@@ -41,15 +40,17 @@ pub fn passes(connection: &mut Connection, owner: &str, bytes: usize) -> bool {
 }
 
 fn try_report(connection: &mut Connection, owner: &str, body: &RawValue, bytes: usize) -> Result<(), DbError> {
-    let id = Uuid::now_v7();
+    // `Uuid::now_v7` panics if the clock is before 1970.
+    let batch = Batch::new(Vec::new());
+    let id = batch.id;
     let read = |error| format!("the bodies above are valid reports: {error:?}");
     let deployment = DeploymentReport::read(DeploymentId(id), body).map_err(read).expect("valid");
     let server = ServerReport::read(DeploymentId(id), body).map_err(read).expect("valid");
     let name = LogDeploymentId::from(DeploymentId(id));
     let messages = LogBatch::read(name.clone(), body).map_err(read).expect("valid");
     let message = messages.messages[0].event_id;
-    let event = Event { id: Uuid::now_v7(), at: time::now(), reporter: None, kind: EventKind::Logged(messages) };
-    let pending = OutboxEntry { output: String::new(), batch: Arc::new(Batch::new(Vec::new())) };
+    let event = Event { id, at: time::now(), reporter: None, kind: EventKind::Logged(messages) };
+    let pending = OutboxEntry { output: String::new(), batch: Arc::new(batch) };
     let mut finish = deployment.clone();
     finish.fields.elapsed_seconds = Some(1);
     let mut server_finish = server.clone();
