@@ -22,7 +22,7 @@ const FREE_BYTES: usize = 4 << 10;
 /// The memory that all responses share.
 #[derive(Debug)]
 pub(crate) struct ResponseBudget {
-    /// Only for small bodies, so that requests for large ones cannot exclude them. A quarter of the budget.
+    /// Only for small bodies and small pieces of lists. A quarter of the budget.
     small: Pool,
     large: Pool,
     /// Whether it refused a share since the last call of [`Self::is_short`].
