@@ -76,12 +76,13 @@ fn write_lines() {
         let dropped = std::mem::take(&mut queue.dropped);
         queue.is_writing = true;
         drop(queue);
-        // There is no other place to report that standard error is closed.
-        let _ = io::stderr().write_all(&lines);
-        lines.clear();
+        // Before the write, which may take long: the queue is empty now, so it has room for this line.
         if dropped > 0 {
             log::warn!(lines = dropped; "the log lacks lines here, because standard error was not read fast enough");
         }
+        // There is no other place to report that standard error is closed.
+        let _ = io::stderr().write_all(&lines);
+        lines.clear();
         lock().is_writing = false;
         CHANGED.notify_all();
     }
