@@ -133,7 +133,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     upgrade::bound_body(&mut request);
     let is_upgrade = request.head().upgrade();
     let admitted = admission.admit(&request);
-    let mut response = match &admitted {
+    let response = match &admitted {
         Ok(_) => {
             let call = next.call(request);
             let response = match traced {
@@ -144,6 +144,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
         }
         Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
     };
+    let (mut response, share) = take_share(response);
     let head = response.response_mut().head_mut();
     // On HTTP/1, as the Node.js service wrote them: some scripts look for `Location:` in the bytes.
     head.set_camel_case_headers(true);
@@ -154,7 +155,6 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
         unread_body.discard().await;
     }
-    let (response, share) = take_share(response);
     let route = timer.stop(&response);
     if let Some((id, started)) = traced {
         log_access(&response, route, id, started);
