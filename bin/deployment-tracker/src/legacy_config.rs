@@ -32,10 +32,7 @@ pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes,
     let mut notes = Notes::default();
     let Some(top) = config.as_object_mut() else { return Ok(notes) };
     normalize(top);
-    sections(top, &mut notes);
-    if let Some(short) = top.get_mut("redis").filter(|redis| redis.is_string() || redis.is_number()) {
-        *short = redis_url::section(short)?.into();
-    }
+    sections(top, &mut notes)?;
     if let Some(Value::Object(redis)) = top.get_mut("redis") {
         clients::redis(redis, &mut notes)?;
     }
@@ -83,19 +80,41 @@ fn normalize(section: &mut Section) {
 }
 
 /// Reads the forms of a section that the legacy service and its clients accept besides an object: a value that counts as
-/// absent, and the host of StatsD.
-fn sections(top: &mut Section, notes: &mut Notes) {
+/// absent, and the short forms.
+fn sections(top: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     for output in ["redis", "statsd"] {
-        let is_falsy = |value: &Value| *value == json!(false) || *value == json!(0) || *value == json!("");
-        if top.get(output).is_some_and(is_falsy) {
+        let Some(value) = top.get_mut(output) else { continue };
+        if is_short_form(value) {
+            *value = expand(output, value)?;
+            if output == "statsd" {
+                notes.understood.push("`statsd`: used as `statsd.host`".to_owned());
+            }
+        } else if !value.is_object() {
             top.remove(output);
             notes.understood.push(format!("`{output}`: counts as absent, so the {output} output is off"));
         }
     }
-    if let Some(Value::String(host)) = top.get("statsd") {
-        notes.understood.push("`statsd`: used as `statsd.host`".to_owned());
-        let section = json!({ "host": host });
-        top.insert("statsd".into(), section);
+    Ok(())
+}
+
+/// Whether `value` is neither a section nor one of the values that count as absent.
+pub fn is_short_form(value: &Value) -> bool {
+    !value.is_object() && ![json!(null), json!(false), json!(0), json!("")].contains(value)
+}
+
+/// Converts a short form of the section `name` to a section.
+///
+/// # Errors
+/// [`ConfigError`] if the section has no such short form.
+pub fn expand(name: &str, short: &Value) -> Result<Value, ConfigError> {
+    match (name, short) {
+        ("redis", _) => Ok(redis_url::section(short)?.into()),
+        ("redis.tls", Value::Bool(true)) => Ok(json!({})),
+        ("statsd", Value::String(host)) => Ok(json!({ "host": host })),
+        ("statsd", _) => {
+            Err(ConfigError::new(name, "must be a section, or the name or address of the host as a string"))
+        }
+        _ => Err(ConfigError::new(name, "must be a section")),
     }
 }
 

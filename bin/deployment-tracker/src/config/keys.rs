@@ -89,8 +89,9 @@ impl Keys {
 
     /// Interprets the `text` of an environment variable as the value of `key`.
     ///
-    /// Lists and sections must be JSON, except for the short forms of `redis`. Numbers, booleans and values below a section with arbitrary keys are JSON if
-    /// they parse as JSON. Everything else is a string, even if it consists of digits.
+    /// Lists and sections must be JSON, except for the short forms of `redis`. Numbers, booleans and values below a
+    /// section with arbitrary keys are JSON if they parse as JSON. Everything else is a string, even if it consists of
+    /// digits.
     ///
     /// # Errors
     /// If a list or a section is not valid JSON.
@@ -108,6 +109,22 @@ impl Keys {
             None if !is_free() => Ok(text.into()),
             _ => Ok(serde_json::from_str(&text).unwrap_or_else(|_| text.into())),
         }
+    }
+
+    /// Whether `key` is a section.
+    pub fn is_section(&self, key: &str) -> bool {
+        self.0.iter().any(|known| known.path == key && known.is_section() && known.items().is_none())
+    }
+
+    /// The path of a list in `config` where a section should be. serde would read its items as the keys of the section.
+    pub fn list_for_section(&self, config: &Value) -> Option<String> {
+        self.0.iter().filter(|key| key.is_section()).find_map(|key| {
+            let list = config.pointer(&format!("/{}", key.path.replace('.', "/")))?.as_array()?;
+            match key.items() {
+                None => Some(key.path.clone()),
+                Some(_) => list.iter().position(Value::is_array).map(|index| format!("{}.{index}", key.path)),
+            }
+        })
     }
 
     /// Checks the range of every integer in `config`, which includes every default.

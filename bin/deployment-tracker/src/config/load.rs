@@ -77,6 +77,9 @@ fn merge_variables(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Figment, ConfigError> {
     let known = Keys::of::<Config>();
+    let mut variables: Vec<_> = variables.into_iter().collect();
+    // A section precedes its keys, which override it.
+    variables.sort();
     for (key, text) in variables {
         // The legacy spelling has the same type; `legacy_config` renames it.
         let spelled = key.replace("additional_fileds", "additional_fields");
@@ -84,9 +87,28 @@ fn merge_variables(
             let variable = variable(&key);
             ConfigError::new(&key, format_args!("must be JSON (in the environment variable {variable}): {error}"))
         })?;
+        // Merging replaces a value that is not a section, so a short form such as a URL would lose its keys, or those
+        // of the section below it.
+        for section in key.match_indices('.').map(|(end, _)| &key[..end]) {
+            if let Some(short) = current(&figment, section).filter(legacy_config::is_short_form) {
+                figment = figment.merge(Serialized::default(section, legacy_config::expand(section, &short)?));
+            }
+        }
+        let is_over_section =
+            || known.is_section(&key) && current(&figment, &key).is_some_and(|value| value.is_object());
+        let value = if legacy_config::is_short_form(&value) && is_over_section() {
+            legacy_config::expand(&key, &value)?
+        } else {
+            value
+        };
         figment = figment.merge(Serialized::default(&key, value));
     }
     Ok(figment)
+}
+
+/// The value of `key` in the layers so far.
+fn current(layers: &Figment, key: &str) -> Option<Value> {
+    layers.extract_inner(key).ok()
 }
 
 /// Translates legacy options in the merged layers, and extracts and checks the configuration. `file` is the file among
@@ -98,6 +120,10 @@ fn extract(layers: &Figment, file: Option<&Path>) -> Result<Loaded, ConfigError>
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
     let environment = environment.map_err(|_| ConfigError::new("NODE_ENV", "is not UTF-8"))?;
     let notes = legacy_config::translate(&mut translated, environment.as_deref())?;
+    if let Some(path) = Keys::of::<Config>().list_for_section(&translated) {
+        let error = Kind::InvalidType(Actual::Seq, "a map".to_owned());
+        return Err(explained(figment::Error::from(error).with_path(&path)));
+    }
     let config: Config = Figment::from(Serialized::defaults(translated)).extract().map_err(explained)?;
     let is_set = |key: &str| raw.get(key).is_some_and(|value| !value.is_null());
     if !config.listen.is_empty() && (is_set("host") || is_set("port")) {

@@ -7,7 +7,9 @@ use super::Section;
 use crate::config::ConfigError;
 
 const FORMS: &str = "must be a section, a URL such as `redis://:PASSWORD@HOST:6379/0`, the path of a Unix socket, \
-                     `HOST:PORT` or a port";
+                     `HOST:PORT` or a port from 1 to 65535; an empty value turns the output off";
+/// Words for "no value" in other formats. They are unlikely host names.
+const NO_HOSTS: [&str; 10] = ["false", "true", "null", "none", "nil", "undefined", "off", "on", "no", "yes"];
 
 /// Converts a short form to a section. Errors omit the value, which may contain a password.
 pub fn section(value: &Value) -> Result<Section, ConfigError> {
@@ -29,7 +31,10 @@ pub fn section(value: &Value) -> Result<Section, ConfigError> {
         return Ok(Section::from_iter([("path".to_owned(), path.into())]));
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Section::from_iter([("port".to_owned(), port(text)?)]));
+        return Ok(Section::from_iter([("port".to_owned(), port(text).map_err(|_| invalid())?)]));
+    }
+    if NO_HOSTS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        return Err(invalid());
     }
     let mut section = Section::new();
     let rest = match text.split_once("://") {
@@ -75,6 +80,14 @@ pub fn section(value: &Value) -> Result<Section, ConfigError> {
         Some((host, after)) => (host, Some(after.strip_prefix(':').ok_or_else(invalid)?)),
         None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
     };
+    // JSON, such as a list or a negative number, is no host.
+    let is_address = host.contains(':');
+    if host.starts_with('-')
+        || host.contains(['[', ']', '{', '}', '"', ','])
+        || (address.starts_with('[') && !is_address)
+    {
+        return Err(invalid());
+    }
     if let Some(given_port) = given_port {
         section.insert("port".to_owned(), port(given_port)?);
     }

@@ -162,6 +162,15 @@ fn redis_may_be_a_url_a_path_an_address_or_a_port() {
     }
     for (short, problem) in [
         ("redis://", "must be a section, a URL"),
+        ("false", "must be a section, a URL"),
+        ("Null", "must be a section, a URL"),
+        ("off", "must be a section, a URL"),
+        ("0", "must be a section, a URL"),
+        ("70000", "must be a section, a URL"),
+        ("-1", "must be a section, a URL"),
+        (r#"["secret"]"#, "must be a section, a URL"),
+        ("[6379]", "must be a section, a URL"),
+        (r#""secret""#, "must be a section, a URL"),
         ("http://:secret@host", "must be a section, a URL"),
         ("redis://:secret@host:70000", "must have a port from 1 to 65535"),
         ("redis://:secret@host:6379/many", "must end with `/` and a number up to 255"),

@@ -251,6 +251,95 @@ fn the_environment_overrides_the_file_and_the_file_overrides_the_defaults() {
 }
 
 #[test]
+fn a_short_form_and_single_keys_in_different_layers_are_merged() {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    const REDIS: &str = "DEPLOYMENT_TRACKER_REDIS";
+    const KEY: &str = "DEPLOYMENT_TRACKER_REDIS__KEY";
+    let url = json!({ "redis": "redis://:pw@a:1/2" });
+    let table: &[(Value, Variables, Value)] = &[
+        (url.clone(), &[(KEY, "k")], json!({ "host": "a", "port": 1, "db": 2, "password": "[REDACTED]", "key": "k" })),
+        (json!({ "redis": 7 }), &[(KEY, "k")], json!({ "host": "127.0.0.1", "port": 7, "key": "k" })),
+        (
+            json!({ "redis": { "key": "k", "host": "a" } }),
+            &[(REDIS, "b:3")],
+            json!({ "host": "b", "port": 3, "key": "k" }),
+        ),
+        (json!({ "redis": "/a" }), &[(KEY, "k")], json!({ "path": "/a", "key": "k" })),
+        (json!({}), &[(KEY, "k"), (REDIS, "redis://b/3")], json!({ "host": "b", "db": 3, "key": "k" })),
+        (json!({}), &[("DEPLOYMENT_TRACKER_REDIS__HOST", "c"), (REDIS, "b")], json!({ "host": "c" })),
+        (url.clone(), &[("DEPLOYMENT_TRACKER_REDIS__TLS__SERVER_NAME", "s")], json!({ "host": "a", "port": 1 })),
+        // The same key: the later layer replaces it.
+        (url.clone(), &[(REDIS, "redis://b")], json!({ "host": "b", "port": 6379, "db": null, "password": null })),
+        (json!({ "redis": false }), &[(KEY, "k")], json!({ "host": "127.0.0.1", "key": "k" })),
+    ];
+    for (file, variables, expected) in table {
+        let effective = checked(&[("config.json", &file.to_string())], &[], variables);
+        for (key, value) in expected.as_object().expect("a section") {
+            assert_eq!(&effective["redis"][key], value, "`{key}` of {file} and {variables:?}");
+        }
+    }
+    for file in [url, json!({ "redis": { "key": "k" } })] {
+        let effective = checked(&[("config.json", &file.to_string())], &[], &[(REDIS, "")]);
+        assert_eq!(effective["redis"], json!(null), "{file}");
+    }
+    let file = json!({ "statsd": "s" }).to_string();
+    let statsd = &checked(&[("config.json", &file)], &[], &[("DEPLOYMENT_TRACKER_STATSD__PREFIX", "p")])["statsd"];
+    assert_eq!((&statsd["host"], &statsd["prefix"]), (&json!("s"), &json!("p")));
+}
+
+#[test]
+fn a_value_that_is_not_a_section_is_an_error_that_names_the_section() {
+    let forms = "a URL such as `redis://:PASSWORD@HOST:6379/0`";
+    for (section, value) in [
+        ("server", r#"["x"]"#),
+        ("database", r#"["x"]"#),
+        ("limits", "[1]"),
+        ("outbox", "[1, 2]"),
+        ("retention", "[null]"),
+        ("tls", r#"["hunter2", "k", null, false]"#),
+        ("auth", "[[]]"),
+        ("statsd", r#"["x"]"#),
+        ("redis", r#"["x"]"#),
+        ("redis.tls", r#"["x"]"#),
+        ("redis.sentinels.0", r#"[["h", 1]]"#),
+        ("redis.cluster.0", r#"[["h", 1]]"#),
+        ("auth.tokens.1", r#"[{}, ["n", "hunter2"]]"#),
+        ("database", "5"),
+        ("limits", "true"),
+        ("statsd", "true"),
+        ("statsd", "5"),
+        ("redis", "true"),
+    ] {
+        let key = section.trim_end_matches(".0").trim_end_matches(".1");
+        let (top, below) = key.split_once('.').unwrap_or((key, ""));
+        let value: Value = serde_json::from_str(value).expect("valid JSON");
+        let file = if below.is_empty() { json!({ top: value }) } else { json!({ top: { below: value } }) }.to_string();
+        let variable = format!("DEPLOYMENT_TRACKER_{}", key.replace('.', "__").to_uppercase());
+        let below = format!("DEPLOYMENT_TRACKER_{}__KEY", key.replace('.', "__").to_uppercase());
+        let text_of_value = value.to_string();
+        let in_file: &[(&str, &str)] = &[("config.json", &file)];
+        let mut cases = vec![(in_file, vec![]), (&[][..], vec![(variable.as_str(), text_of_value.as_str())])];
+        if section == key {
+            cases.push((in_file, vec![(below.as_str(), "x")]));
+        }
+        for (files, variables) in cases {
+            let output = run(files, &["--check-config"], &variables);
+            let line = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{file}, {variables:?}: {line}");
+            assert!(line.contains(&format!("`{section}`: must be a section")), "{file}, {variables:?}: {line}");
+            assert!(key != "redis" || line.contains(forms), "{line}");
+            assert!(line.trim_end().lines().count() == 1 && !line.contains("hunter2"), "{line}");
+        }
+    }
+    for value in ["false", "null", "0", "true", "none"] {
+        let output = run(&[], &["--check-config"], &[("DEPLOYMENT_TRACKER_REDIS", value)]);
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{value}: {line}");
+        assert!(line.contains("`redis`: must be a section") && line.contains(forms), "{value}: {line}");
+    }
+}
+
+#[test]
 fn null_counts_as_absent() {
     let file = r#"{"port":null,"host":null,"listen":["unix:x"],"redis":null,"retention":{"deployments":null},
         "database":{"url":"d","logs":null,"development":null}}"#;
