@@ -63,16 +63,23 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let code = match logger::start().context("cannot start a thread").and_then(|()| start(arguments)) {
+    // Writes the queued lines at every end of this function, even after a panic.
+    let _flush = match logger::start() {
+        Ok(flush) => flush,
+        Err(error) => {
+            // Without the thread, nothing writes the queue.
+            let _ = writeln!(std::io::stderr(), "deployment-tracker: cannot start a thread: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Appending to the queue cannot fail.
             let _ = logger::StandardError.write_all(format!("deployment-tracker: {error:#}\n").as_bytes());
             ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
-    };
-    logger::flush();
-    code
+    }
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {

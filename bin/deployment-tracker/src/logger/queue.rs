@@ -26,6 +26,12 @@ struct Queue {
     is_writing: bool,
 }
 
+impl Queue {
+    fn is_pending(&self) -> bool {
+        self.is_writing || !self.lines.is_empty()
+    }
+}
+
 /// Appends lines to the queue. Each call of [`Write::write`] passes one whole line.
 #[derive(Debug, Clone, Copy)]
 pub struct StandardError;
@@ -48,18 +54,28 @@ impl Write for StandardError {
     }
 }
 
-/// Starts the thread.
+/// Waits until the lines are written, for at most a second.
+pub fn flush() {
+    drop(CHANGED.wait_timeout_while(lock(), FLUSH_DEADLINE, |queue| queue.is_pending()));
+}
+
+/// Calls [`flush`] when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it waits"]
+pub struct Flush(());
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Starts the thread. Keep the result until the process ends.
 ///
 /// # Errors
 /// If the system cannot start a thread.
-pub fn start() -> io::Result<()> {
-    thread::Builder::new().name("log".to_owned()).spawn(write_lines).map(drop)
-}
-
-/// Waits until the lines are written, for at most a second.
-pub fn flush() {
-    let is_pending = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
-    drop(CHANGED.wait_timeout_while(lock(), FLUSH_DEADLINE, is_pending));
+pub fn start() -> io::Result<Flush> {
+    thread::Builder::new().name("log".to_owned()).spawn(write_lines).map(|_| Flush(()))
 }
 
 /// The number of lines that were dropped since the start.
@@ -90,4 +106,22 @@ fn write_lines() {
 
 fn lock() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_waits_until_the_lines_are_written() {
+        let panicked = panic::catch_unwind(|| {
+            let _flush = start().expect("the system can start a thread");
+            StandardError.write_all(b"a line before a panic\n").expect("appending cannot fail");
+            panic::resume_unwind(Box::new(()));
+        });
+        assert!(panicked.is_err());
+        assert!(!lock().is_pending());
+    }
 }
