@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tracker_core::time::Timestamp;
-use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, Hostname, LogDeploymentId, MAX_TEXT};
+use tracker_core::{Backlog, CreatedCursor, Decision, Deleted, Group, Hostname, LogDeploymentId, MAX_TEXT, Records};
 use uuid::Uuid;
 
 use crate::condition::Condition;
@@ -134,6 +134,9 @@ pub trait RecordAccess: Sized {
 
     /// See [`Database::commit`](crate::database::Database::commit).
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;
+
+    /// Reads the records that the group names, within a transaction of the caller.
+    fn read(&mut self, group: &Group) -> Result<Records, DbError>;
 
     /// Reads the records that the group names, decides, and writes, within a transaction of the caller.
     fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError>;

@@ -59,6 +59,9 @@ pub enum DbError {
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("a statement failed")]
     Query(#[source] QueryError),
+    /// One change of a group, or the database, is at fault.
+    #[error("a statement of a group failed")]
+    Unexpected(#[source] QueryError),
     /// The database never accepts the report.
     #[error("the database rejects a statement")]
     Rejected {
@@ -126,6 +129,7 @@ impl DbError {
             self,
             Self::Content(_)
                 | Self::TooLarge { .. }
+                | Self::Unexpected(_)
                 | Self::Rejected { .. }
                 | Self::Race(_)
                 | Self::Narrow { .. }
@@ -161,7 +165,7 @@ impl From<DbError> for StoreError {
             DbError::Content(_) | DbError::Query(QueryError::SerializationError(_)) => {
                 rejected(RejectReason::Invalid, FieldClue::Nothing, error)
             }
-            DbError::Query(QueryError::DatabaseError(..)) => Self::Unexpected(Box::new(error)),
+            DbError::Unexpected(_) | DbError::Query(QueryError::DatabaseError(..)) => Self::Unexpected(Box::new(error)),
             _ => Self::Unavailable(Box::new(error)),
         }
     }

@@ -60,12 +60,20 @@ impl Database for Connection {
     }
 
     fn commit(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
-        RecordAccess::commit(self, owner, group).map_err(|error| match self.classify(error) {
-            DbError::Query(cause @ QueryError::DatabaseError(..))
-                if group.is_single() && trial::passes(self, owner, group.size()) =>
-            {
+        let mut committed = RecordAccess::commit(self, owner, group);
+        let is_refused = matches!(committed, Err(DbError::Query(QueryError::DatabaseError(..))))
+            && group.is_single()
+            && trial::passes(self, owner, group);
+        if is_refused {
+            // A rule refuses the report each time. Another error may have been transient.
+            committed = RecordAccess::commit(self, owner, group);
+        }
+        committed.map_err(|error| match error {
+            DbError::Query(cause @ QueryError::DatabaseError(..)) if is_refused => {
                 DbError::Rejected { reason: RejectReason::Rule, clue: FieldClue::Nothing, cause }
             }
+            // The caller commits each change alone. If the connection is broken, the first of them finds out.
+            DbError::Query(cause @ QueryError::DatabaseError(..)) if !group.is_single() => DbError::Unexpected(cause),
             DbError::Narrow { limit, cause } if !self.is_widening() => {
                 DbError::Rejected { reason: RejectReason::TooLong, clue: FieldClue::LongerThan(limit), cause }
             }

@@ -163,6 +163,10 @@ impl RecordAccess for Connection {
         committed.map_err(|error: DbError| error.classified(Self::ERRORS).of_transaction(is_decided))
     }
 
+    fn read(&mut self, group: &Group) -> Result<Records, DbError> {
+        read(self, group)
+    }
+
     fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         let mut decision = group.decide(read(self, group)?);
         write(self, owner, &mut decision)?;

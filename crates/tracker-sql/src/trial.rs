@@ -29,14 +29,21 @@ const BODIES: [&str; 2] = [
 /// The minimum size of the row in the outbox, in bytes. Smaller rows may fit on a full disk.
 const MIN_BYTES: usize = 64 << 10;
 
-/// Whether the database accepts another report on this connection, of every kind and of at least `bytes` bytes. Removes
-/// the trial records in the same transaction, so that no other connection sees them.
-pub fn passes(connection: &mut Connection, owner: &str, bytes: usize) -> bool {
-    BODIES.iter().any(|body| {
-        let body: &RawValue = serde_json::from_str(body).expect("the bodies above are JSON");
-        let tried = connection.transaction(|connection| try_report(connection, owner, body, bytes.max(MIN_BYTES)));
+/// Whether the database can read the records of `group`, and accepts another report on this connection, of every kind
+/// and of at least the size of the group. Removes the trial records in the same transaction, so that no other connection
+/// sees them.
+pub fn passes(connection: &mut Connection, owner: &str, group: &Group) -> bool {
+    let succeeds = |tried: Result<(), DbError>| {
         tried.inspect_err(|error| log::debug!("a trial report failed: {}", chain(error))).is_ok()
-    })
+    };
+    // No rule of a database applies to reading, so a record that cannot be read is damaged.
+    let is_readable = succeeds(connection.transaction(|connection| connection.read(group).map(drop)));
+    let bytes = group.size().max(MIN_BYTES);
+    is_readable
+        && BODIES.iter().any(|body| {
+            let body: &RawValue = serde_json::from_str(body).expect("the bodies above are JSON");
+            succeeds(connection.transaction(|connection| try_report(connection, owner, body, bytes)))
+        })
 }
 
 fn try_report(connection: &mut Connection, owner: &str, body: &RawValue, bytes: usize) -> Result<(), DbError> {

@@ -83,6 +83,10 @@ impl RecordAccess for Connection {
         }
     }
 
+    fn read(&mut self, group: &Group) -> Result<Records, DbError> {
+        read(self, group)
+    }
+
     fn apply(&mut self, owner: &str, group: &Group) -> Result<Decision, DbError> {
         apply(self, owner, group, Json::Utf8)
     }

@@ -5,6 +5,8 @@ use diesel::connection::SimpleConnection;
 use super::class::{Errors, text_of};
 use super::*;
 
+mod faults;
+
 /// Asserts that the provoked `errors` match the texts of `table`, each one its own, and that no text is left over.
 fn assert_all_are_recognized(table: &'static Errors, provoked: Vec<(&str, QueryError)>) {
     let mut missing: Vec<_> = table.iter().map(|(text, _)| *text).collect();
@@ -18,6 +20,22 @@ fn assert_all_are_recognized(table: &'static Errors, provoked: Vec<(&str, QueryE
 
 fn fail(connection: &mut impl SimpleConnection, text: &'static str, statement: &str) -> (&'static str, QueryError) {
     (text, connection.batch_execute(statement).expect_err(statement))
+}
+
+/// An error that a test cannot provoke without a full disk, damaged files, other settings or a cluster.
+fn raised(table: &'static Errors, message: &str) -> (&'static str, QueryError) {
+    let kind = diesel::result::DatabaseErrorKind::Unknown;
+    let text = text_of(table, message).unwrap_or_else(|| panic!("not recognized: {message}"));
+    (text, QueryError::DatabaseError(kind, Box::new(message.to_owned())))
+}
+
+/// The same for an error that is the fault of the database.
+fn fault(table: &'static Errors, message: &str) -> (&'static str, QueryError) {
+    let (text, error) = raised(table, message);
+    match DbError::Query(error).classified(table) {
+        DbError::Away(error) => (text, error),
+        other => panic!("{message}: {other:?}"),
+    }
 }
 
 #[cfg(feature = "sqlite")]
@@ -89,21 +107,11 @@ fn sqlite_errors_are_recognized() {
     let Err(diesel::ConnectionError::BadConnection(message)) = Connection::establish("/proc/self/mem") else {
         panic!("the file can be opened, but its first page cannot be read")
     };
-    let unreadable = QueryError::DatabaseError(diesel::result::DatabaseErrorKind::Unknown, Box::new(message));
-    provoked.push(("disk I/O error", unreadable));
+    provoked.push(raised(sqlite::ERRORS, &message));
     let attach = format!("ATTACH '{}' AS folder", folder.path().display());
     provoked.push(fail(&mut open("other").expect("connection"), "unable to open database*", &attach));
+    provoked.extend(faults::SQLITE.iter().map(|message| fault(sqlite::ERRORS, message)));
     assert_all_are_recognized(sqlite::ERRORS, provoked);
-}
-
-/// Raises an error that a test cannot provoke without a full disk or damaged hardware.
-#[cfg(feature = "postgres")]
-fn raise(
-    connection: &mut crate::database_server::postgres::Connection,
-    text: &'static str,
-) -> (&'static str, QueryError) {
-    let message = text.replace(['*', '{', '}'], "x");
-    fail(connection, text, &format!("DO $$ BEGIN RAISE EXCEPTION '{message}'; END $$"))
 }
 
 #[cfg(feature = "postgres")]
@@ -178,21 +186,7 @@ fn postgresql_errors_are_recognized() {
     assert_eq!((reason, clue), (RejectReason::Encoding, FieldClue::Character('\u{1F680}')));
     provoked.push(lacks);
 
-    for text in [
-        "database is not accepting commands *",
-        "could not extend file *",
-        "could not write *",
-        "out of memory",
-        "out of shared memory",
-        "could not open file *",
-        "could not read block *",
-        "invalid page in block *",
-        "missing chunk number *",
-        "index * contains *",
-        "terminating connection *",
-    ] {
-        provoked.push(raise(&mut connection, text));
-    }
+    provoked.extend(faults::POSTGRES.iter().map(|message| fault(postgres::ERRORS, message)));
     let end = "SELECT pg_terminate_backend(pg_backend_pid())";
     provoked.push(fail(&mut connection, "server closed the connection unexpectedly*", end));
     assert_all_are_recognized(postgres::ERRORS, provoked);
@@ -270,34 +264,14 @@ fn mariadb_errors_are_recognized() {
     let locked = "Table * was locked with a READ lock and can't be updated";
     provoked.push(fail(&mut connection, locked, "DELETE FROM p"));
     connection.batch_execute("UNLOCK TABLES").expect("no table lock");
-    for text in [
-        "Check constraint {} is violated.",
+    for message in [
+        "Check constraint 'c' is violated.",
         "Got a packet bigger than 'max_allowed_packet' bytes",
-        "Record has changed since last read in table *",
+        "Record has changed since last read in table 't'",
         "Plugin instructed the server to rollback the current transaction.",
-        "Disk full *",
-        "Error writing file *",
-        "Got error * from storage engine*",
-        "The table * is full",
-        "Out of memory*",
-        "User * has exceeded the * resource*",
-        "The MariaDB server is running with the * option so it cannot execute this statement",
-        "The MySQL server is running with the * option so it cannot execute this statement",
-        "Index * is corrupt*",
-        "Table * is marked as crashed*",
-        "Connection was killed",
-        "Lost connection to *",
-        "*erver has gone away",
-        "Server shutdown in progress",
-        "WSREP has not yet prepared node for application use",
     ] {
-        // A test cannot provoke these without a full disk, damaged files, other settings or a cluster.
-        let message = text.replace(['*', '{', '}'], "x");
-        provoked.push(fail(
-            &mut connection,
-            text,
-            &format!("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = \"{message}\""),
-        ));
+        provoked.push(raised(mysql::ERRORS, message));
     }
+    provoked.extend(faults::MYSQL.iter().map(|message| fault(mysql::ERRORS, message)));
     assert_all_are_recognized(mysql::ERRORS, provoked);
 }

@@ -114,6 +114,14 @@ async fn postgresql_rejects_a_report_with_the_reason() {
                 $$ BEGIN INSERT INTO releases VALUES (NEW.environment); RETURN NEW; END $$;
             CREATE TRIGGER releases BEFORE INSERT ON "Deployments" FOR EACH ROW WHEN (NEW.environment = 'released')
                 EXECUTE FUNCTION release();
+            CREATE FUNCTION connection() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN NEW.arguments = pg_backend_pid(); RETURN NEW; END $$;
+            CREATE TRIGGER connection BEFORE INSERT ON "Deployments" FOR EACH ROW EXECUTE FUNCTION connection();
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION flaky() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN IF nextval('tries') < 2 THEN RAISE EXCEPTION 'a quirk'; END IF; RETURN NEW; END $$;
+            CREATE TRIGGER flaky BEFORE INSERT ON "Deployments" FOR EACH ROW WHEN (NEW.environment = 'flaky')
+                EXECUTE FUNCTION flaky();
             ALTER TABLE "Deployments" ADD CONSTRAINT later UNIQUE (host) DEFERRABLE INITIALLY DEFERRED"#,
         )
         .expect("rules");
@@ -133,6 +141,10 @@ async fn postgresql_rejects_a_report_with_the_reason() {
         ("{}", (RejectReason::Rule, FieldClue::Nothing)),
     ];
     are_rejected(&store, cases).await;
+    let connections = server.query(name, r#"SELECT count(DISTINCT arguments) FROM "Deployments""#);
+    assert_eq!(connections, Ok("1".into()), "a rule costs no connection");
+    let flaky = commit(&store, vec![start(r#"{"user":"a","environment":"flaky"}"#)]).await;
+    assert_eq!(flaky.outcomes, [Outcome::Recorded], "an unknown error that does not recur is no rejection");
     let late = try_commit(&store, vec![start(r#"{"user":"a","environment":"late"}"#)]).await;
     assert!(matches!(late, Err(StoreError::Unknown(_))), "an unknown error at COMMIT is in doubt: {late:?}");
 
@@ -144,6 +156,36 @@ async fn postgresql_rejects_a_report_with_the_reason() {
     let readonly = open(&url, "another");
     let denied = try_commit(&readonly, vec![start(r#"{"user":"a"}"#)]).await;
     assert!(matches!(denied, Err(StoreError::Unavailable(_))), "{denied:?}");
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_error_is_no_rejection_if_the_records_of_the_report_cannot_be_read() {
+    let server = test_servers::Postgres::shared();
+    let url = server.new_database();
+    let name = url.rsplit('/').next().expect("the URL ends in the name");
+    let store = open(&url, "only");
+    store.check(0, 0).await.expect("the tables exist");
+    super::postgres::eventually_has_all_indexes(name).await;
+    let [damaged, sound] = [(); 2].map(|()| new_id());
+    for id in [damaged, sound] {
+        commit(&store, vec![Change::StartDeployment(deployment_report(id, r#"{"user":"a"}"#))]).await;
+    }
+    let damage = format!(
+        r#"CREATE ROLE damaged_{name} LOGIN; GRANT ALL ON SCHEMA public TO damaged_{name};
+        GRANT ALL ON ALL TABLES IN SCHEMA public TO damaged_{name};
+        CREATE FUNCTION reads(uuid) RETURNS boolean LANGUAGE plpgsql AS
+            $$ BEGIN IF $1 = '{damaged}' THEN RAISE EXCEPTION 'a cosmic ray'; END IF; RETURN true; END $$;
+        ALTER TABLE "Deployments" ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY damage ON "Deployments" USING (reads(deployment_id)) WITH CHECK (true);
+        ALTER DATABASE {name} SET role = damaged_{name}"#
+    );
+    server.query(name, &damage).expect("a row that cannot be read");
+    let store = open(&url, "another");
+    let finish = |id| vec![Change::FinishDeployment(deployment_report(id, r#"{"result":"success"}"#))];
+    let failed = try_commit(&store, finish(damaged)).await;
+    assert!(matches!(failed, Err(StoreError::Unexpected(_))), "{failed:?}");
+    assert_eq!(commit(&store, finish(sound)).await.outcomes, [Outcome::Recorded]);
 }
 
 #[cfg(feature = "postgres")]
