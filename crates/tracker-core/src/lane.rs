@@ -57,6 +57,17 @@ pub(crate) fn start(
     }
 }
 
+/// What a commit says about the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It works, although it may have refused a change.
+    Works,
+    /// It may be at fault for an unexpected error.
+    Doubtful,
+    /// It is not available.
+    Down,
+}
+
 /// Commits the changes of one lane.
 struct LaneWorker {
     number: usize,
@@ -127,8 +138,7 @@ impl LaneWorker {
     }
 
     /// Commits changes together. Commits each alone if one of them may be at fault for the failure of the others.
-    /// Returns whether the store can be expected to take another change.
-    async fn commit(&mut self, changes: Vec<Change>, senders: Vec<Sender>) -> bool {
+    async fn commit(&mut self, changes: Vec<Change>, senders: Vec<Sender>) -> Verdict {
         let group = Arc::new(Group::new(changes, self.dispatcher.outputs()));
         let begun = Instant::now();
         let committed = catch_panic(|| self.store.commit(self.number, group.clone())).await;
@@ -153,7 +163,7 @@ impl LaneWorker {
                 }
                 self.log_committed(&group, &decision, &senders);
                 self.committed(&decision, senders, is_slow || is_in_doubt);
-                true
+                Verdict::Works
             }
             Err(StoreError::Rejected { .. } | StoreError::NotYet(_) | StoreError::Unexpected(_))
                 if senders.len() > 1 =>
@@ -181,7 +191,11 @@ impl LaneWorker {
                     }
                 };
                 self.failed(senders, &answer);
-                matches!(error, StoreError::Rejected { .. } | StoreError::NotYet(_) | StoreError::Unexpected(_))
+                match error {
+                    StoreError::Rejected { .. } | StoreError::NotYet(_) => Verdict::Works,
+                    StoreError::Unexpected(_) => Verdict::Doubtful,
+                    _ => Verdict::Down,
+                }
             }
         }
     }
@@ -192,16 +206,20 @@ impl LaneWorker {
     }
 
     /// Commits each change of a group alone, so that one that fails does not affect the others. Stops when the store
-    /// becomes unavailable, because each further attempt could take as long as the first.
-    async fn commit_each(&mut self, group: &Group, senders: Vec<Sender>) -> bool {
+    /// becomes unavailable, and after two unexpected errors in a row, because each further attempt could take as long
+    /// as the first.
+    async fn commit_each(&mut self, group: &Group, senders: Vec<Sender>) -> Verdict {
         let mut rest = group.changes.iter().zip(senders);
+        let mut last = Verdict::Works;
         while let Some((change, sender)) = rest.next() {
-            if !Box::pin(self.commit(vec![change.clone()], vec![sender])).await {
+            let verdict = Box::pin(self.commit(vec![change.clone()], vec![sender])).await;
+            if verdict == Verdict::Down || (verdict, last) == (Verdict::Doubtful, Verdict::Doubtful) {
                 self.failed(rest.map(|(_, sender)| sender), &UnavailableReason::Store.into());
-                return false;
+                return Verdict::Down;
             }
+            last = verdict;
         }
-        true
+        last
     }
 
     fn failed(&self, senders: impl IntoIterator<Item = Sender>, answer: &TrackerError) {

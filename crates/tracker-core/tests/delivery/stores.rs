@@ -120,6 +120,17 @@ async fn a_store_that_becomes_unavailable_is_not_tried_once_for_each_change_of_a
     tracker.shutdown(Duration::from_secs(5)).await;
 }
 
+#[tokio::test]
+async fn an_unexpected_error_that_persists_is_not_met_once_for_each_change_of_a_group() {
+    let (tracker, failed, others) = start_together(Refusal::Persists).await;
+    for answer in others.chain([failed]) {
+        assert_eq!(answer, Err(TrackerError::Unavailable(UnavailableReason::Store)));
+    }
+    let failures = tracker.metrics().commits.failures.count();
+    assert_eq!(failures, 9, "in each of 3 lanes the group, and its first two changes alone");
+    tracker.shutdown(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_health_requests_share_one_check_of_the_store_and_of_each_output() {
     let (store, list) = (FaultyStore::default(), List::default());

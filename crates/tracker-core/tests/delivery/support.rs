@@ -183,6 +183,8 @@ pub enum Refusal {
     FailsUnexpectedly,
     /// As if the store had just become unavailable.
     IsAway,
+    /// From now on, every group fails with an error that does not say who is at fault.
+    Persists,
 }
 
 /// The faults of a [`FaultyStore`]. By default it has none.
@@ -280,7 +282,7 @@ impl Store for FaultyStore {
             return Err(StoreError::Unknown("the answer was lost".into()));
         }
         if let Some((id, refusal)) = faults.refuses
-            && group.deployments().contains(&id)
+            && (group.deployments().contains(&id) || matches!(refusal, Refusal::Persists))
         {
             return Err(match refusal {
                 Refusal::Rejects => StoreError::Rejected {
@@ -288,7 +290,9 @@ impl Store for FaultyStore {
                     clue: FieldClue::Character('🚀'),
                     source: "no such character".into(),
                 },
-                Refusal::FailsUnexpectedly => StoreError::Unexpected("an error of some kind".into()),
+                Refusal::FailsUnexpectedly | Refusal::Persists => {
+                    StoreError::Unexpected("an error of some kind".into())
+                }
                 // The group as a whole does not show it yet.
                 Refusal::IsAway if group.deployments().len() > 1 => StoreError::Unexpected("gone".into()),
                 Refusal::IsAway => StoreError::Unavailable("gone".into()),
