@@ -35,9 +35,9 @@ const LARGE_BYTES: usize = 256 << 10;
 /// The number of elements at which a push is full. Redis does nothing else during a push.
 const FULL_ELEMENTS: usize = 1_000;
 
-/// The sizes of an element and of a marker in the protocol, without the text of the element.
+/// The sizes of an element and of a marker in the protocol, without the texts of the element and of the marker's key.
 const ELEMENT_OVERHEAD: usize = 16;
-const MARKER_SIZE: usize = 128;
+const MARKER_OVERHEAD: usize = 64;
 
 /// The keys that a push touches.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl Push {
 
     /// Whether the push has as many elements as Redis should take at once, or as many bytes as the link carries.
     pub(crate) fn is_full(&self, pace: &Pace) -> bool {
-        self.elements.ends.len() >= FULL_ELEMENTS || self.elements.bytes.len() >= pace.rate()
+        let bytes = self.elements.bytes.len() + markers_size(&self.batches, &self.forgotten);
+        self.elements.ends.len() >= FULL_ELEMENTS || bytes >= pace.rate()
     }
 
     /// Converts the push to the values that fred sends.
@@ -177,7 +178,6 @@ impl EncodedPush {
                 }
                 target.pace.within(self.size(), self.evaluate(target)).await?;
             }
-            Mode::Scripts | Mode::Transactions => transact(self, target).await?,
             Mode::Plain => self.push_plainly(target).await?,
         }
         target.pace.arrived(bytes);

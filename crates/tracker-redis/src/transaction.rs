@@ -41,7 +41,7 @@ async fn attempt(push: &mut EncodedPush, target: &Target<'_>) -> Result<bool, Er
     // Redis confirms MULTI before this sends RPUSH, because RPUSH must not run outside the transaction.
     add(&query, "MULTI", Vec::new()).await?;
     let (_, found, mut length, _): (Value, Vec<Value>, u64, Value) =
-        target.pace.within(push.markers_size(), query.all()).await?;
+        target.pace.within(2 * push.markers_size(), query.all()).await?;
     push.remove_delivered(&found, target).await?;
     let new = push.batches.len();
     let fitting = push.batches.iter().take_while(|batch| {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use test_servers::Redis;
 use tracker_core::testing::eventually;
 use tracker_core::{Output, chain};
-use tracker_redis::RedisOutput;
+use tracker_redis::{RedisConfig, RedisOutput};
 
-use crate::support::{Reaction, batch, config, numbered, output, proxy, pushed, with, without_scripts};
+use crate::support::{Reaction, batch, config, numbered, numbers, output, proxy, pushed, with, without_scripts};
 
 /// A link to Redis that carries a number of bytes a second.
 struct SlowLink {
@@ -21,6 +21,10 @@ struct SlowLink {
 
 impl SlowLink {
     fn to(redis: &Redis, bytes_per_second: usize) -> Self {
+        Self::with(redis, bytes_per_second, |_| {})
+    }
+
+    fn with(redis: &Redis, bytes_per_second: usize, change: impl FnOnce(&mut RedisConfig)) -> Self {
         let carried = Arc::new(AtomicUsize::new(0));
         let count = carried.clone();
         let port = proxy(redis, move |piece| {
@@ -31,6 +35,7 @@ impl SlowLink {
         let output = output(with(&config(redis), |config| {
             config.port = port;
             config.timeout_millis = 200;
+            change(config);
         }));
         Self { output, carried }
     }
@@ -82,4 +87,18 @@ async fn a_batch_of_seventy_thousand_messages_arrives_whole() {
     let batch = batch(&format!("[{messages}]"));
     link.deliver(slice::from_ref(&batch)).await;
     assert_eq!(redis.command(&["LLEN", "logstash"]), 69_904);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_with_long_keys_arrive_on_a_slow_link() {
+    for redis in [Redis::start(), without_scripts()] {
+        let key = "k".repeat(1_000);
+        let link = SlowLink::with(&redis, 64 << 10, |config| config.key = key.clone());
+        let batches: Vec<_> = (0..60).map(|n| numbered(n..n + 1)).collect();
+        link.deliver(&batches).await;
+        assert!(numbers(redis.list(&key)).into_iter().eq(0..60));
+        link.output.forget(&batches.iter().map(|batch| batch.id).collect::<Vec<_>>());
+        link.deliver(&[]).await;
+        assert_eq!(redis.command(&["DBSIZE"]), 1);
+    }
 }
