@@ -91,9 +91,9 @@ pub struct RedisConfig {
     #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
     pub max_list_length: Option<u64>,
     /// Whether Redis must permit Lua scripts (EVAL). With `auto`, pushes to a Redis without scripts use transactions,
-    /// which are exactly as safe against duplicates. If Redis permits neither, pushes use RPUSH alone: a push whose
-    /// answer is lost arrives twice, and `/healthcheck` shows a `warning`. The service decides when it connects, and
-    /// never moves to a weaker way while it runs.
+    /// which are exactly as safe against duplicates; without transactions, scripts push everything. If Redis permits
+    /// neither, pushes use RPUSH alone: a push whose answer is lost arrives twice, and `/healthcheck` shows a
+    /// `warning`. The service decides when it connects, and never moves to a weaker way while it runs.
     pub scripts: Scripts,
     /// How many replicas must confirm a push before it counts as delivered. If fewer confirm it within half of
     /// `timeout_millis`, the service retries the push; Redis ignores the duplicate. With 0, the service waits for no
@@ -105,7 +105,7 @@ pub struct RedisConfig {
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub timeout_millis: u64,
     /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the queries to `sentinels` or
-    /// `cluster`, the TLS handshake and authentication.
+    /// `cluster`, the TLS handshake, authentication, and asking which commands Redis permits.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
     pub connect_timeout_millis: u64,
 }

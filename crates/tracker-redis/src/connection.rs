@@ -18,7 +18,7 @@ use fred::types::{Builder, ConnectHandle};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::{Credentials, RedisConfig};
-use crate::mode::{Mode, ModeCell, is_closed, is_refused};
+use crate::mode::{Mode, ModeCell, Probe, is_refused, is_silent};
 use crate::push::Keys;
 use crate::tls::Tls;
 use crate::topology::Topology;
@@ -26,6 +26,9 @@ use crate::topology::Topology;
 /// The maximum age of a connection to a primary that a Sentinel reported. During a failover, the old primary accepts
 /// writes for up to 10 s and then loses them.
 const SENTINEL_MAX_AGE: Duration = Duration::from_secs(1);
+/// The maximum timeout of a probe, without the time in which the connection opened. Four such timeouts fit into the
+/// default of `connect_timeout_millis`, and into a health check.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
 /// The timeout of QUIT.
 const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -99,39 +102,59 @@ impl Link {
         !is_expired && !connection.task.is_finished()
     }
 
-    /// Connects, in the strongest mode that Redis permits.
+    /// Connects, and finds the strongest mode that Redis permits.
     async fn open(&self) -> Result<Connection, Error> {
         let dialer = self.dialer.with_connector().await?;
-        if self.mode.get() == Some(Mode::Scripts) {
-            return self.topology.connect_to_primary(&dialer).await;
+        let connection = self.topology.connect_to_primary(&dialer).await?;
+        if self.mode.get() == Some(Mode::Both) {
+            return Ok(connection);
         }
-        for mode in [Mode::Scripts, Mode::Transactions, Mode::Plain] {
-            if let Some(connection) = self.open_in(mode, &dialer).await? {
-                self.mode.raise(mode);
-                return Ok(connection);
-            }
-        }
-        Err(Error::new(ErrorKind::Unknown, "Redis does not permit PING"))
+        let (connection, permits_scripts) = self.permits(Probe::Script, connection, &dialer).await?;
+        let (connection, permits_transactions) = self.permits(Probe::Transaction, connection, &dialer).await?;
+        self.mode.raise(match (permits_scripts, permits_transactions) {
+            (true, true) => Mode::Both,
+            (true, false) => Mode::Scripts,
+            (false, true) => Mode::Transactions,
+            (false, false) => Mode::Plain,
+        });
+        Ok(connection)
     }
 
-    /// Connects if Redis permits `mode`. If the probe ends the connection, but another connection answers PING and the
-    /// probe ends that one, too, a proxy refuses the mode.
+    /// Whether Redis permits the commands of `probe`, and a connection for further commands. If a probe gets no answer,
+    /// but another connection answers PING and then does not answer the probe either, a proxy refuses it.
     ///
-    /// A refusal may leave a connection closed or in a transaction, so each probe has its own.
-    async fn open_in(&self, mode: Mode, dialer: &Dialer) -> Result<Option<Connection>, Error> {
-        let connection = self.topology.connect_to_primary(dialer).await?;
-        match mode.probe(&connection.client, &self.keys).await {
-            Ok(()) => return Ok(Some(connection)),
-            Err(error) if is_refused(&error) => return Ok(None),
-            Err(error) if is_closed(&error) => drop(connection),
-            Err(error) => return Err(error),
+    /// A refusal may leave a connection closed or in a transaction, so this replaces it.
+    async fn permits(
+        &self,
+        probe: Probe,
+        mut connection: Connection,
+        dialer: &Dialer,
+    ) -> Result<(Connection, bool), Error> {
+        let mut is_refusal = is_refused as fn(&Error) -> bool;
+        loop {
+            let error = match self.ask(probe, &connection).await {
+                Ok(()) => return Ok((connection, true)),
+                Err(error) => error,
+            };
+            if !is_refusal(&error) && !is_silent(&error) {
+                return Err(error);
+            }
+            drop(connection);
+            connection = self.topology.connect_to_primary(dialer).await?;
+            if is_refusal(&error) {
+                return Ok((connection, false));
+            }
+            self.ask(Probe::Ping, &connection).await?;
+            is_refusal = |error| is_refused(error) || is_silent(error);
         }
-        let connection = self.topology.connect_to_primary(dialer).await?;
-        Mode::Plain.probe(&connection.client, &self.keys).await?;
-        match mode.probe(&connection.client, &self.keys).await {
-            Ok(()) => Ok(Some(connection)),
-            Err(error) if is_refused(&error) || is_closed(&error) => Ok(None),
-            Err(error) => Err(error),
+    }
+
+    /// Sends `probe`. A connection that opened slowly gets more time.
+    async fn ask(&self, probe: Probe, connection: &Connection) -> Result<(), Error> {
+        let timeout = PROBE_TIMEOUT.min(self.connect_timeout / 6) + connection.opened.elapsed();
+        match tokio::time::timeout(timeout, probe.send(&connection.client, &self.keys)).await {
+            Ok(answered) => answered,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout, elapsed.to_string())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How batches are pushed: the strongest way that Redis permits.
 //!
-//! Each new connection asks for it, until Redis permits scripts. The mode never becomes weaker: a batch may be in doubt
+//! Each new connection asks for it, until Redis permits everything. The mode never becomes weaker: a batch may be in doubt
 //! when permissions change, and pushing it in a weaker mode could duplicate it.
 
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +19,19 @@ pub(crate) enum Mode {
     Plain,
     /// Transactions that set the markers with SET.
     Transactions,
-    /// Scripts for small pushes; transactions that set the markers with a script for large ones.
+    /// Scripts, also for large pushes.
     Scripts,
+    /// Scripts for small pushes; transactions that set the markers with a script for large ones.
+    Both,
+}
+
+/// Commands that have no effect, and fail unless Redis permits them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Probe {
+    Ping,
+    Script,
+    /// The commands of a transaction.
+    Transaction,
 }
 
 /// The mode of an output, shared by its connections.
@@ -53,7 +64,10 @@ impl ModeCell {
             Mode::Transactions => {
                 log::info!("Redis at {} does not permit EVAL; pushes use transactions instead", self.address);
             }
-            Mode::Scripts => log::debug!("Redis at {} permits EVAL", self.address),
+            Mode::Scripts => {
+                log::info!("Redis at {} does not permit transactions; large pushes use EVAL instead", self.address);
+            }
+            Mode::Both => log::debug!("Redis at {} permits EVAL and transactions", self.address),
         }
     }
 
@@ -67,14 +81,13 @@ impl ModeCell {
     }
 }
 
-impl Mode {
-    /// Fails unless Redis permits the commands of this mode. Has no effect.
-    pub(crate) async fn probe(self, client: &Client, keys: &Keys) -> Result<(), Error> {
+impl Probe {
+    pub(crate) async fn send(self, client: &Client, keys: &Keys) -> Result<(), Error> {
         let (list, marker) = (Value::from(keys.list().clone()), keys.probe());
         match self {
-            Self::Plain => client.ping(None).await,
-            Self::Scripts => client.custom(command("EVAL"), vec!["return 1".into(), "1".into(), list]).await,
-            Self::Transactions => {
+            Self::Ping => client.ping(None).await,
+            Self::Script => client.custom(command("EVAL"), vec!["return 1".into(), "1".into(), list]).await,
+            Self::Transaction => {
                 let commands = client.pipeline();
                 for (name, arguments) in [
                     ("WATCH", vec![marker.clone()]),
@@ -94,9 +107,10 @@ impl Mode {
     }
 }
 
-/// Whether the server closed the connection, as some proxies do after a command that they do not support.
-pub(crate) fn is_closed(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::IO | ErrorKind::Canceled)
+/// Whether the server did not answer or closed the connection, as some proxies do after a command that they do not
+/// support.
+pub(crate) fn is_silent(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout)
 }
 
 /// Whether a server or a proxy refuses a command in general. Other errors, such as `LOADING` or a missing permission

@@ -170,7 +170,9 @@ impl EncodedPush {
         let bytes = self.size();
         let is_large = self.ends.len() >= LARGE_ELEMENTS || bytes > LARGE_BYTES.min(target.pace.rate());
         match target.mode {
-            Mode::Scripts if !is_large => {
+            Mode::Both if is_large => transact(self, target).await?,
+            Mode::Transactions => transact(self, target).await?,
+            Mode::Scripts | Mode::Both => {
                 if target.is_in_doubt && !self.batches.is_empty() {
                     let query = target.client.custom(command("MGET"), self.markers());
                     let found: Vec<Value> = target.pace.within(self.markers_size(), query).await?;
@@ -273,8 +275,15 @@ impl EncodedPush {
     }
 
     pub(crate) fn markers_size(&self) -> usize {
-        MARKER_SIZE * (self.batches.len() + self.forgotten.len())
+        markers_size(&self.batches, &self.forgotten)
     }
+}
+
+/// About how many bytes the markers have in the protocol, all of which are equally long.
+fn markers_size(batches: &[PushedBatch], forgotten: &[Value]) -> usize {
+    let marker = batches.first().map(|batch| &batch.marker).or(forgotten.first());
+    let key = marker.and_then(Value::as_bytes).map_or(0, <[u8]>::len);
+    (MARKER_OVERHEAD + key) * (batches.len() + forgotten.len())
 }
 
 /// The error of a push to a full list, as `push.lua` returns it.

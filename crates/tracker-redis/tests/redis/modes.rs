@@ -9,8 +9,8 @@ use tracker_core::{Output, chain};
 use tracker_redis::{RedisConfig, Scripts, Secret};
 
 use crate::support::{
-    Harness, LARGE, Outage, Reaction, config, has, markers, numbered, output, proxy, pushed, with, without_scripts,
-    without_transactions,
+    Harness, LARGE, Outage, Reaction, config, has, markers, numbered, numbers, output, proxy, pushed, with,
+    without_scripts, without_transactions,
 };
 
 #[tokio::test]
@@ -40,13 +40,14 @@ async fn without_scripts_each_batch_arrives_once_and_nothing_warns() {
         config.username = Some("few".into());
         config.password = Some(Secret::new("pass"));
     });
-    let (renamed, answering, closing) = (without_scripts(), Redis::start(), Redis::start());
+    let (renamed, answering, closing, silent) = (without_scripts(), Redis::start(), Redis::start(), Redis::start());
     let unknown = || Reaction::Answer("-ERR unknown command 'EVAL'\r\n");
     for (refusal, redis, config) in [
         ("a forbidden command", &forbidden, forbidden_config),
         ("a renamed command", &renamed, config(&renamed)),
         ("a proxy that answers", &answering, refusing(&answering, &["EVAL"], unknown)),
         ("a proxy that closes the connection", &closing, refusing(&closing, &["EVAL"], || Reaction::Close)),
+        ("a proxy that does not answer", &silent, refusing(&silent, &["EVAL"], || Reaction::Ignore)),
     ] {
         let first = output(config.clone());
         assert_eq!(first.check().await.map_err(|error| chain(&error)), Ok(()), "{refusal}");
@@ -83,9 +84,16 @@ async fn without_scripts_a_full_list_accepts_duplicates_and_refuses_new_batches(
 
 #[tokio::test]
 async fn without_transactions_elements_arrive_and_a_warning_says_that_they_may_arrive_twice() {
-    let (forbidden, closing) = (without_transactions(), Redis::start());
-    let closing_config = refusing(&closing, &["EVAL", "WATCH", "MULTI"], || Reaction::Close);
-    for (redis, config) in [(&forbidden, config(&forbidden)), (&closing, closing_config)] {
+    const REFUSED: &[&str] = &["EVAL", "WATCH", "MULTI"];
+    let (forbidden, closing, silent) = (without_transactions(), Redis::start(), Redis::start());
+    for (redis, config) in [
+        (&forbidden, config(&forbidden)),
+        (&closing, refusing(&closing, REFUSED, || Reaction::Close)),
+        (
+            &silent,
+            with(&refusing(&silent, REFUSED, || Reaction::Ignore), |config| config.connect_timeout_millis = 2_000),
+        ),
+    ] {
         let output = output(config.clone());
         assert_eq!(output.warning(), None, "it is not connected yet");
         output.check().await.expect("Redis is running");
@@ -99,6 +107,35 @@ async fn without_transactions_elements_arrive_and_a_warning_says_that_they_may_a
         output.deliver(&[numbered(LARGE..LARGE + 1)]).await.expect("Redis permits RPUSH");
         assert!(pushed(redis).into_iter().eq(0..=LARGE));
         assert!(markers(redis).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn with_scripts_but_without_transactions_large_batches_arrive_once() {
+    let multi = Redis::start_with(&["--rename-command", "MULTI", ""]);
+    let (forbidden, silent) = (Redis::start(), Redis::start());
+    forbidden.command(&["ACL", "SETUSER", "default", "-watch"]);
+    for (refusal, redis, config) in [
+        ("a forbidden command", &forbidden, config(&forbidden)),
+        ("a renamed command", &multi, config(&multi)),
+        ("a proxy that does not answer", &silent, refusing(&silent, &["WATCH", "MULTI"], || Reaction::Ignore)),
+        (
+            "required scripts",
+            &multi,
+            with(&config(&multi), |config| (config.key, config.scripts) = ("other".into(), Scripts::Required)),
+        ),
+    ] {
+        let batches = [numbered(0..1), numbered(1..1 + LARGE), numbered(1 + LARGE..20 * LARGE)];
+        let first = output(config.clone());
+        first.deliver(&batches[..2]).await.expect(refusal);
+        first.deliver(&batches[..2]).await.expect(refusal);
+        assert_eq!(first.warning(), None, "{refusal}");
+        let second = output(config.clone());
+        second.deliver(&batches).await.expect(refusal);
+        assert!(numbers(redis.list(&config.key)).into_iter().eq(0..20 * LARGE), "{refusal}");
+        second.forget(&batches.each_ref().map(|batch| batch.id));
+        second.deliver(&[]).await.expect(refusal);
+        assert_eq!(redis.command(&["KEYS", "*:delivered:*"]), serde_json::json!([]), "{refusal}");
     }
 }
 

@@ -97,6 +97,8 @@ pub enum Reaction {
     Answer(&'static str),
     /// Closes the connection.
     Close,
+    /// Drops the bytes, so that the client waits.
+    Ignore,
 }
 
 /// Starts a proxy in front of `redis` that asks `react` about each piece from the client. Returns its port.
@@ -122,6 +124,7 @@ pub fn proxy(redis: &Redis, react: impl Fn(&[u8]) -> Reaction + Clone + Send + '
                         answers.shutdown(Shutdown::Both).expect("the connection is open");
                         false
                     }
+                    Reaction::Ignore => false,
                 });
             });
         }
