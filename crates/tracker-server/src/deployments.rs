@@ -32,7 +32,10 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
     request_body = DeploymentReport,
     responses(
         (status = 201, description = "Recorded durably",
-            headers(("Location" = String, description = "`/v1/deployments/{id}`"))),
+            headers(
+                ("Location" = String, description = "`/v1/deployments/{id}`; absent for a log message"),
+                ("Warning" = String, description = "Names fields that the report seems to misspell"),
+            )),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
         (status = 404, body = ApiError,
             description = "The body is a log message, and the server takes none (`logs_not_taken`)"),
@@ -65,7 +68,8 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     )),
     request_body = DeploymentReport,
     responses(
-        (status = 204, description = "Recorded durably"),
+        (status = 204, description = "Recorded durably",
+            headers(("Warning" = String, description = "Names fields that the report seems to misspell"))),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
         (status = 404, description = "The start of the deployment is not recorded", body = ApiError),
         ReportErrors,

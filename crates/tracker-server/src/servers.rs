@@ -31,7 +31,10 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
     request_body = ServerReport,
     responses(
         (status = 201, description = "Recorded durably",
-            headers(("Location" = String, description = "`/v1/servers/{hostname}`"))),
+            headers(
+                ("Location" = String, description = "`/v1/servers/{hostname}`"),
+                ("Warning" = String, description = "Names fields that the report seems to misspell"),
+            )),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
         (status = 409, description = "The server is already recorded with another value; see `field`", body = ApiError),
         ReportErrors,
@@ -58,7 +61,8 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     )),
     request_body = ServerReport,
     responses(
-        (status = 204, description = "Recorded durably"),
+        (status = 204, description = "Recorded durably",
+            headers(("Warning" = String, description = "Names fields that the report seems to misspell"))),
         (status = 400, description = "The body or the id is invalid; `Error` says what to change", body = ApiError),
         ReportErrors,
     )

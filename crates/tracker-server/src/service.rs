@@ -52,7 +52,13 @@ pub async fn config(raw_config: Data<RawConfig>) -> HttpResponse {
 /// The same document is at `/openapi.json`, `/swagger.json` and `/swagger`.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service",
-    responses((status = 200, description = "This description", body = Object))
+    responses(
+        (status = 200, description = "This description", body = Object,
+            headers(
+                ("Access-Control-Allow-Origin" = String, description = "`*`"),
+                ("Access-Control-Allow-Headers" = String, description = "The headers that a web page may send"),
+            )),
+    )
 )]
 pub async fn openapi(document: Data<Document>) -> HttpResponse {
     document_response(&document)
@@ -61,7 +67,13 @@ pub async fn openapi(document: Data<Document>) -> HttpResponse {
 /// The API description, at a path of the legacy service
 #[utoipa::path(
     get, path = "/swagger.json", tag = "service",
-    responses((status = 200, description = "The same document as `/openapi.json`", body = Object))
+    responses(
+        (status = 200, description = "The same document as `/openapi.json`", body = Object,
+            headers(
+                ("Access-Control-Allow-Origin" = String, description = "`*`"),
+                ("Access-Control-Allow-Headers" = String, description = "The headers that a web page may send"),
+            )),
+    )
 )]
 pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
     document_response(&document)
@@ -70,7 +82,13 @@ pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
 /// The API description, at a path of the legacy service
 #[utoipa::path(
     get, path = "/swagger", tag = "service",
-    responses((status = 200, description = "The same document as `/openapi.json`", body = Object))
+    responses(
+        (status = 200, description = "The same document as `/openapi.json`", body = Object,
+            headers(
+                ("Access-Control-Allow-Origin" = String, description = "`*`"),
+                ("Access-Control-Allow-Headers" = String, description = "The headers that a web page may send"),
+            )),
+    )
 )]
 pub async fn swagger(document: Data<Document>) -> HttpResponse {
     document_response(&document)

@@ -124,3 +124,47 @@ async fn responses_have_exactly_the_described_fields() {
     let test = fields(&health["tests"]["db"]);
     assert!(test.is_subset(&described("HealthTest")) && test.len() == 4, "{test:?}");
 }
+
+#[tokio::test]
+async fn every_header_of_a_response_is_described() {
+    const OF_HTTP: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
+    let port = serve().await;
+    let description = json_in(&request(port, "GET", "/openapi.json", "").await);
+    let id = "/v1/deployments/84e803f7-9562-4d95-b828-25b167aea34b";
+    let full = r#"{"engine":"e","environment":"dev","package":"p","user":"u","verison":"1"}"#;
+    let server = r#"{"hostname":"web01","reuslt":"success"}"#;
+    let (of_id, of_servers) = ("/v1/deployments/{id}", "/v1/deployments/{id}/servers");
+    for (method, path, address, body, expected) in [
+        ("POST", of_id, id, full, &["location", "warning"][..]),
+        ("PUT", of_id, id, r#"{"reuslt":"success"}"#, &["warning"]),
+        ("POST", of_id, id, r#"{"engine":"other"}"#, &[]),
+        ("POST", of_servers, &format!("{id}/servers"), server, &["location", "warning"]),
+        ("PUT", of_servers, &format!("{id}/servers"), server, &["warning"]),
+        ("POST", "/v1/deployments/{id}/logs", &format!("{id}/logs"), r#"{"message":"m"}"#, &[]),
+        ("GET", of_id, id, "", &[]),
+        ("GET", "/v1/deployments", "/v1/deployments", "", &["link"]),
+        ("GET", "/v1/deployments/{id}/logs", &format!("{id}/logs"), "", &["link"]),
+        ("GET", "/v1/servers", "/v1/servers", "", &["link"]),
+        ("GET", "/v1/servers/{hostname}", "/v1/servers/web01", "", &["link"]),
+        ("GET", "/v1/servers/{hostname}", "/v1/servers/web02", "", &[]),
+        ("GET", "/", "/", "", &["location"]),
+        ("GET", "/config", "/config", "", &[]),
+        ("GET", "/healthcheck", "/healthcheck", "", &[]),
+        ("GET", "/livez", "/livez", "", &[]),
+        ("GET", "/readyz", "/readyz", "", &[]),
+        ("GET", "/metrics", "/metrics", "", &[]),
+        ("GET", "/openapi.json", "/openapi.json", "", &["access-control-allow-headers", "access-control-allow-origin"]),
+        ("GET", "/swagger", "/swagger", "", &["access-control-allow-headers", "access-control-allow-origin"]),
+        ("GET", "/swagger.json", "/swagger.json", "", &["access-control-allow-headers", "access-control-allow-origin"]),
+    ] {
+        let answer = request(port, method, address, body).await;
+        let head = answer.split("\r\n\r\n").next().expect("the response has a head");
+        let names = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_lowercase()));
+        let sent: BTreeSet<_> = names.filter(|name| !OF_HTTP.contains(&name.as_str())).collect();
+        let response = &description["paths"][path][method.to_lowercase()]["responses"][&answer[9..12]];
+        let described = response["headers"].as_object().into_iter().flatten();
+        let described: BTreeSet<_> = described.map(|(name, _)| name.to_lowercase()).collect();
+        assert_eq!(sent, expected.iter().map(|&name| name.to_owned()).collect(), "{method} {path}: {answer}");
+        assert!(sent.is_subset(&described), "{method} {path} describes {described:?}: {head}");
+    }
+}
