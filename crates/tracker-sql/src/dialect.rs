@@ -56,6 +56,9 @@ pub trait Dialect: diesel::Connection {
     /// time may satisfy it.
     const IS_CREATED: Condition;
 
+    /// [`Self::IS_CREATED`] for rows whose `createdAt` is not greater than that of a cursor.
+    const IS_CREATED_BEFORE: Condition = Self::IS_CREATED;
+
     /// The condition that `updatedAt` does not say when the row was last changed. Retention keeps such a row.
     const HAS_NO_AGE: Condition;
 

@@ -107,17 +107,19 @@ impl Database for Connection {
     ) -> Result<Listed<DeploymentWithServers, CreatedCursor>, DbError> {
         let place = page.after.as_ref().map(|cursor| self.place_in_deployments(cursor)).transpose()?;
         let mut query = deployments::table
-            .filter(Self::IS_CREATED)
             .order((deployments::created_at.desc(), deployments::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))
             .into_boxed::<Backend>();
-        if let Some((time, id)) = &place {
+        query = if let Some((time, id)) = &place {
             // In this form, every database seeks to the cursor in the index.
             let is_older = deployments::created_at.lt(time);
             let is_not_newer = deployments::created_at.le(time);
-            query = query.filter(is_not_newer.and(is_older.or(deployments::deployment_id.lt(id))));
-        }
+            let is_after = is_not_newer.and(is_older.or(deployments::deployment_id.lt(id)));
+            query.filter(Self::IS_CREATED_BEFORE).filter(is_after)
+        } else {
+            query.filter(Self::IS_CREATED)
+        };
         let rows = query.load_iter::<DeploymentRow, Loading>(self)?;
         let listed = Listed::read(page, rows.map(|row| Ok::<_, DbError>(row?.listed())))?;
         let Some(mut servers) = servers_of(self, &listed.records, page.max_bytes)? else {
@@ -161,16 +163,18 @@ impl Database for Connection {
         let place = page.after.as_ref().map(|cursor| self.place_in_servers(hostname.as_str(), cursor)).transpose()?;
         let mut query = servers::table
             .filter(Self::has_hostname(hostname.as_str()))
-            .filter(Self::IS_CREATED)
             .order((servers::created_at.desc(), servers::deployment_id.desc()))
             .limit(page.limit.into())
             .offset(offset(page))
             .into_boxed::<Backend>();
-        if let Some((time, id)) = &place {
+        query = if let Some((time, id)) = &place {
             let is_older = servers::created_at.lt(time);
             let is_not_newer = servers::created_at.le(time);
-            query = query.filter(is_not_newer.and(is_older.or(servers::deployment_id.lt(id))));
-        }
+            let is_after = is_not_newer.and(is_older.or(servers::deployment_id.lt(id)));
+            query.filter(Self::IS_CREATED_BEFORE).filter(is_after)
+        } else {
+            query.filter(Self::IS_CREATED)
+        };
         let rows = query.load_iter::<ServerRow, Loading>(self)?;
         // The row may have a key in place of the hostname.
         let named = |server: Server| Server { hostname: hostname.clone(), ..server };

@@ -65,3 +65,35 @@ fn lists_are_read_in_index_order() {
         assert!(!plans.iter().any(|step| step.contains("TEMP B-TREE")), "rows are sorted: {plans:?}");
     }
 }
+
+#[test]
+fn bounds_in_the_index_leave_out_rows_whose_time_is_not_text() {
+    let mut connection = Connection::connect(":memory:").expect("database");
+    Dialect::migrate(&mut connection).expect("migration");
+    let times = ["'2026-01-02 03:04:05.678 +00:00'", "0", "-1.5", "9e300", "'2025'", "x''", "x'32303236'"];
+    for (number, time) in times.iter().enumerate() {
+        let id = Uuid::from_u128(number as u128);
+        let rows = format!(
+            r#"INSERT INTO "Deployments" (deployment_id, "createdAt", "updatedAt") VALUES ('{id}', {time}, '');
+            INSERT INTO "Servers" (hostname, deployment_id, "createdAt", "updatedAt") VALUES ('h', '{id}', {time}, '')"#
+        );
+        connection.batch_execute(&rows).expect("rows");
+    }
+    let later = CreatedCursor { created_at: time::now(), deployment_id: DeploymentId(Uuid::max()) };
+    let hostname = Hostname::stored("h");
+    for after in [None, Some(later)] {
+        // One more row would be the wrong one.
+        let page = Page { after, ..Page::first(1) };
+        let deployments = connection.deployments(&page).expect("list").records;
+        let servers = connection.servers(&hostname, &page).expect("list").records;
+        assert_eq!(deployments.iter().map(|found| found.deployment.id.0).collect::<Vec<_>>(), [Uuid::nil()]);
+        assert_eq!(servers.iter().map(|found| found.deployment_id.0).collect::<Vec<_>>(), [Uuid::nil()]);
+        let plans = plans(|connection| {
+            connection.deployments(&page).expect("list");
+            connection.servers(&hostname, &page).expect("list");
+        });
+        for bounds in ["Deployments_newest (createdAt>? AND", "Servers_newest (hostname=? AND createdAt>? AND"] {
+            assert!(plans.iter().any(|step| step.contains(bounds)), "{bounds}: {plans:?}");
+        }
+    }
+}
