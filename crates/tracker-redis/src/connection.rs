@@ -111,6 +111,9 @@ impl Link {
         }
         let (connection, permits_scripts) = self.permits(Probe::Script, connection, &dialer).await?;
         let (connection, permits_transactions) = self.permits(Probe::Transaction, connection, &dialer).await?;
+        if !permits_scripts && !permits_transactions {
+            self.ask(Probe::List, &connection).await?;
+        }
         self.mode.raise(match (permits_scripts, permits_transactions) {
             (true, true) => Mode::Both,
             (true, false) => Mode::Scripts,

@@ -1,7 +1,7 @@
 //! How batches are pushed: the strongest way that Redis permits.
 //!
-//! Each new connection asks for it, until Redis permits everything. The mode never becomes weaker: a batch may be in doubt
-//! when permissions change, and pushing it in a weaker mode could duplicate it.
+//! Each new connection asks for it, until Redis permits everything. The mode never becomes weaker: a batch may be in
+//! doubt when permissions change, and pushing it in a weaker mode could duplicate it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -29,6 +29,8 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Probe {
     Ping,
+    /// A command for lists, which a Sentinel does not know.
+    List,
     Script,
     /// The commands of a transaction.
     Transaction,
@@ -86,6 +88,7 @@ impl Probe {
         let (list, marker) = (Value::from(keys.list().clone()), keys.probe());
         match self {
             Self::Ping => client.ping(None).await,
+            Self::List => client.custom(command("LLEN"), vec![list]).await,
             Self::Script => client.custom(command("EVAL"), vec!["return 1".into(), "1".into(), list]).await,
             Self::Transaction => {
                 let commands = client.pipeline();

@@ -154,7 +154,8 @@ impl RedisOutput {
     }
 
     fn failed(&self, operation: &str, error: Error) -> OutputError {
-        let details = error.details();
+        // Redis quotes the arguments of a command that it does not know: log messages do not belong in an error.
+        let details = error.details().split(", with args beginning with").next().unwrap_or_default();
         if details.contains("WRONGTYPE") {
             return OutputError::new(not_a_list(&self.key), details);
         }
@@ -167,25 +168,42 @@ impl RedisOutput {
         let address = format!("; check that Redis is running, and check {}", self.address_fields);
         let remedy = match error.kind() {
             ErrorKind::Auth => "; check `username` and `password`",
+            ErrorKind::Sentinel if details.contains("unknown command") => {
+                "; list Sentinels in `sentinels`, instead of Redis servers"
+            }
             ErrorKind::Sentinel => "; check `master_name`, `sentinel_username` and `sentinel_password`",
             _ if details.contains("UnknownIssuer") => "; set `tls.ca` to the authority that signed its certificate",
             _ if details.contains("NotValidForName") => "; set `tls.server_name` to the name in its certificate",
             _ if details.contains("CertificateRequired") => "; set `tls.certificate` and `tls.key`",
             ErrorKind::IO | ErrorKind::Timeout => &address,
             _ if details.contains("DB index") => "; check `db`",
+            _ if details.contains("SELECT is not allowed in cluster mode") => "; remove `db`: a cluster has only 0",
             _ if details.starts_with("MOVED") && self.is_cluster => {
                 "; the slot has moved, and the next attempt connects to its new node"
             }
             _ if details.starts_with("MOVED") => "; list nodes of the cluster in `cluster`",
-            _ if details.starts_with("READONLY") => "; the server is a replica: configure its primary, or `sentinels`",
+            _ if details.starts_with("READONLY") || details.starts_with("MASTERDOWN") => {
+                "; the server is a replica: configure its primary, or `sentinels`"
+            }
+            _ if details.starts_with("CLUSTERDOWN") => {
+                "; no node of the cluster serves the list now: see `CLUSTER INFO` on its nodes"
+            }
+            _ if details.starts_with("NOREPLICAS") => {
+                "; start the replicas of Redis, or lower its setting `min-replicas-to-write`"
+            }
+            _ if details.starts_with("MISCONF") => {
+                "; Redis cannot save its data: check its log, and that its disk has space"
+            }
             _ if details.starts_with("OOM") => {
                 "; Redis is out of memory: check whether Logstash is behind, or raise `maxmemory`"
             }
             _ if details.starts_with("LOADING") => {
                 "; Redis is loading its data, and will accept pushes when it has finished"
             }
+            _ if details.starts_with("BUSY ") => "; wait until the script of another client ends, or use `SCRIPT KILL`",
+            _ if details.contains("max number of clients") => "; raise the setting `maxclients` of Redis",
             _ if details.to_lowercase().contains("unknown command") => {
-                "; enable the commands that are listed for `username`"
+                "; enable the commands that are listed for `username`; if this is a Sentinel, list it in `sentinels`"
             }
             _ if is_forbidden(details) => "; grant the user the permissions that are listed for `username`",
             _ => "",

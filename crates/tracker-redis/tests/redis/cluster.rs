@@ -141,8 +141,38 @@ async fn errors_name_the_field_cluster() {
     let single = output(config(other));
     let error = chain(&single.deliver(&[numbered(0..1)]).await.expect_err("another node has the list"));
     assert!(error.contains("MOVED") && error.contains("list nodes of the cluster in `cluster`"), "{error}");
+    let numbered_database = output(with(&config(other), |config| config.db = Some(1)));
+    let error = chain(&numbered_database.check().await.expect_err("a cluster has one database"));
+    assert!(error.contains("remove `db`: a cluster has only 0"), "{error}");
     let unreachable = output(with(&config(other), |config| config.cluster = vec![Node::new("127.0.0.1", 1)]));
     let error = chain(&unreachable.check().await.expect_err("the port is closed"));
     let expected = "at the cluster of 127.0.0.1:1; check that Redis is running, and check `cluster`";
     assert!(error.contains(expected), "{error}");
+}
+
+#[tokio::test]
+async fn delivery_resumes_when_a_node_serves_the_slot_again() {
+    let cluster = RedisCluster::start();
+    let owner = &cluster.nodes[cluster.first];
+    let outputs = [output(cluster_config(&cluster)), output(config(owner))];
+    let batches = [numbered(0..1), numbered(1..2)];
+    for output in &outputs {
+        output.deliver(&batches[..1]).await.expect("the cluster is running");
+    }
+    let slot = owner.command(&["CLUSTER", "KEYSLOT", "logstash"]).to_string();
+    for node in &cluster.nodes[..3] {
+        node.command(&["CLUSTER", "DELSLOTS", &slot]);
+    }
+    for output in &outputs {
+        let error = chain(&output.deliver(&batches).await.expect_err("no node serves the slot"));
+        assert!(
+            error.contains("CLUSTERDOWN") && error.contains("no node of the cluster serves the list now"),
+            "{error}"
+        );
+    }
+    owner.command(&["CLUSTER", "ADDSLOTS", &slot]);
+    for output in &outputs {
+        eventually("the owner serves the slot", async || output.deliver(&batches).await.is_ok()).await;
+    }
+    assert_eq!(numbers(owner.elements()), [0, 1]);
 }

@@ -1,12 +1,12 @@
 //! Error messages name the field to check, and never a secret.
 
-use std::slice;
+use std::{fs, slice};
 
 use test_servers::Redis;
 use tracker_core::{Output, chain};
 use tracker_redis::{RedisOutput, Secret};
 
-use crate::support::{LARGE, PERMISSIONS, config, markers, numbered, output, pushed, with};
+use crate::support::{LARGE, PERMISSIONS, batch, config, markers, numbered, output, pushed, with};
 
 #[tokio::test]
 async fn connection_errors_name_the_field_to_check() {
@@ -81,15 +81,60 @@ async fn the_documented_permissions_are_enough_and_errors_point_to_them() {
 }
 
 #[tokio::test]
-async fn errors_that_redis_returns_get_a_remedy() {
-    for (state, code, remedy) in [
-        (&["CONFIG", "SET", "maxmemory", "1"][..], "OOM", "check whether Logstash is behind"),
-        (&["REPLICAOF", "127.0.0.1", "1"], "READONLY", "configure its primary, or `sentinels`"),
+async fn errors_that_redis_returns_get_a_remedy_and_delivery_resumes() {
+    let stale: &[&[&str]] = &[&["REPLICAOF", "127.0.0.1", "1"], &["CONFIG", "SET", "replica-serve-stale-data", "no"]];
+    let unsaved: &[&[&str]] = &[&["CONFIG", "SET", "save", "1 1"], &["BGSAVE"]];
+    let primary: &[&str] = &["REPLICAOF", "NO", "ONE"];
+    for (refusal, code, remedy, repair) in [
+        (
+            &[&["CONFIG", "SET", "maxmemory", "1"][..]][..],
+            "OOM",
+            "check whether Logstash is behind, or raise `maxmemory`",
+            &["CONFIG", "SET", "maxmemory", "0"][..],
+        ),
+        (&[&["REPLICAOF", "127.0.0.1", "1"]], "READONLY", "configure its primary, or `sentinels`", primary),
+        (stale, "MASTERDOWN", "configure its primary, or `sentinels`", primary),
+        (
+            &[&["CONFIG", "SET", "min-replicas-to-write", "1"]],
+            "NOREPLICAS",
+            "start the replicas of Redis, or lower its setting `min-replicas-to-write`",
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+        (unsaved, "MISCONF", "Redis cannot save its data: check its log", &["CONFIG", "SET", "save", ""]),
     ] {
         let redis = Redis::start();
-        redis.command(state);
-        let error = chain(&output(config(&redis)).deliver(&[numbered(0..1)]).await.expect_err("refused"));
-        assert!(error.contains(code) && error.contains(remedy), "{error}");
-        assert!(!error.contains("Unknown Error"), "{error}");
+        // Redis cannot replace a folder with a snapshot.
+        fs::create_dir_all(redis.socket().with_file_name("dump.rdb").join("full")).expect("the folder is writable");
+        let (connected, fresh) = (output(config(&redis)), output(config(&redis)));
+        connected.deliver(&[numbered(0..1)]).await.expect("Redis accepts everything");
+        for command in refusal {
+            redis.command(command);
+        }
+        let batches = [numbered(1..2), numbered(2..2 + LARGE)];
+        test_servers::eventually("Redis refuses writes", || {
+            (redis.command(&["SET", "other", ""]) != "OK").then_some(())
+        });
+        for output in [&connected, &fresh] {
+            for batch in &batches {
+                let error = chain(&output.deliver(slice::from_ref(batch)).await.expect_err("Redis refuses writes"));
+                assert!(error.contains(code) && error.contains(remedy), "{error}");
+                assert!(!error.contains("Unknown Error"), "{error}");
+            }
+        }
+        redis.command(repair);
+        for output in [&connected, &fresh] {
+            output.deliver(&batches).await.expect("Redis accepts everything");
+        }
+        assert!(pushed(&redis).into_iter().eq(0..2 + LARGE), "{code}");
+        assert_eq!((connected.warning(), fresh.warning()), (None, None), "{code}");
     }
+}
+
+#[tokio::test]
+async fn an_error_does_not_quote_a_log_message() {
+    let redis = Redis::start_with(&["--rename-command", "EVAL", "", "--rename-command", "RPUSH", ""]);
+    redis.command(&["ACL", "SETUSER", "default", "-multi"]);
+    let error =
+        chain(&output(config(&redis)).deliver(&[batch(r#"{"message":"hunter2"}"#)]).await.expect_err("no RPUSH"));
+    assert!(error.ends_with("ERR unknown command 'RPUSH'"), "{error}");
 }

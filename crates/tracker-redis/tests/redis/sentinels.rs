@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use test_servers::{Certificates, Sentinels};
 use tracker_core::{Output, chain};
-use tracker_redis::{RedisConfig, Secret, Sentinel};
+use tracker_redis::{Node, RedisConfig, Secret, Sentinel};
 
 use crate::support::{Reports, config, numbered, numbers, output, pushed, with};
 
@@ -88,4 +88,31 @@ async fn sentinels_that_are_down_or_frozen_cause_no_delay_and_errors_name_the_fi
     let output = output(with(&right, |config| config.wait_replicas = 3));
     let error = chain(&output.deliver(&[numbered(1..2)]).await.expect_err("there are two replicas"));
     assert!(error.contains("2 of the 3 replicas that `wait_replicas` requires confirmed"), "{error}");
+}
+
+#[tokio::test]
+async fn an_error_says_where_to_list_a_sentinel_and_a_redis_server() {
+    let sentinels = Sentinels::start(None);
+    let (server, sentinel) = (&sentinels.servers[0], &sentinels.sentinels[0]);
+    let direct = with(&config(server), |config| {
+        config.port = sentinel.port;
+        config.password = Some(Secret::new(Sentinels::PASSWORD));
+    });
+    let cluster = with(&direct, |config| config.cluster = vec![Node::new("127.0.0.1", sentinel.port)]);
+    let swapped = with(&sentinel_config(&sentinels), |config| {
+        config.sentinels = vec![Sentinel::new("127.0.0.1", server.port)];
+        config.sentinel_password = None;
+    });
+    for (config, remedy) in [
+        (&direct, "if this is a Sentinel, list it in `sentinels`: ERR unknown command"),
+        (&cluster, "if this is a Sentinel, list it in `sentinels`: ERR unknown command"),
+        (&swapped, "list Sentinels in `sentinels`, instead of Redis servers"),
+    ] {
+        let output = output(config.clone());
+        for result in [output.check().await, output.deliver(&[numbered(0..1)]).await] {
+            let error = chain(&result.expect_err("it is another kind of server"));
+            assert!(error.contains(remedy), "{error}");
+        }
+        assert_eq!(output.warning(), None);
+    }
 }
