@@ -100,6 +100,15 @@ fn clients_that_do_not_read_give_way_when_the_memory_for_responses_is_short() {
     let refused = server.get(&logs);
     refused.is_error(503, None);
     assert_eq!(refused.header("retry-after"), Some("1"));
+    let request = format!("GET {logs} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let (mut refused, status) = slow_client(&server, &request);
+    assert_eq!(status, "503");
+    let mut rest = String::new();
+    refused.read_to_string(&mut rest).expect("the response ends");
+    for line in ["Content-Type: application/json", "Retry-After: 1", "Content-Length: ", "Connection: close", "Date: "]
+    {
+        assert!(rest.contains(&format!("\r\n{line}")), "{line} in {rest}");
+    }
     let whole =
         eventually("another client gets the whole list", || Some(server.get(&logs)).filter(|a| a.status == 200));
     assert_eq!(whole.json().as_array().map(Vec::len), Some(20));

@@ -1,8 +1,8 @@
 //! Answers a page of a list. A long page is streamed in pieces, as fast as the client reads.
 
 use actix_web::HttpResponse;
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{ContentType, LINK};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Bytes, Data};
 use futures_util::stream::{self, StreamExt};
 use tracker_core::json::WriteJson;
@@ -12,6 +12,15 @@ use super::{PIECE_ROWS, Paging, Start};
 use crate::cursor::Cursor;
 use crate::error::ApiError;
 use crate::response_budget::{ResponseBudget, exhausted};
+
+/// Maximum reads of one request that find only rows that cannot be read.
+const MAX_UNREADABLE: u32 = 400;
+
+fn all_unreadable() -> ApiError {
+    let message = "too many records in a row cannot be read, and the log of the server names the first of them; \
+                   increase `limit`, use `offset`, or repair the records in the database";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unreadable_records", message)
+}
 
 impl Paging {
     /// Answers with this page. `fetch` reads records, and `budget` bounds how many are in memory.
@@ -31,8 +40,13 @@ impl Paging {
         let share = budget.try_take_piece()?;
         let page = Page { max_bytes: share.bytes(), ..self.page()? };
         let mut first = read_piece(&fetch, page.clone()).await?;
+        let mut unreadable = 0;
         // Rows that cannot be read have no cursor: begin the page behind them.
         while let (Start::Before(_), true, Some(next)) = (&self.start, first.records.is_empty(), &first.next) {
+            unreadable += page.limit.div_ceil(PIECE_ROWS);
+            if unreadable >= MAX_UNREADABLE {
+                return Err(all_unreadable());
+            }
             first = read_piece(&fetch, Page { limit: page.limit, ..next.clone() }).await?;
         }
         let last = match self.start {
@@ -147,4 +161,43 @@ fn array_piece(records: &[impl WriteJson], first: u8, is_last: bool) -> Vec<u8> 
         bytes.pop();
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use actix_web::ResponseError;
+    use actix_web::test::TestRequest;
+    use tracker_core::Hostname;
+
+    use super::*;
+
+    /// Requests a list that has only unreadable rows. Returns the status and the number of reads.
+    async fn answer(query: &str) -> (StatusCode, u32) {
+        let paging = Paging::read(&TestRequest::with_uri(&format!("/v1/servers?{query}")).to_http_request());
+        let paging = paging.expect("the query is valid");
+        let (reads, budget) = (Rc::new(Cell::new(0)), ResponseBudget::new(16 << 20, Duration::from_secs(1)));
+        let counted = reads.clone();
+        let fetch = move |page: Page<Hostname>| {
+            counted.set(counted.get() + 1);
+            let rest = Page { limit: 0, offset: page.offset + u64::from(page.limit), ..page };
+            async move {
+                assert!(rest.offset < 100_000, "the reads end");
+                Ok(Listed::<Hostname, Hostname> { records: Vec::new(), next: Some(rest) })
+            }
+        };
+        let answer = paging.answer(Data::from(Arc::new(budget)), fetch).await;
+        (answer.map_or_else(|error| error.status_code(), |response| response.status()), reads.get())
+    }
+
+    #[actix_web::test]
+    async fn a_list_of_unreadable_rows_takes_a_bounded_number_of_reads() {
+        assert_eq!(answer("before=&limit=1").await, (StatusCode::SERVICE_UNAVAILABLE, 400));
+        assert_eq!(answer("before=&limit=1000").await, (StatusCode::SERVICE_UNAVAILABLE, 400));
+        assert_eq!(answer("offset=0&limit=1000").await, (StatusCode::OK, 20));
+    }
 }
