@@ -46,6 +46,8 @@ pub fn init() -> Result<(), ConfigError> {
         .filter_module("actix_http", LevelFilter::Off)
         // The Redis output logs connection failures itself.
         .filter_module("fred", LevelFilter::Off)
+        // Clients can cause as many warnings as they like, for example by asking for a renegotiation.
+        .filter_module("rustls", LevelFilter::Error)
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
         .format(write)

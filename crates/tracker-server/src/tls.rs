@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -123,9 +123,16 @@ impl Current {
             }
         }
         let chain = read_certificates("certificate", certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file("key", key, error))?;
-        let certified = CertifiedKey::from_der(chain, private, provider)
-            .map_err(|error| in_file("key", key, format_args!("{error}; give the key of the certificate")))?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
+            pem::Error::NoItemsFound => in_file("key", key, "contains no private key; give one in PEM"),
+            error => in_file("key", key, error),
+        })?;
+        let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(_) => {
+                in_file("certificate", certificate, "contains an invalid certificate; create the file again")
+            }
+            error => in_file("key", key, format_args!("{error}; give the key of the certificate")),
+        })?;
         let clients = match client_ca {
             None => Arc::new(NoClientAuth),
             Some(path) => {

@@ -1,14 +1,14 @@
 //! Listening: several addresses, TLS, HTTP/2 and Unix sockets.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::{Certificates, Server, eventually, free_port};
+use test_servers::{Certificates, DEADLINE, Server, eventually, free_port};
 
 use crate::support::{command_in, full_start, new_id, serve, serve_in};
 
@@ -229,9 +229,36 @@ fn resuming_an_old_tls_session_does_not_bypass_a_new_client_certificate_requirem
 }
 
 #[test]
+fn a_client_that_asks_for_a_renegotiation_is_refused_without_a_log_line() {
+    let certificates = Certificates::new();
+    let tls = json!({ "certificate": certificates.path("server.pem"), "key": certificates.path("server.key") });
+    let mut server = serve(json!({ "tls": tls }));
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-tls1_2", "-connect", &format!("127.0.0.1:{}", server.port)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    let mut stdin = client.stdin.take().expect("standard input is a pipe");
+    stdin.write_all(b"R\n").expect("openssl reads its input");
+    let mut text = String::new();
+    let mut stderr = client.stderr.take().expect("standard error is a pipe");
+    stderr.read_to_string(&mut text).expect("openssl ends");
+    client.wait().expect("openssl ends");
+    assert!(text.contains("no renegotiation"), "{text}");
+    server.signal("TERM");
+    server.ends_within(DEADLINE);
+    let log = eventually("the log ends", || Some(server.stderr()).filter(|log| log.contains("stopped")));
+    assert!(!log.to_lowercase().contains("renegotiation"), "{log}");
+}
+
+#[test]
 fn an_invalid_listening_configuration_is_an_error_that_names_its_key() {
     let certificates = Certificates::new();
     let (certificate, key) = (certificates.path("server.pem"), certificates.path("client.key"));
+    let invalid = certificates.path("invalid.pem");
+    fs::write(&invalid, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("file is written");
     for (config, expected) in [
         (json!({ "listen": ["ftp://h:1"] }), &["listen"][..]),
         (json!({ "listen": ["http://127.0.0.1"] }), &["http://HOST:PORT"]),
@@ -241,7 +268,8 @@ fn an_invalid_listening_configuration_is_an_error_that_names_its_key() {
         (json!({ "listen": ["http://127.0.0.1:1"], "port": 1 }), &["cannot be combined with `host` or `port`"]),
         (json!({ "tls": { "certificate": "gone.pem", "key": "gone.key" } }), &["gone.pem"]),
         (json!({ "tls": { "certificate": key, "key": key } }), &["tls.certificate", "no certificate"]),
-        (json!({ "tls": { "certificate": certificate, "key": certificate } }), &["tls.key"]),
+        (json!({ "tls": { "certificate": certificate, "key": certificate } }), &["tls.key", "no private key"]),
+        (json!({ "tls": { "certificate": invalid, "key": key } }), &["tls.certificate", "invalid certificate"]),
         (json!({ "tls": { "certificate": certificate, "key": key } }), &["tls.key"]),
         (json!({ "tls": { "certificate": certificate } }), &["key"]),
         (
