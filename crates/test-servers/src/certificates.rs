@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// A certificate authority and the certificates that it signed, as files in a temporary folder: `ca.pem`; `server.pem`
-/// (for `localhost`) and `server.key`; `client.pem` and `client.key`.
+/// (for `localhost`) and `server.key`; `client.pem` and `client.key`; `expired.pem` (for `localhost`) and `expired.key`.
 #[derive(Debug)]
 pub struct Certificates(TempDir);
 
@@ -23,9 +23,12 @@ impl Certificates {
         let certificate = authority.self_signed(&key).expect("the parameters are valid");
         fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("the folder is writable");
         let issuer = Issuer::new(authority, key);
-        for (name, host) in [("server", "localhost"), ("client", "tracker")] {
+        for (name, host) in [("server", "localhost"), ("client", "tracker"), ("expired", "localhost")] {
             let key = KeyPair::generate().expect("the default algorithm is supported");
-            let params = CertificateParams::new([host.to_owned()]).expect("the host name is ASCII");
+            let mut params = CertificateParams::new([host.to_owned()]).expect("the host name is ASCII");
+            if name == "expired" {
+                params.not_after = date_time_ymd(2020, 1, 1);
+            }
             let certificate = params.signed_by(&key, &issuer).expect("the issuer is valid");
             fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).expect("the folder is writable");
             fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).expect("the folder is writable");

@@ -174,6 +174,11 @@ impl RedisOutput {
             ErrorKind::Sentinel => "; check `master_name`, `sentinel_username` and `sentinel_password`",
             _ if details.contains("UnknownIssuer") => "; set `tls.ca` to the authority that signed its certificate",
             _ if details.contains("NotValidForName") => "; set `tls.server_name` to the name in its certificate",
+            _ if details.contains("ExpiredContext") => "; a certificate has expired: renew that of the server",
+            _ if details.contains("CertificateExpired") => "; a certificate has expired: renew `tls.certificate`",
+            _ if details.contains("AlertReceived(UnknownCA)") => {
+                "; set `tls.certificate` and `tls.key` to a certificate of an authority that Redis trusts"
+            }
             _ if details.contains("CertificateRequired") => "; set `tls.certificate` and `tls.key`",
             ErrorKind::IO | ErrorKind::Timeout => &address,
             _ if details.contains("DB index") => "; check `db`",

@@ -53,6 +53,9 @@ async fn a_server_or_client_that_fails_verification_is_refused_with_a_remedy() {
     let certificates = Certificates::new();
     let (redis, right) = start(&certificates);
     let others = Certificates::new();
+    let expired_port = free_port();
+    let expired = certificates.options(expired_port).join(" ").replace("/server.", "/expired.");
+    let _expired = Redis::start_with(&expired.split(' ').collect::<Vec<_>>());
     for (config, remedy) in [
         (
             with_tls(&right, |tls| tls.ca = Some(others.path("ca.pem"))),
@@ -69,6 +72,20 @@ async fn a_server_or_client_that_fails_verification_is_refused_with_a_remedy() {
         ),
         (with_tls(&right, |tls| (tls.certificate, tls.key) = (None, None)), "set `tls.certificate` and `tls.key`"),
         (
+            with_tls(&right, |tls| {
+                (tls.certificate, tls.key) = (Some(others.path("client.pem")), Some(others.path("client.key")));
+            }),
+            "set `tls.certificate` and `tls.key` to a certificate of an authority that Redis trusts",
+        ),
+        (
+            with_tls(&right, |tls| {
+                tls.certificate = Some(certificates.path("expired.pem"));
+                tls.key = Some(certificates.path("expired.key"));
+            }),
+            "a certificate has expired: renew `tls.certificate`",
+        ),
+        (with(&right, |config| config.port = expired_port), "a certificate has expired: renew that of the server"),
+        (
             with(&right, |config| config.port = redis.port),
             "check that Redis is running, and check `host`, `port` and `tls`",
         ),
@@ -78,6 +95,7 @@ async fn a_server_or_client_that_fails_verification_is_refused_with_a_remedy() {
         let push = chain(&output.deliver(&[numbered(0..1)]).await.expect_err("verification fails"));
         for error in [check, push] {
             assert!(error.contains(remedy), "{remedy}: {error}");
+            assert!(!error.contains("PRIVATE KEY"), "{error}");
         }
     }
     assert!(pushed(&redis).is_empty());
