@@ -1,7 +1,7 @@
 //! Order, duplicates and markers.
 
-use std::slice;
 use std::sync::Arc;
+use std::{fs, slice};
 
 use test_servers::{DEADLINE, Redis};
 use tracker_core::testing::{deployment_report, eventually, new_id, output_suite, started};
@@ -196,4 +196,25 @@ async fn one_tracker_may_push_to_two_lists() {
         eventually("the list has the element", async || redis.command(&["LLEN", key]) == 1).await;
     }
     tracker.shutdown(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_truncated_append_only_file_loses_a_push_and_its_marker_together() {
+    for size in [1, LARGE] {
+        let mut redis = Redis::start();
+        let before = output(config(&redis));
+        let batches = [numbered(0..1), numbered(1..1 + size)];
+        for batch in &batches {
+            before.deliver(slice::from_ref(batch)).await.expect("Redis is running");
+        }
+        redis.kill();
+        let path = redis.socket().with_file_name("appendonlydir/appendonly.aof.1.incr.aof");
+        let file = fs::OpenOptions::new().write(true).open(path).expect("Redis has an append-only file");
+        let length = file.metadata().expect("the file is open").len();
+        file.set_len(length - 40).expect("the file is writable");
+        redis.restart();
+        assert_eq!((pushed(&redis), markers(&redis).len()), (vec![0], 1));
+        output(config(&redis)).deliver(&batches).await.expect("Redis is running");
+        assert!(pushed(&redis).into_iter().eq(0..1 + size));
+    }
 }
