@@ -22,6 +22,7 @@ use crate::error::DbError;
 use crate::liveness::Liveness;
 use crate::rows::{DeploymentRow, LogRow, OutboxRow, ServerRow};
 use crate::schema::{SqlTime, SqlUuid, deployments, logs, outbox, servers};
+use crate::unreadable;
 use crate::values::{Id, Name, Stored, Time};
 
 type Backend = <Connection as diesel::Connection>::Backend;
@@ -234,29 +235,42 @@ impl Database for Connection {
     }
 
     fn pending(&mut self, owner: &str, output: &str, limit: usize) -> Result<Vec<PendingBatch>, DbError> {
-        let sizes = outbox::table
-            .filter(outbox::output.eq(output).and(outbox::owner.eq(owner)))
-            .order(outbox::batch_id)
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .select((outbox::batch_id, outbox::bytes))
-            .load::<(Id, i64)>(self)?;
-        let mut bytes = 0;
-        let within_limit = sizes.into_iter().take_while(|(_, size)| {
-            let is_full = bytes >= PENDING_BYTES;
-            bytes += usize::try_from(*size).unwrap_or(0);
-            !is_full
-        });
-        let ids: Vec<_> = within_limit.map(|(id, _)| id).collect();
-        let rows = outbox::table
-            .filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids)))
-            .order(outbox::batch_id)
-            .select((outbox::batch_id, outbox::is_taken_over, outbox::events))
-            .load::<(Id, bool, String)>(self)?;
-        let pending = rows.into_iter().map(|(id, is_adopted, events)| {
-            let events = serde_json::from_str(&events).map_err(DbError::Content)?;
-            Ok(PendingBatch { batch: Arc::new(Batch { id: id.0, events }), is_adopted })
-        });
-        pending.collect()
+        let mut offset = 0;
+        loop {
+            let sizes = outbox::table
+                .filter(outbox::output.eq(output).and(outbox::owner.eq(owner)))
+                .order(outbox::batch_id)
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .offset(offset)
+                .select((outbox::batch_id, outbox::bytes))
+                .load::<(Stored<Id>, i64)>(self)?;
+            let mut bytes = 0;
+            let within_limit = sizes.into_iter().take_while(|(_, size)| {
+                let is_full = bytes >= PENDING_BYTES;
+                bytes += usize::try_from(*size).unwrap_or(0);
+                !is_full
+            });
+            let ids: Vec<_> = within_limit.map(|(id, _)| id.0).collect();
+            let is_end = ids.is_empty();
+            offset += i64::try_from(ids.len()).unwrap_or(i64::MAX);
+            let rows = outbox::table
+                .filter(outbox::output.eq(output).and(outbox::batch_id.eq_any(ids.into_iter().flatten())))
+                .order(outbox::batch_id)
+                .select((outbox::batch_id, outbox::is_taken_over, outbox::events))
+                .load::<(Id, bool, Stored<String>)>(self)?;
+            let pending = rows.into_iter().filter_map(|(id, is_adopted, events)| {
+                let events = events.0.and_then(|events| serde_json::from_str(&events).ok());
+                if events.is_none() {
+                    unreadable::log_once("Outbox", Some(&id.0), "events");
+                }
+                Some(PendingBatch { batch: Arc::new(Batch { id: id.0, events: events? }), is_adopted })
+            });
+            let pending: Vec<_> = pending.collect();
+            // An empty result would mean the end of the outbox.
+            if is_end || !pending.is_empty() {
+                return Ok(pending);
+            }
+        }
     }
 
     fn backlog(&mut self, owner: &str, output: &str, liveness: &Liveness) -> Result<Backlog, DbError> {

@@ -21,8 +21,8 @@ pub fn log_once(table: &'static str, id: Option<&dyn Display>, column: &'static 
     if is_new {
         log::warn!(
             table = table, column = column;
-            "another program has stored a value that does not fit in {place}; responses leave it out, and lists may \
-             leave out the row; correct it with SQL"
+            "another program has stored a value that does not fit in {place}; responses leave it out, and lists and \
+             outputs may leave out the row; correct it with SQL"
         );
     }
 }

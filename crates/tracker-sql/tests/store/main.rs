@@ -32,7 +32,6 @@ async fn commit(store: &SqlStore, changes: Vec<Change>) -> Decision {
 }
 
 /// Enqueues a new batch for the output `sink` and returns its id.
-#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "for database servers"))]
 async fn enqueue(store: &SqlStore) -> Uuid {
     let batch = Arc::new(Batch::new(vec![logged(r#"{"message":"m"}"#)]));
     commit(store, vec![Change::Enqueue(OutboxEntry { output: "sink".into(), batch: batch.clone() })]).await;

@@ -191,6 +191,32 @@ async fn a_deleted_log_takes_no_report_and_closing_the_store_saves_its_content()
     assert_eq!(deployments.records.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_cannot_be_read_do_not_stop_an_output() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = path(&folder, "data.sqlite3");
+    let store = open(&path, "");
+    let mut batches = Vec::new();
+    for _ in 0..4 {
+        batches.push(super::enqueue(&store).await);
+    }
+    let mut other = SqliteConnection::establish(&path).expect("connection");
+    let damage = format!(
+        r#"UPDATE "Outbox" SET batch_id = '0' WHERE batch_id = '{}';
+        UPDATE "Outbox" SET events = '[{{' WHERE batch_id = '{}';
+        UPDATE "Outbox" SET events = x'ff' WHERE batch_id = '{}'"#,
+        batches[0], batches[1], batches[2]
+    );
+    other.batch_execute(&damage).expect("damage");
+    for limit in [1, 2, 10] {
+        let pending = store.pending("sink", limit).await.expect("the outbox can be read");
+        assert_eq!(pending.iter().map(|pending| pending.batch.id).collect::<Vec<_>>(), batches[3..], "limit {limit}");
+    }
+    other.batch_execute(r#"UPDATE "Outbox" SET events = '{}'"#).expect("damage");
+    assert!(store.pending("sink", 2).await.expect("the outbox can be read").is_empty());
+    assert_eq!(store.backlog("sink").await.expect("backlog").messages, 4, "the rows remain");
+}
+
 /// Values that another program may have stored: text of every length that a `Text` stores in another way, and blobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_is_not_utf8_is_repaired_in_memory_of_our_own() {
