@@ -6,9 +6,9 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection};
 use test_servers::{Database as _, Postgres};
 use tracker_core::testing::{eventually, new_id, server_report};
-use tracker_core::{Store as _, Tracker, TrackerError, UnavailableReason};
+use tracker_core::{Change, HostnameQuery, Page, Store as _, Tracker, TrackerError, UnavailableReason};
 
-use super::{enqueue, open, pending};
+use super::{commit, enqueue, open, pending};
 
 const ALL_INDEXES: &str = "Deployments_newest Servers_hostnames Servers_newest Servers_of_deployment";
 
@@ -108,4 +108,20 @@ async fn an_interrupted_index_is_created_again() {
     let store = open(&url, "only");
     store.check(0, 0).await.expect("the store serves");
     eventually_has_all_indexes(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_hostname_is_listed_once_in_an_encoding_that_makes_it_short() {
+    let server = Postgres::shared();
+    let create = "CREATE DATABASE euros ENCODING 'WIN1252' LOCALE 'C' TEMPLATE template0";
+    server.query("postgres", create).expect("database");
+    let store = open(&server.url("euros"), "only");
+    store.check(0, 0).await.expect("the tables exist");
+    let hostname = "€".repeat(900);
+    let body = format!(r#"{{"hostname":"{hostname}"}}"#);
+    let start = Change::StartServer(server_report(new_id(), &body));
+    commit(&store, vec![start]).await;
+    let listed = store.hostnames(HostnameQuery::new(Page::first(9))).await;
+    let names: Vec<_> = listed.expect("list").records.iter().map(|name| name.as_str().to_owned()).collect();
+    assert_eq!(names, [hostname]);
 }
