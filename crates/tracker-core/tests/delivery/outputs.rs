@@ -281,9 +281,11 @@ async fn an_output_that_never_answers_counts_as_failing_and_has_a_bounded_backlo
         tracker.start_deployment(deployment_report(new_id(), "{}")).await == full
     })
     .await;
-    eventually("the output counts as failing", async || tracker.outputs()[0].failing_since.is_some()).await;
-    let status = tracker.outputs().remove(0);
-    assert!(status.is_catching_up && status.backlog.messages >= 10, "{status:?}");
+    eventually("the output counts as failing, with all that waits", async || {
+        let status = tracker.outputs().remove(0);
+        status.failing_since.is_some() && status.is_catching_up && status.backlog.messages >= 10
+    })
+    .await;
     assert!(!tracker.health().await.passed());
     list.set(Mode::Works);
     eventually("the backlog is delivered", async || tracker.outputs()[0].backlog.messages == 0).await;
