@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::delivery::status::OutputStatus;
 use crate::output::chain;
@@ -105,6 +106,9 @@ impl<E: std::error::Error> SharedCheck<E> {
 #[derive(Debug, Default)]
 pub(crate) struct StoreHealthCheck {
     check: SharedCheck<StoreError>,
+    /// A probe that has not ended. It outlives a check that no longer waits for it: on a slow disk, a large probe may
+    /// take longer than [`CHECK_DEADLINE`], and must clear the failure nevertheless.
+    running: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
     /// Whether the last call returned a failure, so that a lasting failure is logged once.
     has_failed: AtomicBool,
 }
@@ -114,13 +118,30 @@ impl StoreHealthCheck {
     /// returns that result instead.
     ///
     /// A result from before the last failure of the store does not count.
-    pub(crate) async fn run(&self, store: &Arc<dyn Store>, failures: &StoreFailures, max_age: Duration) -> HealthCheck {
+    pub(crate) async fn run(
+        &self,
+        store: &Arc<dyn Store>,
+        failures: &Arc<StoreFailures>,
+        max_age: Duration,
+    ) -> HealthCheck {
         let max_age = failures.age().map_or(max_age, |age| age.min(max_age));
-        let check = self.check.run(STORE, max_age, || failures.probe(store)).await;
+        let check = self.check.run(STORE, max_age, || self.probe(store, failures)).await;
         let had_failed = self.has_failed.swap(check.error.is_some(), Ordering::Relaxed);
         if let Some(error) = check.error.as_ref().filter(|_| !had_failed) {
             log::warn!("the health check of the database failed: {error}");
         }
         check
+    }
+
+    /// Waits for the running probe, or starts one.
+    async fn probe(&self, store: &Arc<dyn Store>, failures: &Arc<StoreFailures>) -> Result<(), StoreError> {
+        let mut running = self.running.lock().await;
+        let probe = running.get_or_insert_with(|| {
+            let (store, failures) = (store.clone(), failures.clone());
+            tokio::spawn(async move { failures.probe(&store).await })
+        });
+        let result = probe.await;
+        *running = None;
+        result.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
     }
 }

@@ -37,6 +37,24 @@ async fn a_failed_commit_counts_until_a_probe_of_its_size_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_takes_longer_than_a_check_goes_on_and_clears_the_failure() {
+    let store = FaultyStore::default();
+    let tracker = Tracker::builder(Arc::new(store.clone())).start();
+    store.faults().room = COMMIT_BYTES - 1;
+    tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("the disk is full");
+    store.faults().room = 64 << 10;
+    store.faults().holds_checks = true;
+    let before = store.checks();
+    for _ in 0..2 {
+        assert_eq!(tracker.ready().await, NOT_READY, "the probe has not ended");
+    }
+    assert_eq!(store.checks() - before, 1, "the second check waits for the probe of the first");
+    store.faults().holds_checks = false;
+    eventually("the probe clears the failure", async || is_ready(&tracker).await).await;
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_report_clears_the_failure_of_its_lane() {
     let store = FaultyStore::default();
     let tracker = Tracker::builder(Arc::new(store.clone())).start();
