@@ -218,6 +218,8 @@ impl Worker {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
+    use tracker_core::testing::eventually;
+
     use super::*;
     use crate::url::DatabaseUrl;
 
@@ -230,7 +232,11 @@ mod tests {
         assert!(matches!(panicked, Err(DbError::Abandoned)), "{panicked:?}");
         assert_eq!(workers.run(None, |_| Ok(42)).await.expect("the thread runs again"), 42);
         assert_eq!(tracker_core::panics(), caught + 1);
-        let load = Workers::stats("test", &[workers]);
-        assert_eq!((load.busy, load.waiting), (0, 0));
+        let workers = [workers];
+        eventually("the thread has no job", async || {
+            let load = Workers::stats("test", &workers);
+            (load.busy, load.waiting) == (0, 0)
+        })
+        .await;
     }
 }
