@@ -50,7 +50,7 @@ _deployment__tracker() {
 
     case "${cmd}" in
         deployment__tracker)
-            opts="-h -V --config --check-config --help --version token help"
+            opts="-h -V --config --check-config --config-reference --help --version token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

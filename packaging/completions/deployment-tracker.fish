@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_deployment_tracker_global_optspecs
-    string join \n config= check-config h/help V/version
+    string join \n config= check-config config-reference h/help V/version
 end
 
 function __fish_deployment_tracker_needs_command
@@ -26,6 +26,7 @@ end
 
 complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -l config -d 'The configuration file, TOML if its name ends in .toml, otherwise JSON [default: config.json or config.toml in the working directory, if one exists]' -r -F
 complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -l check-config -d 'Check the configuration, print it with every default and without secrets, list the legacy options that are translated or ignored, and exit'
+complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -l config-reference -d 'Print the reference page of every configuration key of this build, as Markdown, and exit'
 complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -s V -l version -d 'Print version'
 complete -c deployment-tracker -n "__fish_deployment_tracker_needs_command" -f -a "token" -d 'Manage the tokens that authenticate clients'

@@ -1,10 +1,7 @@
-//! The allocator, and the return of memory that it no longer uses.
+//! Returns memory to the system that the allocator, mimalloc, no longer uses.
 
 use std::hint::black_box;
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// mimalloc keeps freed pages for a second, in case that they are used again.
 const INTERVAL: Duration = Duration::from_secs(1);

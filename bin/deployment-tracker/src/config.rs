@@ -8,31 +8,17 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use thiserror::Error;
 use tracker_core::OutboxLimits;
 use tracker_server::{Address, AllowedHost, Limits, Tls, TlsConfig, TlsError, TokenConfig, TokenError, Tokens};
 use tracker_sql::DatabaseUrl;
 
 use crate::age::Age;
-use crate::config::keys::Keys;
 
 pub use load::{Loaded, load};
 
-#[cfg(feature = "redis")]
-type Redis = tracker_redis::RedisConfig;
-#[cfg(not(feature = "redis"))]
-type Redis = NotBuiltIn;
-#[cfg(feature = "statsd")]
-type Statsd = tracker_statsd::StatsdConfig;
-#[cfg(not(feature = "statsd"))]
-type Statsd = NotBuiltIn;
-
-/// The section of an output that is not built in; [`Config::check`] rejects it.
-#[allow(dead_code, reason = "a build may have every output")]
-pub type NotBuiltIn = Value;
-
-/// The whole configuration.
+/// The configuration, without the sections of the outputs.
 ///
 /// `docs/configuration.md` and `packaging/config.toml` are generated from the doc comments of the fields, or of their
 /// types where a field has none. A field without a default needs an example.
@@ -62,10 +48,6 @@ pub struct Config {
     pub limits: Limits,
     pub outbox: Outbox,
     pub retention: Retention,
-    /// The Redis output; off without this section.
-    pub redis: Option<Redis>,
-    /// The StatsD output; off without this section.
-    pub statsd: Option<Statsd>,
 }
 
 /// The hosts that the server answers for.
@@ -159,8 +141,6 @@ impl Default for Config {
             limits: Limits::default(),
             outbox: Outbox::default(),
             retention: Retention::default(),
-            redis: None,
-            statsd: None,
         }
     }
 }
@@ -191,20 +171,6 @@ impl ConfigError {
     /// An error in the section `tls`.
     pub fn tls(error: TlsError) -> Self {
         Self::new(&format!("tls.{}", error.field), error.problem)
-    }
-}
-
-#[cfg(feature = "redis")]
-impl From<tracker_redis::ConfigError> for ConfigError {
-    fn from(error: tracker_redis::ConfigError) -> Self {
-        Self::new(&format!("redis.{}", error.field), error.problem)
-    }
-}
-
-#[cfg(feature = "statsd")]
-impl From<tracker_statsd::ConfigError> for ConfigError {
-    fn from(error: tracker_statsd::ConfigError) -> Self {
-        Self::new(&format!("statsd.{}", error.field), error.problem)
     }
 }
 
@@ -266,11 +232,6 @@ impl Config {
         self.tls.as_ref().map(Tls::new).transpose().map_err(ConfigError::tls)
     }
 
-    /// The configuration, including every default.
-    pub fn with_defaults(&self) -> Value {
-        json!(self)
-    }
-
     fn check_addresses(&self) -> Result<(), ConfigError> {
         let mut seen = HashSet::new();
         for address in self.addresses().iter().map(Address::to_string) {
@@ -287,29 +248,8 @@ impl Config {
         Ok(())
     }
 
+    /// Checks what concerns several keys, and reads the files that keys name.
     fn check(&self) -> Result<(), ConfigError> {
-        for (feature, is_built_in, is_configured) in [
-            ("redis", cfg!(feature = "redis"), self.redis.is_some()),
-            ("statsd", cfg!(feature = "statsd"), self.statsd.is_some()),
-        ] {
-            if is_configured && !is_built_in {
-                let problem = format_args!(
-                    "this build has no {feature} output; build with the cargo feature `{feature}`, or remove the \
-                     section"
-                );
-                return Err(ConfigError::new(feature, problem));
-            }
-        }
-        // Creating the outputs validates their sections, including the files of `redis.tls`.
-        #[cfg(feature = "redis")]
-        if let Some(redis) = &self.redis {
-            tracker_redis::RedisOutput::new(redis.clone())?;
-        }
-        #[cfg(feature = "statsd")]
-        if let Some(statsd) = &self.statsd {
-            tracker_statsd::StatsdOutput::new(statsd.clone())?;
-        }
-        Keys::of::<Self>().check_ranges(&json!(self))?;
         // A compressed body and its decompressed form are in memory at the same time.
         if (self.limits.buffered_bytes as usize) / 2 < self.limits.body_bytes {
             return Err(ConfigError::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));

@@ -1,20 +1,18 @@
 //! Generated files in the repository: the configuration reference, the sample configuration, man pages and shell
 //! completions. These tests check that they are up to date.
 
-mod reference;
 mod sample;
 
 use std::path::Path;
 use std::process::Command;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
-use serde_json::Value;
+use serde_json::json;
 
-use crate::Arguments;
-use crate::config::Config;
-use crate::config::keys::{Key, Keys};
+use crate::arguments::Arguments;
+use crate::config::keys::Keys;
+use crate::{reference, sections};
 
 /// Checks that `file`, a path relative to the repository, contains `text`. With `UPDATE=1`, writes it instead.
 fn check(file: &str, text: &str) {
@@ -26,18 +24,56 @@ fn check(file: &str, text: &str) {
     let current = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
     let line = current.lines().zip(text.lines()).position(|(current, expected)| current != expected);
     let line = line.unwrap_or_else(|| current.lines().count().min(text.lines().count())) + 1;
-    let update = "run `UPDATE=1 cargo test -p deployment-tracker --bins generated`";
+    let update = "run `UPDATE=1 cargo test -p deployment-tracker --lib generated`";
     assert!(current == text, "{file} is out of date from line {line}: {update}, and review the changes");
+}
+
+const NAME: &str = "deployment-tracker";
+
+fn keys() -> Keys {
+    Keys::of_server(sections::built_in())
+}
+
+fn command() -> clap::Command {
+    Arguments::command_of(NAME, env!("CARGO_PKG_VERSION"))
 }
 
 #[test]
 fn the_configuration_reference_is_up_to_date() {
-    check("docs/configuration.md", &reference::page(&Keys::of::<Config>()));
+    check("docs/configuration.md", &reference::page(NAME, &keys()));
+}
+
+#[test]
+fn every_key_is_documented_and_has_a_default_or_an_example() {
+    for key in keys().all {
+        assert!(key.paragraphs().next().is_some(), "`{}`: add a doc comment", key.path);
+        assert!(key.is_section() || key.example().is_some(), "`{}`: add `#[schemars(example = …)]`", key.path);
+        assert!(key.choices().all(|(_, text)| !text.is_empty()), "`{}`: add a doc comment to each value", key.path);
+    }
+}
+
+#[test]
+fn a_key_that_looks_like_a_secret_is_redacted() {
+    // The name of a list, and paths of files.
+    const NO_SECRETS: [&str; 4] = ["redis.key", "redis.tls.key", "tls.key", "auth.tokens[].secret_file"];
+    for key in keys().all.iter().filter(|key| key.is("string") && !NO_SECRETS.contains(&key.path.as_str())) {
+        let name = key.path.rsplit('.').next().expect("rsplit yields at least one part");
+        let words = ["key", "seed", "creds", "jwt", "password", "secret", "token"];
+        if name.split('_').any(|word| words.contains(&word)) {
+            let mut config = json!("hunter2");
+            for part in key.path.rsplit('.') {
+                let name = part.trim_end_matches("[]");
+                config = if part == name { json!({ name: config }) } else { json!({ name: [config] }) };
+            }
+            let shown = keys().redact(&config).to_string();
+            assert!(!shown.contains("hunter2"), "`{}`: mark it with `writeOnly`", key.path);
+        }
+    }
 }
 
 #[test]
 fn the_sample_configuration_is_up_to_date() {
-    check("packaging/config.toml", &sample::file(&Keys::of::<Config>()));
+    check("packaging/config.toml", &sample::file(&keys()));
 }
 
 #[test]
@@ -50,7 +86,7 @@ fn the_man_pages_are_up_to_date() {
         command.get_subcommands().for_each(check_page);
     }
     // The `help` subcommand has no man page, so no page should refer to one.
-    let mut command = Arguments::command().disable_help_subcommand(true);
+    let mut command = command().disable_help_subcommand(true);
     command.build();
     check_page(&command);
 }
@@ -68,7 +104,7 @@ fn the_shell_completions_are_up_to_date() {
 
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "deployment-tracker", &mut text);
+    clap_complete::generate(shell, &mut command(), NAME, &mut text);
     // For bash, clap_complete 4.6 spells the hyphen of the name inconsistently, so bash would find no subcommand.
     String::from_utf8(text).expect("UTF-8").replace("deployment__subcmd__tracker", "deployment__tracker")
 }
@@ -94,83 +130,4 @@ fn bash_completes_subcommands_and_their_options() {
         let (offered, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(offered.lines().any(|word| word == expected), "{words:?}: {offered}{errors}");
     }
-}
-
-impl Key {
-    fn get(&self, name: &str) -> &str {
-        self.schema.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// The paragraphs of the description, each as one line.
-    fn paragraphs(&self) -> impl Iterator<Item = String> {
-        let text = self.get("description");
-        assert!(!text.is_empty(), "`{}` is not documented", self.path);
-        text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "))
-    }
-
-    /// The default, unless it is null.
-    fn default(&self) -> Option<&Value> {
-        self.schema.get("default").filter(|default| !default.is_null())
-    }
-
-    /// The default, or else the example of the field.
-    fn example(&self) -> &Value {
-        let example = self.schema.get("examples").and_then(|examples| examples.get(0));
-        self.default().or(example).unwrap_or_else(|| {
-            panic!("`{}` has no default: add an example to its field with `#[schemars(example = …)]`", self.path)
-        })
-    }
-
-    /// The values of an enum, with their descriptions.
-    fn choices(&self) -> impl Iterator<Item = (&str, String)> {
-        let choices = self.schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-        choices.map(|choice| {
-            let name = choice["const"].as_str().expect("each choice is a string");
-            (name, choice["description"].as_str().expect("each choice is documented").replace('\n', " "))
-        })
-    }
-
-    /// Whether this is a list.
-    fn is_list(&self) -> bool {
-        self.items().is_some()
-    }
-
-    /// The type and range in plain words.
-    fn kind(&self) -> String {
-        let names: Vec<_> = self.choices().map(|(name, _)| format!("`{name}`")).collect();
-        match self.range() {
-            _ if !names.is_empty() => format!("one of {}", names.join(", ")),
-            Some(range) if *range.end() == u64::MAX => format!("an integer, at least {}", grouped(*range.start())),
-            Some(range) => format!("an integer from {} to {}", grouped(*range.start()), grouped(*range.end())),
-            None if self.is("string") => "a string".into(),
-            None if self.is("boolean") => "`true` or `false`".into(),
-            None if self.is_section() && self.is_list() => "a list of sections".into(),
-            None if self.is_list() => format!("a list, each item {}", self.items().expect("a list has items").kind()),
-            None if self.is("object") => "a section with arbitrary keys".into(),
-            None => panic!("`{}`: unsupported type: {:?}", self.path, self.schema),
-        }
-    }
-}
-
-/// `number` with a comma after each group of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> =
-        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).expect("digits are ASCII")).collect();
-    groups.join(",")
-}
-
-/// `text` wrapped to lines of at most 100 characters, each with `prefix`.
-fn wrapped(prefix: &str, text: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("starts with one line");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 100 {
-            lines.push(word.to_owned());
-        } else {
-            *line += if line.is_empty() { "" } else { " " };
-            *line += word;
-        }
-    }
-    lines.iter().map(|line| format!("{prefix}{line}\n")).collect()
 }

@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Config, ConfigError};
 use crate::legacy_config::block::Block;
+use crate::sections::Section as Output;
+
+pub use clients::{REDIS, STATSD};
 
 type Section = Map<String, Value>;
 
@@ -28,16 +31,14 @@ pub struct Notes {
 ///
 /// # Errors
 /// [`ConfigError`] for an unsupported option that would change what is recorded, or where.
-pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes, ConfigError> {
+pub fn translate(config: &mut Value, outputs: &[Output], environment: Option<&str>) -> Result<Notes, ConfigError> {
     let mut notes = Notes::default();
     let Some(top) = config.as_object_mut() else { return Ok(notes) };
     normalize(top);
-    sections(top, &mut notes)?;
-    if let Some(Value::Object(redis)) = top.get_mut("redis") {
-        clients::redis(redis, &mut notes)?;
-    }
-    if let Some(Value::Object(statsd)) = top.get_mut("statsd") {
-        clients::statsd(statsd, &mut notes)?;
+    for output in outputs {
+        if let Some(legacy) = &output.legacy {
+            legacy.translate(output.name, top, &mut notes)?;
+        }
     }
     if let Some(Value::Object(database)) = top.get_mut("database") {
         database.retain(|_, value| !value.is_null());
@@ -46,7 +47,7 @@ pub fn translate(config: &mut Value, environment: Option<&str>) -> Result<Notes,
             if !database.contains_key("url") {
                 database.insert("url".into(), url(blocks, environment, &mut notes)?.into());
             }
-            apply_legacy_defaults(top, &mut notes);
+            apply_legacy_defaults(top, outputs, &mut notes);
         }
     }
     for note in notes.understood.iter_mut().chain(&mut notes.ignored) {
@@ -79,22 +80,36 @@ fn normalize(section: &mut Section) {
     }
 }
 
-/// Reads the forms of a section that the legacy service and its clients accept besides an object: a value that counts as
-/// absent, and the short forms.
-fn sections(top: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
-    for output in ["redis", "statsd"] {
-        let Some(value) = top.get_mut(output) else { continue };
-        if is_short_form(value) {
-            *value = expand(output, value)?;
-            if output == "statsd" {
-                notes.understood.push("`statsd`: used as `statsd.host`".to_owned());
+/// How an output of deployment-tracker 0.1 reads its section.
+#[derive(Debug, Clone, Copy)]
+pub struct Legacy {
+    /// Converts a short form of the section, such as a URL, to the section.
+    pub expand: fn(&Value) -> Result<Section, ConfigError>,
+    /// Whether the environment variable of the section holds a short form, unless it begins with `{`.
+    pub has_short_variable: bool,
+    /// Translates the options of the client library.
+    pub translate: fn(&mut Section, &mut Notes) -> Result<(), ConfigError>,
+}
+
+impl Legacy {
+    fn translate(&self, name: &str, top: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
+        match top.get_mut(name) {
+            None => Ok(()),
+            Some(Value::Object(section)) => (self.translate)(section, notes),
+            Some(short) if is_short_form(short) => {
+                let mut section = (self.expand)(short)?;
+                notes.understood.push(format!("`{name}`: a short form of the section"));
+                (self.translate)(&mut section, notes)?;
+                *short = section.into();
+                Ok(())
             }
-        } else if !value.is_object() {
-            top.remove(output);
-            notes.understood.push(format!("`{output}`: counts as absent, so the {output} output is off"));
+            Some(_) => {
+                top.remove(name);
+                notes.understood.push(format!("`{name}`: counts as absent, so the {name} output is off"));
+                Ok(())
+            }
         }
     }
-    Ok(())
 }
 
 /// Whether `value` is neither a section nor one of the values that count as absent.
@@ -102,19 +117,16 @@ pub fn is_short_form(value: &Value) -> bool {
     !value.is_object() && ![json!(null), json!(false), json!(0), json!("")].contains(value)
 }
 
-/// Converts a short form of the section `name` to a section.
+/// Converts a short form of the section `path` to a section.
 ///
 /// # Errors
 /// [`ConfigError`] if the section has no such short form.
-pub fn expand(name: &str, short: &Value) -> Result<Value, ConfigError> {
-    match (name, short) {
-        ("redis", _) => Ok(redis_url::section(short)?.into()),
-        ("redis.tls", Value::Bool(true)) => Ok(json!({})),
-        ("statsd", Value::String(host)) => Ok(json!({ "host": host })),
-        ("statsd", _) => {
-            Err(ConfigError::new(name, "must be a section, or the name or address of the host as a string"))
-        }
-        _ => Err(ConfigError::new(name, "must be a section")),
+pub fn expand(path: &str, short: &Value, outputs: &[Output]) -> Result<Value, ConfigError> {
+    let legacy = outputs.iter().find(|output| output.name == path).and_then(|output| output.legacy);
+    match legacy {
+        Some(legacy) => Ok((legacy.expand)(short)?.into()),
+        None if path.contains('.') && *short == json!(true) => Ok(json!({})),
+        None => Err(ConfigError::new(path, "must be a section")),
     }
 }
 
@@ -153,10 +165,10 @@ fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Res
 
 /// Applies the defaults of the legacy service to a configuration with blocks. The legacy service listened on every
 /// interface and ignored unknown keys.
-fn apply_legacy_defaults(top: &mut Section, notes: &mut Notes) {
+fn apply_legacy_defaults(top: &mut Section, outputs: &[Output], notes: &mut Notes) {
     let known = json!(Config::default());
-    keep(top, "", notes, |key| known.get(key).is_some());
-    for output in ["redis", "statsd"] {
+    keep(top, "", notes, |key| known.get(key).is_some() || outputs.iter().any(|output| output.name == key));
+    for output in outputs.iter().filter(|output| output.legacy.is_some()).map(|output| output.name) {
         if !top.contains_key(output) {
             notes.understood.push(format!(
                 "no `{output}`: the {output} output is off; the legacy service used 127.0.0.1, as `\"{output}\": {{}}` \

@@ -17,11 +17,11 @@ use crate::config::ConfigError;
 pub use queue::{StandardError, dropped, flush, start};
 
 /// Starts logging with the level in `DEPLOYMENT_TRACKER_LOG_LEVEL` and the format in `DEPLOYMENT_TRACKER_LOG_FORMAT`.
-/// Dependencies log warnings and errors only.
+/// Dependencies log warnings and errors only; the crates of the project and the crate `server` log at the level.
 ///
 /// # Errors
 /// [`ConfigError`] if one of the variables has an unknown value.
-pub fn init() -> Result<(), ConfigError> {
+pub fn init(server: &str) -> Result<(), ConfigError> {
     let level = variable("DEPLOYMENT_TRACKER_LOG_LEVEL", "info")?;
     // `fatal` is the highest level of Bunyan, the logger of the legacy service.
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
@@ -50,6 +50,7 @@ pub fn init() -> Result<(), ConfigError> {
         .filter_module("rustls", LevelFilter::Error)
         .filter_module("tracker_", level)
         .filter_module("deployment_tracker", level)
+        .filter_module(&server.replace('-', "_"), level)
         .format(write)
         .target(Target::Pipe(Box::new(StandardError)))
         .init();

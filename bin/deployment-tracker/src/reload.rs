@@ -1,10 +1,12 @@
 //! Reloads tokens and certificates on SIGHUP, without a restart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracker_server::{Access, Tls};
 
+use crate::config::keys::Keys;
 use crate::config::{self, ConfigError};
 
 /// Reloads tokens and certificates whenever the process receives SIGHUP.
@@ -16,17 +18,18 @@ pub struct Reloader {
 #[derive(Clone)]
 struct Parts {
     file: Option<PathBuf>,
+    known: Arc<Keys>,
     access: Access,
     tls: Option<Tls>,
 }
 
 impl Reloader {
-    /// Installs the handler for SIGHUP. `file` is the `--config` argument.
+    /// Installs the handler for SIGHUP. `file` is the `--config` argument, and `known` are the keys of the server.
     ///
     /// # Errors
     /// If the handler cannot be installed.
-    pub fn new(file: Option<PathBuf>, access: Access, tls: Option<Tls>) -> std::io::Result<Self> {
-        Ok(Self { hangups: signal(SignalKind::hangup())?, parts: Parts { file, access, tls } })
+    pub fn new(file: Option<PathBuf>, known: Arc<Keys>, access: Access, tls: Option<Tls>) -> std::io::Result<Self> {
+        Ok(Self { hangups: signal(SignalKind::hangup())?, parts: Parts { file, known, access, tls } })
     }
 
     /// Reloads after each signal. Never returns.
@@ -46,7 +49,7 @@ impl Reloader {
 impl Parts {
     /// Replaces both the tokens and the certificates, or neither.
     fn reload(&self) -> Result<(), ConfigError> {
-        let config = config::load(self.file.as_deref())?.config;
+        let config = config::load(self.file.as_deref(), &self.known)?.config;
         let tokens = config.tokens()?;
         if tokens.is_none() && !self.access.is_open() {
             return Err(ConfigError::new("auth", "was removed; restart the server to turn authentication off"));

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::Value;
-use tracker_core::{MemoryStore, OutboxLimits, Tracker, TrackerBuilder};
+use tracker_core::{OutboxLimits, Tracker, TrackerBuilder};
 use tracker_server::{Address, Listener};
 use tracker_sql::{SqlStore, SqlStoreOptions};
 
-use crate::config::{Config, ConfigError, Loaded};
-use crate::outputs;
+use crate::config::{Config, Loaded};
+use crate::sections::Section;
 
 /// Less than the 90 seconds after which systemd kills a service that has not started.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -42,39 +41,18 @@ pub fn store(config: &Config, address: &Address) -> anyhow::Result<SqlStore> {
     SqlStore::open(url.clone(), options).with_context(|| format!("cannot open the database {url}"))
 }
 
-/// Adds the configured outputs to `store`. Also returns a description of each built-in output.
-///
-/// # Errors
-/// If the configuration of an output cannot be used.
-pub fn tracker(config: &Config, store: SqlStore) -> anyhow::Result<(TrackerBuilder, Vec<String>)> {
+/// Adds the configured outputs to `store`.
+pub fn tracker(loaded: &Loaded, store: SqlStore) -> TrackerBuilder {
+    let Loaded { config, outputs, keep_logs, .. } = loaded;
     let mut limits = OutboxLimits::default();
     limits.max_messages = config.outbox.max_messages;
     limits.max_bytes = config.outbox.max_bytes;
     let tracker = Tracker::builder(Arc::new(store))
+        .keep_logs(*keep_logs)
         .outbox_limits(limits)
         .max_waiting(config.limits.queued_reports)
         .delete_after(config.retention.deployments.as_ref().map(Duration::from));
-    Ok(with_outputs(tracker, config)?)
-}
-
-/// The effective configuration: with every default, and with `database.logs` as the tracker decides it.
-///
-/// # Errors
-/// If the configuration of an output cannot be used.
-pub fn effective(config: &Config) -> Result<Value, ConfigError> {
-    // The decision depends on the outputs, not on the store, so this opens no database.
-    let (tracker, _) = with_outputs(Tracker::builder(Arc::new(MemoryStore::new())), config)?;
-    let mut effective = config.with_defaults();
-    effective["database"]["logs"] = tracker.keeps_logs().into();
-    Ok(effective)
-}
-
-/// Adds the configured outputs, and the setting `database.logs`.
-fn with_outputs(mut tracker: TrackerBuilder, config: &Config) -> Result<(TrackerBuilder, Vec<String>), ConfigError> {
-    if let Some(keep) = config.database.logs {
-        tracker = tracker.keep_logs(keep);
-    }
-    outputs::add(tracker, config)
+    outputs.iter().fold(tracker, |tracker, configured| tracker.output(configured.output.clone()))
 }
 
 /// Logs the origin of the configuration, and where the server listens, stores and delivers.
@@ -82,10 +60,9 @@ fn with_outputs(mut tracker: TrackerBuilder, config: &Config) -> Result<(Tracker
 /// # Errors
 /// If the database URL is invalid.
 pub fn log(
-    Loaded { config, file, notes, .. }: &Loaded,
+    Loaded { config, outputs, keep_logs, file, notes, .. }: &Loaded,
+    sections: &[Section],
     addresses: &[Address],
-    tracker: &TrackerBuilder,
-    outputs: &[String],
 ) -> anyhow::Result<()> {
     match file {
         Some(file) => log::info!(file:% = file.display(); "configuration: read from the file and the environment"),
@@ -99,15 +76,19 @@ pub fn log(
     for note in &notes.ignored {
         log::warn!("configuration: ignored {note}");
     }
+    let described = sections.iter().map(|Section { name, .. }| {
+        let configured = outputs.iter().find(|configured| configured.output.name() == *name);
+        format!("{name} {}", configured.map_or("off", |configured| &configured.location))
+    });
     let joined = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     log::info!(
         addresses = joined,
         store:% = config.database_url()?,
-        logs = if tracker.keeps_logs() { "kept" } else { "not kept" },
-        outputs = outputs.join("; ");
+        logs = if *keep_logs { "kept" } else { "not kept" },
+        outputs = described.collect::<Vec<_>>().join("; ");
         "listening"
     );
-    if config.database.logs.is_none() && !tracker.keeps_logs() {
+    if config.database.logs.is_none() && !keep_logs {
         log::info!(
             "log messages are forwarded to Redis and not kept in the database; set `database.logs` to true to keep \
              them as well"

@@ -6,13 +6,12 @@ mod secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::tls::Tls;
 
-pub use check::ConfigError;
-pub(crate) use check::ensure;
 pub(crate) use secret::Credentials;
 pub use secret::Secret;
 
@@ -28,33 +27,33 @@ const MAX_MILLIS: u64 = 600_000;
 /// config.key = "deployments".into();
 /// assert_eq!(config.check(), Ok(()));
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "The Redis output; off without this section.")]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RedisConfig {
     /// The name or address of the Redis server.
     pub host: String,
     /// The TCP port of the Redis server.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// The Unix socket of the Redis server, instead of `host` and `port`.
-    #[cfg_attr(feature = "schema", schemars(example = &"/run/redis/redis-server.sock"))]
+    #[schemars(example = &"/run/redis/redis-server.sock")]
     pub path: Option<PathBuf>,
     /// Sentinels that find the primary, instead of `host` and `port`. The service asks all of them at once: when it
     /// connects, when its connection is older than a second, and after every failure.
     pub sentinels: Vec<Sentinel>,
     /// The name by which the Sentinels know the primary, as in `sentinel monitor <master-name>`. Required with
     /// `sentinels`.
-    #[cfg_attr(feature = "schema", schemars(example = &"mymaster"))]
+    #[schemars(example = &"mymaster")]
     pub master_name: Option<String>,
     /// The ACL user for the Sentinels. It needs permission for PING and SENTINEL. Requires `sentinel_password`.
-    #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
+    #[schemars(example = &"deployment-tracker")]
     #[serde(deserialize_with = "secret::text")]
     pub sentinel_username: Option<String>,
     /// The password for the Sentinels. If unset, the service sends the Sentinels no password; it never sends them
     /// `password`.
-    #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
+    #[schemars(example = &"secret")]
     pub sentinel_password: Option<Secret>,
     /// Nodes of a Redis Cluster, instead of `host` and `port`. A few are enough: the service asks all of them at once
     /// which node has `key`, and asks again after every failure.
@@ -66,14 +65,14 @@ pub struct RedisConfig {
     /// EXEC, DISCARD, EVAL, RPUSH, LLEN, LINDEX, SET, MGET, DEL, TYPE and PING; for ROLE with `sentinels`, WAIT with
     /// `wait_replicas` and SELECT with `db` (even 0); and for `key` and all keys that begin with `{key}:delivered:`
     /// (with the braces, unless `key` itself contains a hash tag such as `{a}`).
-    #[cfg_attr(feature = "schema", schemars(example = &"deployment-tracker"))]
+    #[schemars(example = &"deployment-tracker")]
     #[serde(deserialize_with = "secret::text")]
     pub username: Option<String>,
     /// The password for Redis.
-    #[cfg_attr(feature = "schema", schemars(example = &"secret"))]
+    #[schemars(example = &"secret")]
     pub password: Option<Secret>,
     /// The number of the Redis database; if unset, 0.
-    #[cfg_attr(feature = "schema", schemars(example = 0))]
+    #[schemars(example = 0)]
     pub db: Option<u8>,
     /// The key of the list that elements are pushed to; at most 1,024 bytes.
     pub key: String,
@@ -88,7 +87,7 @@ pub struct RedisConfig {
     /// The maximum length of the list. When Logstash falls behind and the list is full, further elements wait in
     /// the outbox. The service checks the length before it pushes, so one push may exceed the limit. If unset, there is
     /// no limit.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1), example = 1_000_000))]
+    #[schemars(range(min = 1), example = 1_000_000)]
     pub max_list_length: Option<u64>,
     /// Whether Redis must permit Lua scripts (EVAL). With `auto`, pushes to a Redis without scripts use transactions,
     /// which are exactly as safe against duplicates; without transactions, scripts push everything. If Redis permits
@@ -102,11 +101,11 @@ pub struct RedisConfig {
     /// The timeout of each step of a push, in milliseconds. A step may take longer by the time that its bytes need: a
     /// second per MiB at first, and after timeouts up to a second per 8 KiB, in smaller steps. After a timeout, the
     /// result of the push is unknown and the service retries it; Redis ignores a duplicate.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
+    #[schemars(range(min = 1, max = MAX_MILLIS))]
     pub timeout_millis: u64,
     /// The timeout of connecting to Redis, in milliseconds. It includes the name lookup, the queries to `sentinels` or
     /// `cluster`, the TLS handshake, authentication, and asking which commands Redis permits.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_MILLIS)))]
+    #[schemars(range(min = 1, max = MAX_MILLIS))]
     pub connect_timeout_millis: u64,
 }
 
@@ -139,31 +138,29 @@ impl Default for RedisConfig {
 }
 
 /// The address of a Sentinel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Sentinel {
     /// The name or address of the Sentinel.
-    #[cfg_attr(feature = "schema", schemars(example = &"sentinel-1.example.com"))]
+    #[schemars(example = &"sentinel-1.example.com")]
     pub host: String,
     /// The TCP port of the Sentinel.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[schemars(range(min = 1))]
     #[serde(default = "sentinel_port")]
     pub port: u16,
 }
 
 /// The address of a cluster node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Node {
     /// The name or address of the node.
-    #[cfg_attr(feature = "schema", schemars(example = &"redis-1.example.com"))]
+    #[schemars(example = &"redis-1.example.com")]
     pub host: String,
     /// The TCP port of the node.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[schemars(range(min = 1))]
     #[serde(default = "redis_port")]
     pub port: u16,
 }
@@ -191,8 +188,7 @@ fn redis_port() -> u16 {
 }
 
 /// The format of the elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {
@@ -209,8 +205,7 @@ pub enum Format {
 }
 
 /// Whether Redis must permit Lua scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Scripts {

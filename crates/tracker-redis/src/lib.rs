@@ -14,6 +14,7 @@ mod tls;
 mod topology;
 mod transaction;
 
-pub use config::{ConfigError, Format, Node, RedisConfig, Scripts, Secret, Sentinel};
+pub use config::{Format, Node, RedisConfig, Scripts, Secret, Sentinel};
 pub use output::RedisOutput;
 pub use tls::Tls;
+pub use tracker_config::ConfigError;

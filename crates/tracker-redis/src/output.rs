@@ -9,10 +9,11 @@ use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::{ClusterHash, CustomCommand};
+use tracker_config::{ConfigError, ConfiguredOutput};
 use tracker_core::{Batch, Delivery, Event, Output, OutputError};
 use uuid::Uuid;
 
-use crate::config::{ConfigError, RedisConfig, Scripts};
+use crate::config::{RedisConfig, Scripts};
 use crate::connection::Link;
 use crate::encode::{self, Elements, Encoder};
 use crate::forgotten::Forgotten;
@@ -90,11 +91,6 @@ impl RedisOutput {
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
-    }
-
-    /// The address and the key, for log messages: `127.0.0.1:6379 key logstash`.
-    pub fn location(&self) -> String {
-        format!("{} key {}", self.address, self.key)
     }
 
     /// The elements of a batch, as they are pushed.
@@ -224,6 +220,19 @@ fn is_forbidden(details: &str) -> bool {
 
 fn not_a_list(key: &str) -> String {
     format!("the key `{key}` in Redis does not hold a list; delete it, or set `key` to another one")
+}
+
+impl ConfiguredOutput for RedisOutput {
+    type Config = RedisConfig;
+
+    fn build(name: &str, config: RedisConfig) -> Result<Self, ConfigError> {
+        Ok(Self::new(config)?.named(name))
+    }
+
+    /// The address and the key: `127.0.0.1:6379 key logstash`.
+    fn location(&self) -> String {
+        format!("{} key {}", self.address, self.key)
+    }
 }
 
 #[async_trait]

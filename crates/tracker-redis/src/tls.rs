@@ -9,31 +9,30 @@ use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::{ClientConfig, RootCertStore};
 use fred::rustls_native_certs::load_native_certs;
 use fred::types::config::TlsConnector;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::config::{ConfigError, ensure};
+use tracker_config::ConfigError;
 
 /// TLS settings. The certificate and the name of a server are always verified. The files are PEM. They are read
 /// again for each connection, so a new certificate needs no restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Tls {
     /// The file with the certificates of the trusted authorities. If unset, the service trusts those that the
     /// system trusts.
-    #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/ca.pem"))]
+    #[schemars(example = &"/etc/deployment-tracker/redis/ca.pem")]
     pub ca: Option<PathBuf>,
     /// The file with the certificate that the service presents, followed by its intermediate certificates. It
     /// needs `key`. If unset, the service presents no certificate.
-    #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/client.pem"))]
+    #[schemars(example = &"/etc/deployment-tracker/redis/client.pem")]
     pub certificate: Option<PathBuf>,
     /// The file with the private key of `certificate`.
-    #[cfg_attr(feature = "schema", schemars(example = &"/etc/deployment-tracker/redis/client.key"))]
+    #[schemars(example = &"/etc/deployment-tracker/redis/client.key")]
     pub key: Option<PathBuf>,
     /// The name or address for which the certificate of every server must be valid. If unset, it is the name or
     /// address that the service connects to. `sentinels` and `cluster` often report addresses instead of names.
-    #[cfg_attr(feature = "schema", schemars(example = &"redis.example.com"))]
+    #[schemars(example = &"redis.example.com")]
     pub server_name: Option<String>,
 }
 
@@ -42,11 +41,11 @@ impl Tls {
         let files = [("tls.ca", &self.ca), ("tls.certificate", &self.certificate), ("tls.key", &self.key)];
         let empty = "must not be empty; leave it out to use the default";
         for (field, path) in files.into_iter().filter_map(|(field, path)| Some((field, path.as_ref()?))) {
-            ensure(!path.as_os_str().is_empty(), field, empty)?;
+            ConfigError::unless(!path.as_os_str().is_empty(), field, empty)?;
             let is_pem = path.to_string_lossy().contains("-----BEGIN");
-            ensure(!is_pem, field, "must be the path of a file, not its contents")?;
+            ConfigError::unless(!is_pem, field, "must be the path of a file, not its contents")?;
         }
-        ensure(self.server_name.as_deref() != Some(""), "tls.server_name", empty)?;
+        ConfigError::unless(self.server_name.as_deref() != Some(""), "tls.server_name", empty)?;
         match (&self.certificate, &self.key) {
             (Some(_), None) => Err(ConfigError::new("tls.key", "must be set with `tls.certificate`")),
             (None, Some(_)) => Err(ConfigError::new("tls.certificate", "must be set with `tls.key`")),
@@ -70,7 +69,7 @@ impl Tls {
                 roots.add_parsable_certificates(found.certs);
                 let causes: Vec<_> = found.errors.iter().map(|error| format!(": {error}")).collect();
                 let problem = format!("must be set: the system trusts no authority{}", causes.concat());
-                ensure(!roots.is_empty(), "tls.ca", problem)?;
+                ConfigError::unless(!roots.is_empty(), "tls.ca", problem)?;
                 for error in found.errors {
                     log::debug!("cannot read a certificate that the system trusts: {error}");
                 }

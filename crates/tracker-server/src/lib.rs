@@ -34,6 +34,6 @@ pub use allowed_hosts::AllowedHost;
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
 pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};
-pub use redact::redact;
+pub use redact::{REDACTED, redact};
 pub use server::{Settings, run};
 pub use tls::{Tls, TlsConfig, TlsError};

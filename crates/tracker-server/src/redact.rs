@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-const REDACTED: &str = "[REDACTED]";
+/// The text that replaces a secret.
+pub const REDACTED: &str = "[REDACTED]";
 /// A name that contains one of these is the name of a secret. Names are compared in lower case, without `_` and `-`.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 16] = [
     "password",
     "passphrase",
     "passwd",
@@ -21,6 +22,9 @@ const SECRETS: [&str; 13] = [
     "accesskey",
     "pfx",
     "scram",
+    "creds",
+    "seed",
+    "jwt",
 ];
 
 /// Replaces every secret in `value` with `[REDACTED]`: values under the name of a secret and, within strings, values
@@ -95,7 +99,7 @@ mod tests {
             "database": {"url": "postgres://me:p@ss:word@db:5432/x?sslpassword=s&sslmode=require"},
             "auth": {"tokens": [{"secret": "x"}]},
             "list": ["redis://:secret@host", "plain", "postgres://u:p?s@h/d?x=1"],
-            "pass": "x", "auth_": {"auth": "x"}, "a": "postgres://h:1/x?user=u&password=top@secret&x=1",
+            "pass": "x", "auth_": {"auth": "x"}, "nkey_seed": "x", "user_jwt": "x", "creds": "x", "a": "postgres://h:1/x?user=u&password=top@secret&x=1",
             "b": "host=h password='a b' x=1",
             "i": r"password='a\' \\ b' x=1", "j": r"password=a\ b\'c x=1", "k": "h?scram_client_key=x&scram=y",
             "c": "postgres:me:hunter2@h/x", "d": "jdbc:x://h;Pwd=x;y=1", "e": "https://h/#access_token=x",
@@ -107,7 +111,8 @@ mod tests {
             "database": {"url": "postgres://me:[REDACTED]@db:5432/x?sslpassword=[REDACTED]&sslmode=require"},
             "auth": {"tokens": REDACTED},
             "list": ["redis://:[REDACTED]@host", "plain", "postgres://u:[REDACTED]@h/d?x=1"],
-            "pass": REDACTED, "auth_": {"auth": REDACTED}, "a": "postgres://h:[REDACTED]&x=1",
+            "pass": REDACTED, "auth_": {"auth": REDACTED},
+            "nkey_seed": REDACTED, "user_jwt": REDACTED, "creds": REDACTED, "a": "postgres://h:[REDACTED]&x=1",
             "b": "host=h password=[REDACTED] x=1",
             "i": "password=[REDACTED] x=1", "j": "password=[REDACTED] x=1",
             "k": "h?scram_client_key=[REDACTED]&scram=[REDACTED]", "c": "postgres:me:[REDACTED]@h/x", "d": "jdbc:x://h;Pwd=[REDACTED]",

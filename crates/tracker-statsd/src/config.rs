@@ -1,7 +1,8 @@
 //! Configuration.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use tracker_config::ConfigError;
 
 /// The maximum length of the prefix and of the suffix, in bytes. With both, the longest line with a clean name still
 /// fits a packet.
@@ -16,8 +17,8 @@ const MAX_AFFIX: usize = 255;
 /// config.prefix = "deployment-tracker".into();
 /// assert_eq!(config.check(), Ok(()));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "The StatsD output; off without this section.")]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StatsdConfig {
@@ -25,7 +26,7 @@ pub struct StatsdConfig {
     /// addresses, the service uses the first IPv4 address, because StatsD listens there.
     pub host: String,
     /// The UDP port of the StatsD server.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// The prefix of every metric name, with or without a dot at its end; at most 255 bytes.
     pub prefix: String,
@@ -48,8 +49,7 @@ impl Default for StatsdConfig {
 }
 
 /// The naming scheme of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Names {
@@ -61,22 +61,6 @@ pub enum Names {
     Original,
 }
 
-/// A field of [`StatsdConfig`] whose value cannot work. The message never contains the value.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{field}` {problem}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// The field, such as `host`.
-    pub field: &'static str,
-    /// The problem and how to fix it, as the rest of a sentence that begins with the field: `must not be 0`.
-    pub problem: String,
-}
-
-/// Fails with `problem` unless `holds`.
-fn ensure(holds: bool, field: &'static str, problem: impl Into<String>) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError { field, problem: problem.into() }) }
-}
-
 impl StatsdConfig {
     /// Validates every field.
     ///
@@ -84,10 +68,14 @@ impl StatsdConfig {
     /// [`ConfigError`] for the first field that cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
         let is_host = !self.host.trim().is_empty() && !self.host.contains(['/', '@']);
-        ensure(is_host, "host", "must be a name or an address, not empty or a URL; leave it out to use 127.0.0.1")?;
-        ensure(self.port != 0, "port", "must not be 0; leave it out to use 8125")?;
+        ConfigError::unless(
+            is_host,
+            "host",
+            "must be a name or an address, not empty or a URL; leave it out to use 127.0.0.1",
+        )?;
+        ConfigError::unless(self.port != 0, "port", "must not be 0; leave it out to use 8125")?;
         for (field, affix) in [("prefix", &self.prefix), ("suffix", &self.suffix)] {
-            ensure(affix.len() <= MAX_AFFIX, field, format!("must have at most {MAX_AFFIX} bytes"))?;
+            ConfigError::unless(affix.len() <= MAX_AFFIX, field, format!("must have at most {MAX_AFFIX} bytes"))?;
         }
         Ok(())
     }

@@ -5,5 +5,6 @@ mod destination;
 mod encode;
 mod output;
 
-pub use config::{ConfigError, Names, StatsdConfig};
+pub use config::{Names, StatsdConfig};
 pub use output::StatsdOutput;
+pub use tracker_config::ConfigError;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use statsd::client::Pipeline;
 use tokio::net::UdpSocket;
+use tracker_config::{ConfigError, ConfiguredOutput};
 use tracker_core::{Batch, Delivery, Event, EventKind, Output, OutputError};
 
-use crate::config::{ConfigError, Names, StatsdConfig};
+use crate::config::{Names, StatsdConfig};
 use crate::destination::Destination;
 use crate::encode::{self, Metric};
 
@@ -55,11 +56,6 @@ impl StatsdOutput {
         self
     }
 
-    /// The address and the prefix, for log messages: `127.0.0.1:8125 prefix deployment-tracker`.
-    pub fn location(&self) -> String {
-        self.destination.to_string()
-    }
-
     /// Appends the suffix to a name.
     fn suffixed<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
         if self.suffix.is_empty() { name } else { Cow::Owned(name.into_owned() + &self.suffix) }
@@ -69,6 +65,19 @@ impl StatsdOutput {
 impl fmt::Debug for StatsdOutput {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.debug_tuple("StatsdOutput").field(&self.location()).finish()
+    }
+}
+
+impl ConfiguredOutput for StatsdOutput {
+    type Config = StatsdConfig;
+
+    fn build(name: &str, config: StatsdConfig) -> Result<Self, ConfigError> {
+        Ok(Self::new(config)?.named(name))
+    }
+
+    /// The address and the prefix: `127.0.0.1:8125 prefix deployment-tracker`.
+    fn location(&self) -> String {
+        self.destination.to_string()
     }
 }
 

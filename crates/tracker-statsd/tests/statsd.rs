@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use proptest::prelude::*;
+use tracker_config::ConfiguredOutput;
 use tracker_core::testing::{OutputHarness, logged, new_id, output_suite, started};
 use tracker_core::{Batch, DeploymentFields, Event, EventKind, Hostname, Output, Server, ServerFields, chain, time};
 use tracker_statsd::{Names, StatsdConfig, StatsdOutput};

@@ -2,11 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
+use tracker_server::REDACTED;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
+use crate::sections::{self, Section};
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl Key {
         self.is("integer").then(|| bound("minimum").unwrap_or(0)..=bound("maximum").unwrap_or(u64::MAX))
     }
 
+    /// Whether the value is a secret.
+    fn is_secret(&self) -> bool {
+        self.schema.get("writeOnly").is_some_and(|is_secret| is_secret == true)
+    }
+
     /// The item of a list, if this is a list.
     pub fn items(&self) -> Option<Self> {
         self.schema.get("items").map(|items| Self::new(format!("{}[]", self.path), items))
@@ -71,39 +76,81 @@ impl Key {
     }
 }
 
+/// Replaces the values at `path` within `config`, except nulls. `[]` in a path stands for each item of a list.
+fn replace(config: &mut Value, path: &str, with: &str) {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Some(value) = config.get_mut(first.trim_end_matches("[]")) else { return };
+    let values = match value {
+        Value::Array(items) if first.ends_with("[]") => items.iter_mut().collect(),
+        other => vec![other],
+    };
+    for value in values {
+        match rest {
+            Some(rest) => replace(value, rest, with),
+            None if value.is_null() => {}
+            None => *value = with.into(),
+        }
+    }
+}
+
 /// All keys, in the order of the fields; within a section, values come before subsections.
 #[derive(Debug)]
-pub struct Keys(pub Vec<Key>);
+pub struct Keys {
+    pub all: Vec<Key>,
+    /// The sections of the outputs.
+    pub sections: Vec<Section>,
+}
 
 impl Keys {
-    /// The keys of `Section`.
-    pub fn of<Section: JsonSchema>() -> Self {
-        // Serialization always writes every field, so `required` lists all of them.
-        let settings =
-            SchemaSettings::draft2020_12().for_serialize().with(|settings| settings.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<Section>().to_value();
-        let mut keys = Vec::new();
-        Key::new(String::new(), &schema).flatten_into(&mut keys);
-        Self(keys)
+    /// The keys of a server with `sections`.
+    pub fn of_server(sections: Vec<Section>) -> Self {
+        let mut schema = sections::generator().into_root_schema_for::<Config>().to_value();
+        for section in &sections {
+            schema["properties"][section.name] = (section.schema)(section.name);
+            schema["required"].as_array_mut().expect("the configuration has fields").push(section.name.into());
+        }
+        Self { sections, ..Self::of(&schema) }
+    }
+
+    /// The keys in `schema`.
+    fn of(schema: &Value) -> Self {
+        let mut all = Vec::new();
+        Key::new(String::new(), schema).flatten_into(&mut all);
+        Self { all, sections: Vec::new() }
+    }
+
+    /// `config` without secrets: neither the values that their schema marks with `writeOnly`, nor those that look like
+    /// secrets.
+    pub fn redact(&self, config: &Value) -> Value {
+        let mut redacted = tracker_server::redact(config);
+        for key in self.all.iter().filter(|key| key.is_secret()) {
+            replace(&mut redacted, &key.path, REDACTED);
+        }
+        redacted
     }
 
     /// Interprets the `text` of an environment variable as the value of `key`.
     ///
-    /// Lists and sections must be JSON, except for the short forms of `redis`. Numbers, booleans and values below a
+    /// Lists and sections must be JSON, except for the short forms of the outputs. Numbers, booleans and values below a
     /// section with arbitrary keys are JSON if they parse as JSON. Everything else is a string, even if it consists of
     /// digits.
     ///
     /// # Errors
     /// If a list or a section is not valid JSON.
     pub fn value(&self, key: &str, text: String) -> Result<Value, serde_json::Error> {
-        let known = self.0.iter().find(|known| known.path == key);
+        let known = self.all.iter().find(|known| known.path == key);
         let is_free = || {
             let takes_any = |known: &&Key| known.is("object") && !known.schema.contains_key("properties");
-            self.0.iter().filter(takes_any).any(|known| key.starts_with(&format!("{}.", known.path)))
+            self.all.iter().filter(takes_any).any(|known| key.starts_with(&format!("{}.", known.path)))
+        };
+        let is_short = || {
+            let may_be_short = |section: &Section| section.legacy.is_some_and(|legacy| legacy.has_short_variable);
+            let output = self.sections.iter().find(|section| section.name == key);
+            output.is_some_and(may_be_short) && !text.trim_start().starts_with('{')
         };
         match known {
             // A short form, such as a URL.
-            Some(_) if key == "redis" && !text.trim_start().starts_with('{') => Ok(text.into()),
+            Some(_) if is_short() => Ok(text.into()),
             Some(known) if known.is("array") || known.is("object") => serde_json::from_str(&text),
             Some(known) if known.is("string") => Ok(text.into()),
             None if !is_free() => Ok(text.into()),
@@ -113,12 +160,12 @@ impl Keys {
 
     /// Whether `key` is a section.
     pub fn is_section(&self, key: &str) -> bool {
-        self.0.iter().any(|known| known.path == key && known.is_section() && known.items().is_none())
+        self.all.iter().any(|known| known.path == key && known.is_section() && known.items().is_none())
     }
 
     /// The path of a list in `config` where a section should be. serde would read its items as the keys of the section.
     pub fn list_for_section(&self, config: &Value) -> Option<String> {
-        self.0.iter().filter(|key| key.is_section()).find_map(|key| {
+        self.all.iter().filter(|key| key.is_section()).find_map(|key| {
             let list = config.pointer(&format!("/{}", key.path.replace('.', "/")))?.as_array()?;
             match key.items() {
                 None => Some(key.path.clone()),
@@ -132,7 +179,7 @@ impl Keys {
     /// # Errors
     /// [`ConfigError`] with the key and its range.
     pub fn check_ranges(&self, config: &Value) -> Result<(), ConfigError> {
-        for key in &self.0 {
+        for key in &self.all {
             let value = config.pointer(&format!("/{}", key.path.replace('.', "/"))).and_then(Value::as_u64);
             let Some((value, range)) = value.zip(key.range()) else { continue };
             if !range.contains(&value) {

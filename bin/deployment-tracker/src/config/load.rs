@@ -9,21 +9,28 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format, Json, Serialized, Toml};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::keys::Keys;
 use super::{Config, ConfigError};
 use crate::legacy_config::{self, Notes, variables};
+use crate::sections::{Configured, Problem, Section};
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
 /// Variables with the prefix that are not configuration keys.
-const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
+pub const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
 
 /// A configuration and its origin.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The effective configuration.
+    /// The configuration, without the sections of the outputs.
     pub config: Config,
+    /// The configured outputs.
+    pub outputs: Vec<Configured>,
+    /// Whether the database keeps log messages.
+    pub keep_logs: bool,
+    /// The whole configuration: with every default, and with `database.logs` as decided.
+    pub effective: Value,
     /// The file and the environment merged, without defaults and before the translation of legacy options.
     pub raw: Value,
     /// The file that was read, if any.
@@ -33,11 +40,11 @@ pub struct Loaded {
 }
 
 /// Loads the configuration from the environment and from `file`; without `file`, from `config.json` or `config.toml` in
-/// the working directory if one exists.
+/// the working directory if one exists. `known` are the keys of the server.
 ///
 /// # Errors
 /// [`ConfigError`], which names the key and the file or variable that set it.
-pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+pub fn load(file: Option<&Path>, known: &Keys) -> Result<Loaded, ConfigError> {
     let default = ["config.json", "config.toml"].into_iter().map(Path::new).find(|path| path.exists());
     let file = file.or(default);
     let mut figment = Figment::new();
@@ -63,7 +70,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
             None => keys.push((key, text)),
         }
     }
-    let mut loaded = extract(&merge_variables(figment, keys)?, file)?;
+    let mut loaded = extract(&merge_variables(figment, known, keys)?, known, file)?;
     loaded.notes.ignored.extend(ignored);
     Ok(loaded)
 }
@@ -74,9 +81,9 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
 /// a password of digits remains a string.
 fn merge_variables(
     mut figment: Figment,
+    known: &Keys,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Figment, ConfigError> {
-    let known = Keys::of::<Config>();
     let mut variables: Vec<_> = variables.into_iter().collect();
     // A section precedes its keys, which override it.
     variables.sort();
@@ -91,13 +98,14 @@ fn merge_variables(
         // of the section below it.
         for section in key.match_indices('.').map(|(end, _)| &key[..end]) {
             if let Some(short) = current(&figment, section).filter(legacy_config::is_short_form) {
-                figment = figment.merge(Serialized::default(section, legacy_config::expand(section, &short)?));
+                figment = figment
+                    .merge(Serialized::default(section, legacy_config::expand(section, &short, &known.sections)?));
             }
         }
         let is_over_section =
             || known.is_section(&key) && current(&figment, &key).is_some_and(|value| value.is_object());
         let value = if legacy_config::is_short_form(&value) && is_over_section() {
-            legacy_config::expand(&key, &value)?
+            legacy_config::expand(&key, &value, &known.sections)?
         } else {
             value
         };
@@ -113,24 +121,49 @@ fn current(layers: &Figment, key: &str) -> Option<Value> {
 
 /// Translates legacy options in the merged layers, and extracts and checks the configuration. `file` is the file among
 /// the layers.
-fn extract(layers: &Figment, file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let explained = |error: figment::Error| explain(&error, file);
+fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let explained = |error: figment::Error| explain(&error, &known.sections, file);
     let raw: Value = layers.extract().map_err(explained)?;
     let mut translated = raw.clone();
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
     let environment = environment.map_err(|_| ConfigError::new("NODE_ENV", "is not UTF-8"))?;
-    let notes = legacy_config::translate(&mut translated, environment.as_deref())?;
-    if let Some(path) = Keys::of::<Config>().list_for_section(&translated) {
+    let notes = legacy_config::translate(&mut translated, &known.sections, environment.as_deref())?;
+    if let Some(path) = known.list_for_section(&translated) {
         let error = Kind::InvalidType(Actual::Seq, "a map".to_owned());
         return Err(explained(figment::Error::from(error).with_path(&path)));
     }
+    let given: Vec<_> =
+        known.sections.iter().filter_map(|section| Some((section, take(&mut translated, section)?))).collect();
     let config: Config = Figment::from(Serialized::defaults(translated)).extract().map_err(explained)?;
     let is_set = |key: &str| raw.get(key).is_some_and(|value| !value.is_null());
     if !config.listen.is_empty() && (is_set("host") || is_set("port")) {
         return Err(ConfigError::new("listen", "cannot be combined with `host` or `port`; set one or the other"));
     }
+    // The only place that decides the default of `database.logs`.
+    let keep_logs = config.database.logs.unwrap_or(!given.iter().any(|(section, _)| section.replaces_kept_logs));
+    let mut effective = json!(config);
+    effective["database"]["logs"] = keep_logs.into();
+    for section in &known.sections {
+        effective[section.name] = Value::Null;
+    }
+    let mut outputs = Vec::new();
+    for (section, value) in given {
+        let figment = Figment::from(Serialized::default(section.name, value));
+        let configured = (section.read)(section.name, &figment).map_err(|problem| match problem {
+            Problem::Unreadable(error) => explained(*error),
+            Problem::Unusable(error) => error,
+        })?;
+        effective[section.name] = configured.section.clone();
+        outputs.push(configured);
+    }
+    known.check_ranges(&effective)?;
     config.check()?;
-    Ok(Loaded { config, raw, file: file.map(Path::to_owned), notes })
+    Ok(Loaded { config, outputs, keep_logs, effective, raw, file: file.map(Path::to_owned), notes })
+}
+
+/// Takes `section` out of `config`. A null counts as absent.
+fn take(config: &mut Value, section: &Section) -> Option<Value> {
+    config.as_object_mut()?.remove(section.name).filter(|value| !value.is_null())
 }
 
 /// The environment variable of a key.
@@ -139,13 +172,15 @@ pub fn variable(key: &str) -> String {
 }
 
 /// Converts `error` to one line with the problem, the key, and the variable or file that set it.
-fn explain(error: &figment::Error, file: Option<&Path>) -> ConfigError {
+fn explain(error: &figment::Error, sections: &[Section], file: Option<&Path>) -> ConfigError {
     let mut path = error.path.clone();
     let problem = match &error.kind {
         Kind::UnknownField(name, known) => {
             if path.last() != Some(name) {
                 path.push(name.clone());
             }
+            let sections = sections.iter().map(|section| section.name).filter(|_| path.len() == 1);
+            let known: Vec<_> = known.iter().copied().chain(sections).collect();
             format!("unknown key; the keys here are {}", known.join(", "))
         }
         // The value may be a secret: name its type only.

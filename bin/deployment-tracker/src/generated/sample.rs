@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::wrapped;
 use crate::config::keys::{Key, Keys};
+use crate::reference::wrapped;
 
 const BEGIN: &str = "\
 # The configuration of deployment-tracker: every key with its default, or with an example if it has no
@@ -18,7 +18,7 @@ const BEGIN: &str = "\
 
 pub fn file(keys: &Keys) -> String {
     let mut file = BEGIN.to_owned();
-    for key in &keys.0 {
+    for key in &keys.all {
         describe(&mut file, key).expect("writing to a string cannot fail");
     }
     file
@@ -42,7 +42,7 @@ fn describe(file: &mut String, key: &Key) -> std::fmt::Result {
     for (name, text) in key.choices() {
         write!(file, "{}", wrapped("#   ", &format!("{name}: {text}")))?;
     }
-    writeln!(file, "#{name} = {}", toml(key.example()))
+    writeln!(file, "#{name} = {}", toml(key.example().expect("every key has a default or an example")))
 }
 
 /// A value in TOML. Except for sections, its syntax is that of JSON.

@@ -2,8 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Notes, Section, normalize};
+use super::{Legacy, Notes, Section, normalize, redis_url};
 use crate::config::ConfigError;
+
+/// The section `redis` of the legacy service, which passed it to ioredis.
+pub const REDIS: Legacy = Legacy { expand: redis_url::section, has_short_variable: true, translate: redis };
+/// The section `statsd` of the legacy service, which passed it to node-statsd.
+pub const STATSD: Legacy = Legacy { expand: statsd_host, has_short_variable: false, translate: statsd };
 
 /// Renamed options: the legacy name and the current name.
 const REDIS_RENAMED: [(&str, &str); 6] = [
@@ -63,7 +68,7 @@ const REDIS_IGNORED: [&str; 36] = [
 const STATSD_IGNORED: [&str; 6] = ["cacheDns", "cache_dns", "globalize", "global_tags", "globalTags", "errorHandler"];
 
 /// Translates ioredis' options.
-pub fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
+fn redis(redis: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     normalize(redis);
     for (option, problem) in REDIS_REFUSED {
         if redis.remove(option).is_some_and(|value| value != Value::Bool(false)) {
@@ -161,8 +166,16 @@ fn is_pem(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("-----BEGIN"))
 }
 
+/// Reads the host of StatsD alone.
+fn statsd_host(value: &Value) -> Result<Section, ConfigError> {
+    if !value.is_string() {
+        return Err(ConfigError::new("statsd", "must be a section, or the name or address of the host as a string"));
+    }
+    Ok(Section::from_iter([("host".to_owned(), value.clone())]))
+}
+
 /// Translates node-statsd's options.
-pub fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
+fn statsd(statsd: &mut Section, notes: &mut Notes) -> Result<(), ConfigError> {
     normalize(statsd);
     if statsd.remove("mock").is_some_and(|mock| mock != Value::Bool(false)) {
         return Err(ConfigError::new("statsd.mock", "remove the `statsd` section instead, so that nothing is sent"));

@@ -1,8 +1,9 @@
 use super::*;
+use crate::sections;
 
 fn read(legacy: Value, environment: Option<&str>) -> Result<(Value, Notes), String> {
     let mut value = legacy;
-    let notes = translate(&mut value, environment).map_err(|error| error.to_string())?;
+    let notes = translate(&mut value, &sections::built_in(), environment).map_err(|error| error.to_string())?;
     Ok((value, notes))
 }
 

@@ -1,7 +1,7 @@
 //! Validation of the configuration.
 
 use serde_json::json;
-use thiserror::Error;
+use tracker_config::ConfigError;
 
 use super::{Credentials, MAX_MILLIS, RedisConfig};
 use crate::tls::Tls;
@@ -11,28 +11,6 @@ const MAX_KEY: usize = 1_024;
 /// The maximum size of the members that every element has, in bytes of JSON. A push can have 1,000 elements and more.
 const MAX_ADDED: usize = 65_536;
 
-/// A field of [`RedisConfig`] whose value cannot work. The message never contains the value, which may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{field}` {problem}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// The field, such as `host` or `tls.ca`.
-    pub field: &'static str,
-    /// The problem and how to fix it, as the rest of a sentence that begins with the field: `must not be empty`.
-    pub problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
-
-/// Fails with `problem` unless `holds`.
-pub(crate) fn ensure(holds: bool, field: &'static str, problem: impl Into<String>) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError::new(field, problem)) }
-}
-
 impl RedisConfig {
     /// Validates every field. It reads no file.
     ///
@@ -40,57 +18,73 @@ impl RedisConfig {
     /// [`ConfigError`] for the first field that cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.path.is_none() {
-            ensure(!self.host.trim().is_empty(), "host", "must not be empty; leave it out to use 127.0.0.1")?;
-            ensure(self.port != 0, "port", "must not be 0; leave it out to use 6379")?;
+            ConfigError::unless(
+                !self.host.trim().is_empty(),
+                "host",
+                "must not be empty; leave it out to use 127.0.0.1",
+            )?;
+            ConfigError::unless(self.port != 0, "port", "must not be 0; leave it out to use 6379")?;
         }
         let problem = "must be a name or an address, not a URL; use `port`, `username` and `password` for the rest";
-        ensure(!is_url(&self.host), "host", problem)?;
+        ConfigError::unless(!is_url(&self.host), "host", problem)?;
         let is_empty_path = self.path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
-        ensure(!is_empty_path, "path", "must not be empty; leave it out to use `host` and `port`")?;
-        ensure(!self.key.is_empty(), "key", "must not be empty; leave it out to use `logstash`")?;
-        ensure(self.key.len() <= MAX_KEY, "key", format!("must have at most {MAX_KEY} bytes"))?;
+        ConfigError::unless(!is_empty_path, "path", "must not be empty; leave it out to use `host` and `port`")?;
+        ConfigError::unless(!self.key.is_empty(), "key", "must not be empty; leave it out to use `logstash`")?;
+        ConfigError::unless(self.key.len() <= MAX_KEY, "key", format!("must have at most {MAX_KEY} bytes"))?;
         let added = json!([self.index, self.additional_fields]).to_string().len();
         let problem = format!("and `index` must have at most {MAX_ADDED} bytes of JSON, which every element repeats");
-        ensure(added <= MAX_ADDED, "additional_fields", problem)?;
+        ConfigError::unless(added <= MAX_ADDED, "additional_fields", problem)?;
         for (field, millis) in
             [("timeout_millis", self.timeout_millis), ("connect_timeout_millis", self.connect_timeout_millis)]
         {
             let problem = format!("must be from 1 to {MAX_MILLIS} milliseconds");
-            ensure((1..=MAX_MILLIS).contains(&millis), field, problem)?;
+            ConfigError::unless((1..=MAX_MILLIS).contains(&millis), field, problem)?;
         }
         let problem = "must be at least 1; leave it out for no limit";
-        ensure(self.max_list_length != Some(0), "max_list_length", problem)?;
+        ConfigError::unless(self.max_list_length != Some(0), "max_list_length", problem)?;
         let Credentials { username, password } = self.credentials();
-        ensure(username.is_none() || password.is_some(), "username", "needs `password`")?;
+        ConfigError::unless(username.is_none() || password.is_some(), "username", "needs `password`")?;
         self.check_topology()?;
         self.tls.as_ref().map_or(Ok(()), Tls::check)
     }
 
     fn check_topology(&self) -> Result<(), ConfigError> {
         let [path, sentinels, cluster] = [self.path.is_some(), !self.sentinels.is_empty(), !self.cluster.is_empty()];
-        ensure(!(sentinels && path), "sentinels", "must be left out with `path`")?;
-        ensure(!(cluster && path), "cluster", "must be left out with `path`")?;
-        ensure(!(cluster && sentinels), "cluster", "must be left out with `sentinels`")?;
+        ConfigError::unless(!(sentinels && path), "sentinels", "must be left out with `path`")?;
+        ConfigError::unless(!(cluster && path), "cluster", "must be left out with `path`")?;
+        ConfigError::unless(!(cluster && sentinels), "cluster", "must be left out with `sentinels`")?;
 
         let is_valid = |(host, port): (&str, u16)| !host.trim().is_empty() && !is_url(host) && port != 0;
         let problem = "must have a name or an address, not a URL, as each `host`, and a `port` other than 0";
-        ensure(self.sentinels().all(is_valid), "sentinels", problem)?;
-        ensure(self.cluster().all(is_valid), "cluster", problem)?;
+        ConfigError::unless(self.sentinels().all(is_valid), "sentinels", problem)?;
+        ConfigError::unless(self.cluster().all(is_valid), "cluster", problem)?;
 
         let Credentials { username, password } = self.sentinel_credentials();
         if sentinels {
             let has_name = self.master_name.as_ref().is_some_and(|name| !name.is_empty());
-            ensure(has_name, "master_name", "must be the name by which `sentinels` know the primary")?;
-            ensure(username.is_none() || password.is_some(), "sentinel_username", "needs `sentinel_password`")?;
+            ConfigError::unless(has_name, "master_name", "must be the name by which `sentinels` know the primary")?;
+            ConfigError::unless(
+                username.is_none() || password.is_some(),
+                "sentinel_username",
+                "needs `sentinel_password`",
+            )?;
         } else {
             let problem = "needs `sentinels`; set both or leave both out";
-            ensure(self.master_name.is_none(), "master_name", problem)?;
-            ensure(username.is_none(), "sentinel_username", problem)?;
-            ensure(password.is_none(), "sentinel_password", problem)?;
+            ConfigError::unless(self.master_name.is_none(), "master_name", problem)?;
+            ConfigError::unless(username.is_none(), "sentinel_username", problem)?;
+            ConfigError::unless(password.is_none(), "sentinel_password", problem)?;
         }
         let has_database = self.db.is_some_and(|db| db > 0);
-        ensure(!(cluster && has_database), "db", "must be left out with `cluster`: a cluster has only database 0")?;
-        ensure(!(path && self.tls.is_some()), "tls", "must be left out with `path`: a Unix socket has no TLS")
+        ConfigError::unless(
+            !(cluster && has_database),
+            "db",
+            "must be left out with `cluster`: a cluster has only database 0",
+        )?;
+        ConfigError::unless(
+            !(path && self.tls.is_some()),
+            "tls",
+            "must be left out with `path`: a Unix socket has no TLS",
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::{fs, slice};
 
 use test_servers::{DEADLINE, Redis};
+use tracker_config::ConfiguredOutput;
 use tracker_core::testing::{deployment_report, eventually, new_id, output_suite, started};
 use tracker_core::{Batch, DeploymentFields, MemoryStore, Output, Tracker, chain};
 use tracker_redis::{Format, Secret};

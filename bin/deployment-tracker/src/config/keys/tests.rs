@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,16 +24,20 @@ struct Section {
     flag: Option<bool>,
 }
 
+fn everything() -> Keys {
+    Keys::of(&sections::generator().into_root_schema_for::<Everything>().to_value())
+}
+
 #[test]
 fn keys_are_in_field_order_with_sections_last() {
-    let paths: Vec<_> = Keys::of::<Everything>().0.into_iter().map(|key| key.path).collect();
+    let paths: Vec<_> = everything().all.into_iter().map(|key| key.path).collect();
     let sections = ["section", "section.secret", "section.flag", "tokens", "tokens[].secret", "tokens[].flag"];
     assert_eq!(paths, [&["text", "number", "list", "free", "any"], &sections[..]].concat());
 }
 
 #[test]
 fn environment_strings_are_literal_and_lists_and_sections_are_json() {
-    let keys = Keys::of::<Everything>();
+    let keys = everything();
     for (key, text, value) in [
         ("text", "123456", json!("123456")),
         ("text", "[1]", json!("[1]")),
@@ -58,8 +63,31 @@ fn environment_strings_are_literal_and_lists_and_sections_are_json() {
 
 #[test]
 fn an_integer_out_of_range_is_an_error_that_states_the_range() {
-    let keys = Keys::of::<Everything>();
+    let keys = everything();
     assert!(keys.check_ranges(&json!({ "number": 9 })).is_ok());
     let error = keys.check_ranges(&json!({ "number": 10 })).unwrap_err().to_string();
     assert_eq!(error, "configuration: `number`: must be an integer from 0 to 9");
+}
+
+#[test]
+fn values_that_the_schema_marks_as_write_only_are_redacted() {
+    #[derive(Serialize, JsonSchema)]
+    struct Section {
+        #[schemars(extend("writeOnly" = true))]
+        seal: Option<String>,
+        servers: Vec<Server>,
+    }
+    #[derive(Serialize, JsonSchema)]
+    struct Server {
+        #[schemars(extend("writeOnly" = true))]
+        signature: String,
+        host: String,
+    }
+    let keys = Keys::of(&sections::generator().into_root_schema_for::<Section>().to_value());
+    let config =
+        json!({ "seal": "s", "servers": [{ "signature": "s", "host": "h" }, { "signature": null }, 5], "x": 1 });
+    let expected = json!({ "seal": REDACTED, "servers": [{ "signature": REDACTED, "host": "h" },
+        { "signature": null }, 5], "x": 1 });
+    assert_eq!(keys.redact(&config), expected);
+    assert_eq!(keys.redact(&json!({ "seal": null, "servers": "text" })), json!({ "seal": null, "servers": "text" }));
 }

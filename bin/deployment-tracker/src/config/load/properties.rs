@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, json};
 use tempfile::TempDir;
-use tracker_server::redact;
 
 use super::*;
+use crate::sections;
 
 /// A secret that no output may contain.
 const SECRET: &str = "hunter2";
@@ -72,7 +72,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 
 /// Current keys, legacy keys and unknown keys.
 fn key() -> impl Strategy<Value = String> {
-    let current = Keys::of::<Config>().0.into_iter().map(|key| key.path).filter(|path| !path.contains("[]"));
+    let current = known().all.into_iter().map(|key| key.path).filter(|path| !path.contains("[]"));
     let needs_no_files = |path: &String| !path.starts_with("tls");
     let legacy_or_unknown = [
         "redis.connectTimeout",
@@ -145,7 +145,11 @@ fn is_safe_line(error: &ConfigError, secret: &str) -> bool {
 fn load_text(folder: &TempDir, name: &str, text: &[u8]) -> Result<Loaded, ConfigError> {
     let file = folder.path().join(name);
     std::fs::write(&file, text).expect("file is written");
-    load(Some(&file))
+    load(Some(&file), &known())
+}
+
+fn known() -> Keys {
+    Keys::of_server(sections::built_in())
 }
 
 /// Checks that the result does not show `secret`, and that the effective configuration loads again unchanged.
@@ -157,8 +161,8 @@ fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -
             return Ok(());
         }
     };
-    for shown in [&loaded.raw, &loaded.config.with_defaults()] {
-        let shown = redact(shown).to_string();
+    for shown in [&loaded.raw, &loaded.effective] {
+        let shown = known().redact(shown).to_string();
         prop_assert!(!shown.contains(secret), "{}", shown);
     }
     for note in loaded.notes.understood.iter().chain(&loaded.notes.ignored) {
@@ -169,7 +173,7 @@ fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -
             note
         );
     }
-    let mut whole = json!(loaded.config);
+    let mut whole = loaded.effective.clone();
     if !loaded.config.listen.is_empty() {
         let top = whole.as_object_mut().expect("a configuration is an object");
         top.remove("host");
@@ -177,7 +181,7 @@ fn check(folder: &TempDir, loaded: &Result<Loaded, ConfigError>, secret: &str) -
     }
     let again = load_text(folder, "again.json", whole.to_string().as_bytes());
     prop_assert!(again.is_ok(), "{:?} of {}", again, whole);
-    prop_assert_eq!(again.expect("asserted above").config.with_defaults(), loaded.config.with_defaults());
+    prop_assert_eq!(&again.expect("asserted above").effective, &loaded.effective);
     Ok(())
 }
 
@@ -248,7 +252,8 @@ fn any_variables_are_a_configuration_or_an_error_of_one_line_without_secrets() {
     let secret = secret.prop_map(|(key, value)| (key, as_variable(value)));
     let variable = prop_oneof![3 => (key(), text), 1 => secret];
     let done = runner().run(&vec(variable, 0..3), |variables| {
-        let loaded = merge_variables(Figment::new(), variables).and_then(|layers| extract(&layers, None));
+        let loaded =
+            merge_variables(Figment::new(), &known(), variables).and_then(|layers| extract(&layers, &known(), None));
         check(&folder, &loaded, SECRET)
     });
     done.unwrap_or_else(|failure| panic!("{failure}"));
@@ -259,10 +264,10 @@ fn translating_legacy_options_twice_changes_nothing_more() {
     let environment = prop::option::of(select(vec!["", "development", "production", "test"]));
     let done = runner().run(&(config(), environment), |(config, environment)| {
         let mut translated = config;
-        match legacy_config::translate(&mut translated, environment) {
+        match legacy_config::translate(&mut translated, &known().sections, environment) {
             Ok(_) => {
                 let mut again = translated.clone();
-                let notes = legacy_config::translate(&mut again, environment);
+                let notes = legacy_config::translate(&mut again, &known().sections, environment);
                 prop_assert!(notes.is_ok_and(|notes| notes.understood.is_empty()), "{}", translated);
                 prop_assert_eq!(again, translated);
             }
@@ -272,5 +277,5 @@ fn translating_legacy_options_twice_changes_nothing_more() {
     });
     done.unwrap_or_else(|failure| panic!("{failure}"));
     let mut nothing = Value::Object(Map::new());
-    assert!(legacy_config::translate(&mut nothing, None).is_ok());
+    assert!(legacy_config::translate(&mut nothing, &known().sections, None).is_ok());
 }
