@@ -1,4 +1,6 @@
-//! An at-least-once output that appends events to a file.
+//! An at-least-once output that appends events to a file, to copy and change.
+//!
+//! `custom-server` serves it as a section of the configuration, and `embedded` uses it in a program.
 //!
 //! Each batch becomes one line, `{"batch": ID, "events": [...]}`, so a batch has arrived if and only if its line ends
 //! with a newline. The output keeps the ids of the batches that arrived, and skips a batch that it receives again. After
@@ -12,10 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tracker_config::{ConfigError, ConfiguredOutput};
 use tracker_core::{Batch, Delivery, Event, EventKind, Output, OutputError, Uuid, async_trait};
 
 /// How long one delivery may take.
@@ -23,9 +27,19 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a health check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The JSONL output; off without this section.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlConfig {
+    /// The file to append to; an absolute path. The first delivery creates the file.
+    #[schemars(example = &"/var/lib/deployment-tracker/events.jsonl")]
+    pub path: PathBuf,
+}
+
 /// Appends events to a file as JSON lines.
 #[derive(Debug)]
-pub struct JournalOutput {
+pub struct JsonlOutput {
+    name: String,
     path: PathBuf,
     /// The ids of the batches in the file; `None` until the file has been read, and after a failed write. The writing
     /// thread holds the lock, even after the tracker has dropped the future that started it.
@@ -47,10 +61,10 @@ struct LineId {
     batch: Uuid,
 }
 
-impl JournalOutput {
+impl JsonlOutput {
     /// Creates an output that appends to the file at `path`. The first delivery creates the file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), arrived: Arc::default(), forgotten: Default::default() }
+        Self { name: "jsonl".to_owned(), path: path.into(), arrived: Arc::default(), forgotten: Default::default() }
     }
 
     fn error(&self, source: io::Error) -> OutputError {
@@ -58,10 +72,23 @@ impl JournalOutput {
     }
 }
 
+impl ConfiguredOutput for JsonlOutput {
+    type Config = JsonlConfig;
+
+    fn build(name: &str, config: JsonlConfig) -> Result<Self, ConfigError> {
+        ConfigError::unless(config.path.is_absolute(), "path", "must be an absolute path")?;
+        Ok(Self { name: name.to_owned(), ..Self::new(config.path) })
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
 #[async_trait]
-impl Output for JournalOutput {
+impl Output for JsonlOutput {
     fn name(&self) -> &str {
-        "journal"
+        &self.name
     }
 
     fn delivery(&self) -> Delivery {
@@ -97,7 +124,7 @@ impl Output for JournalOutput {
     }
 }
 
-/// Selects starts and finishes. The journal does not contain log messages.
+/// Selects starts and finishes. The file does not contain log messages.
 fn wants(event: &Event) -> bool {
     !matches!(event.kind, EventKind::Logged(_))
 }
@@ -150,3 +177,6 @@ async fn within<T: Send + 'static>(
 ) -> io::Result<T> {
     timeout(limit, spawn_blocking(work)).await??
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,19 +9,19 @@ use tempfile::TempDir;
 use tracker_core::testing::{OutputHarness, output_suite, started};
 use tracker_core::{Batch, Output, async_trait};
 
-use crate::journal::JournalOutput;
+use super::*;
 
-/// A journal in a folder that can be moved out of the way.
-struct Journal {
+/// A file in a folder that can be moved out of the way.
+struct Harness {
     root: TempDir,
-    output: Arc<JournalOutput>,
+    output: Arc<JsonlOutput>,
 }
 
-impl Journal {
+impl Harness {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("temporary folder");
         fs::create_dir(root.path().join("folder")).expect("new folder");
-        let output = Arc::new(JournalOutput::new(root.path().join("folder/journal.jsonl")));
+        let output = Arc::new(JsonlOutput::new(root.path().join("folder/events.jsonl")));
         Self { root, output }
     }
 
@@ -31,13 +31,13 @@ impl Journal {
 }
 
 #[async_trait]
-impl OutputHarness for Journal {
+impl OutputHarness for Harness {
     fn output(&self) -> Arc<dyn Output> {
         self.output.clone()
     }
 
     async fn received(&mut self) -> Vec<String> {
-        let text = fs::read_to_string(self.path("folder/journal.jsonl")).unwrap_or_default();
+        let text = fs::read_to_string(self.path("folder/events.jsonl")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -51,22 +51,22 @@ impl OutputHarness for Journal {
 }
 
 #[tokio::test]
-async fn the_journal_keeps_the_promises_of_an_output() {
-    output_suite(&mut Journal::new()).await;
+async fn the_file_keeps_the_promises_of_an_output() {
+    output_suite(&mut Harness::new()).await;
 }
 
 #[tokio::test]
 async fn a_restart_recognizes_batches_and_cuts_off_an_incomplete_line() {
-    let mut journal = Journal::new();
+    let mut harness = Harness::new();
     let [first, second] = ["first", "second"].map(|_| Arc::new(Batch::new(vec![started(Default::default())])));
-    journal.output.deliver(from_ref(&first)).await.expect("the folder exists");
-    let path = journal.path("folder/journal.jsonl");
+    harness.output.deliver(from_ref(&first)).await.expect("the folder exists");
+    let path = harness.path("folder/events.jsonl");
     let complete = fs::read_to_string(&path).expect("the first delivery created the file");
     fs::write(&path, complete.clone() + r#"{"batch":"84e803f7-"#).expect("the folder exists");
 
-    let restarted = JournalOutput::new(&path);
+    let restarted = JsonlOutput::new(&path);
     restarted.deliver(&[first, second.clone()]).await.expect("the folder exists");
-    let lines = journal.received().await;
+    let lines = harness.received().await;
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0], complete.trim_end());
     assert!(lines[1].contains(&second.id.to_string()), "{}", lines[1]);
