@@ -1,6 +1,5 @@
 //! Creates the parts of the server before it serves requests, and writes the start-up log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,7 +46,7 @@ pub fn tracker(loaded: &Loaded, store: SqlStore) -> TrackerBuilder {
     let mut limits = OutboxLimits::default();
     limits.max_messages = config.outbox.max_messages;
     limits.max_bytes = config.outbox.max_bytes;
-    let tracker = Tracker::builder(Arc::new(store))
+    let tracker = Tracker::builder(store)
         .keep_logs(*keep_logs)
         .outbox_limits(limits)
         .max_waiting(config.limits.queued_reports)

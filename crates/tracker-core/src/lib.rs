@@ -5,13 +5,11 @@
 //! code: see `tracker-server`, `tracker-sql`, `tracker-redis` and `tracker-statsd`, or implement the traits yourself.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, Tracker};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
+//! let tracker = Tracker::builder(MemoryStore::new()).start();
 //!
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! let mut report = DeploymentReport::new(id);
@@ -58,6 +56,7 @@ mod request_id;
 mod retention;
 mod rules;
 mod server;
+mod shared;
 mod store;
 mod store_failures;
 #[cfg(feature = "testing")]
@@ -85,6 +84,7 @@ pub use panics::{panics, supervise, supervise_thread};
 pub use rejection::{FieldClue, RejectReason};
 pub use request_id::RequestId;
 pub use server::{Hostname, Server, ServerFields, ServerKey, ServerReport};
+pub use shared::IntoShared;
 pub use store::{
     Backlog, Deleted, DeploymentQuery, HostnameQuery, LogQuery, PENDING_BYTES, PendingBatch, ServerQuery, Store,
     StoreError, Threads,

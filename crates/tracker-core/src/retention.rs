@@ -233,7 +233,7 @@ mod tests {
 
     /// How many records are deleted within an hour less a minute, and within a day.
     async fn deleted(store: MemoryStore) -> [u64; 2] {
-        let tracker = Tracker::builder(Arc::new(store)).delete_after(Some(Duration::from_hours(30 * 24))).start();
+        let tracker = Tracker::builder(store).delete_after(Some(Duration::from_hours(30 * 24))).start();
         tokio::time::sleep(Duration::from_mins(59)).await;
         let first = tracker.deleted().rows();
         tokio::time::sleep(Duration::from_hours(23)).await;

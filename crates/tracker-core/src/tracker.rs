@@ -29,6 +29,7 @@ use crate::log::{LogBatch, LogMessage};
 use crate::metrics::{Metrics, ReportKind, ReportResult};
 use crate::retention;
 use crate::server::{Hostname, Server, ServerReport};
+use crate::shared::IntoShared;
 use crate::store::{Deleted, DeploymentQuery, HostnameQuery, LogQuery, ServerQuery, Store, StoreError, Threads};
 use crate::store_failures::StoreFailures;
 use crate::time;
@@ -75,9 +76,9 @@ struct Tasks {
 }
 
 impl Tracker {
-    /// Builds a tracker on `store`.
-    pub fn builder(store: Arc<dyn Store>) -> TrackerBuilder {
-        TrackerBuilder::new(store)
+    /// Builds a tracker on `store`, which is a [`Store`] or an [`Arc`] of one.
+    pub fn builder(store: impl IntoShared<dyn Store>) -> TrackerBuilder {
+        TrackerBuilder::new(store.into_shared())
     }
 
     /// Records the start of a deployment. A duplicate returns `Ok` and changes nothing.
@@ -251,11 +252,10 @@ impl Tracker {
     /// The metrics since the start. They keep changing while you read them.
     ///
     /// ```
-    /// # use std::sync::Arc;
     /// # use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, ReportKind, ReportResult, Tracker};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
+    /// # let tracker = Tracker::builder(MemoryStore::new()).start();
     /// # let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
     /// tracker.start_deployment(DeploymentReport::new(id)).await?;
     /// assert_eq!(tracker.metrics().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);

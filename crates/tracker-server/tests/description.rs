@@ -1,7 +1,6 @@
 //! Compares the API description with the actual routes and responses.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +27,7 @@ async fn serve() -> u16 {
     let listener = Listener::bind(&"http://127.0.0.1:0".parse().expect("the address is valid")).expect("a free port");
     let Ok(Address::Http(address)) = listener.address() else { unreachable!() };
     let port = address.rsplit_once(':').expect("the address has a port").1.parse().expect("the port is a number");
-    let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
+    let tracker = Tracker::builder(MemoryStore::new()).start();
     tokio::spawn(run(vec![listener], Settings::default(), tracker, std::future::pending()));
     port
 }

@@ -7,8 +7,6 @@
 //! # #[cfg(feature = "sqlite")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::sync::Arc;
-//!
 //! use tracker_core::{DeploymentId, DeploymentReport, Tracker};
 //! use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 //!
@@ -16,7 +14,7 @@
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("data.sqlite3").display().to_string();
 //! let store = SqlStore::open(DatabaseUrl::parse(&path)?, SqlStoreOptions::default())?;
-//! let tracker = Tracker::builder(Arc::new(store)).start();
+//! let tracker = Tracker::builder(store).start();
 //! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;
 //! assert_eq!(tracker.deployment(id).await?.deployment.id, id);

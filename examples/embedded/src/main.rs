@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jsonl_output::JsonlOutput;
@@ -18,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (database, events) = (folder.path().join("data.sqlite3"), folder.path().join("events.jsonl"));
     let url = DatabaseUrl::parse(&format!("sqlite:{}", database.display()))?;
     let store = SqlStore::open(url, SqlStoreOptions::default())?;
-    let tracker = Tracker::builder(Arc::new(store)).output(Arc::new(JsonlOutput::new(&events))).start();
+    let tracker = Tracker::builder(store).output(JsonlOutput::new(&events)).start();
 
     let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
     let mut start = DeploymentReport::new(id);

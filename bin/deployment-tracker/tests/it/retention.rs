@@ -2,7 +2,7 @@
 //!
 //! The service deletes nothing in its first hour, so these tests stop it and delete with a tracker of their own.
 
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
@@ -79,7 +79,7 @@ fn messages(server: &Server, id: &str) -> usize {
 fn start_deleting(url: &str, days: u64) -> Tracker {
     let url = DatabaseUrl::parse(url).expect("the URL is valid");
     let store = SqlStore::open(url, SqlStoreOptions::default()).expect("the store opens");
-    let tracker = Tracker::builder(Arc::new(store)).first_deletion(Duration::ZERO);
+    let tracker = Tracker::builder(store).first_deletion(Duration::ZERO);
     tracker.delete_after(Some(Duration::from_hours(24 * days))).start()
 }
 

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::output::{Delivery, Output};
 use crate::panics::supervise;
 use crate::retention::{self, Retention};
+use crate::shared::IntoShared;
 use crate::store::Store;
 use crate::store_failures::StoreFailures;
 use crate::time;
@@ -54,10 +55,10 @@ impl TrackerBuilder {
         }
     }
 
-    /// Adds an output.
+    /// Adds an output: an [`Output`] or an [`Arc`] of one.
     #[must_use]
-    pub fn output(mut self, output: Arc<dyn Output>) -> Self {
-        self.outputs.push(Arc::new(InstrumentedOutput::new(output)));
+    pub fn output(mut self, output: impl IntoShared<dyn Output>) -> Self {
+        self.outputs.push(Arc::new(InstrumentedOutput::new(output.into_shared())));
         self
     }
 

@@ -1,7 +1,6 @@
 //! The size of the batches that an output receives.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracker_core::testing::{deployment_report, eventually, logs, new_id};
@@ -15,7 +14,7 @@ async fn a_flood_of_logs_is_split_into_bounded_batches() {
     list.set(Mode::Fails);
     // Slow commits make the next group large.
     store.faults().answers_take = Duration::from_millis(100);
-    let tracker = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).keep_logs(true).start();
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
     let flood = format!("[{}]", vec![r#"{"message":"m"}"#; 4_000].join(","));
     let posts: Vec<_> = (0..20)
         .map(|_| {
@@ -59,7 +58,7 @@ async fn a_large_log_post_is_split_into_bounded_batches_all_or_none_and_in_order
     for keeps_logs in [true, false] {
         for (id, messages, expected) in &table {
             let (store, list, id) = (FaultyStore::default(), List::default(), LogDeploymentId::new(id).expect("id"));
-            let builder = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone()));
+            let builder = Tracker::builder(store.clone()).output(list.clone());
             let tracker = builder.keep_logs(keeps_logs).start();
             let text = array(messages);
             let post = || LogBatch::read(id.clone(), json::read(text.as_bytes()).expect("JSON")).expect("log messages");

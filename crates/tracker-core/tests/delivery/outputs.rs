@@ -147,7 +147,7 @@ async fn logs_are_refused_while_neither_store_nor_output_takes_them() {
     store.faults().is_away = false;
     assert_eq!(tracker.append_logs(message()).await, Ok(()));
 
-    let nowhere = Tracker::builder(Arc::new(MemoryStore::new())).keep_logs(false).start();
+    let nowhere = Tracker::builder(MemoryStore::new()).keep_logs(false).start();
     assert_eq!(nowhere.append_logs(message()).await, Err(TrackerError::NoLogDestination));
     tracker.shutdown(Duration::from_secs(5)).await;
 }
@@ -156,7 +156,7 @@ async fn logs_are_refused_while_neither_store_nor_output_takes_them() {
 async fn a_log_post_that_one_output_has_taken_times_out_instead_of_being_refused() {
     let (store, list) = (FaultyStore::default(), List::default());
     let stuck = List::named("stuck");
-    let builder = Tracker::builder(Arc::new(store)).output(Arc::new(list.clone())).output(Arc::new(stuck.clone()));
+    let builder = Tracker::builder(store).output(list.clone()).output(stuck.clone());
     let tracker = builder.commit_deadline(Duration::from_secs(1)).start();
     tracker.append_logs(logs(new_id(), r#"{"message":"m"}"#)).await.expect("accepted");
     eventually("both outputs have the message", async || list.count() == 1 && stuck.count() == 1).await;
@@ -182,9 +182,9 @@ async fn a_log_post_that_one_output_has_taken_times_out_instead_of_being_refused
 #[tokio::test]
 async fn each_output_needs_a_unique_name() {
     for names in [["a", "a"], ["a", ""], ["a", "db"]] {
-        let tracker = names.into_iter().fold(Tracker::builder(Arc::new(MemoryStore::new())), |builder, name| {
-            builder.output(Arc::new(List::named(name)))
-        });
+        let tracker = names
+            .into_iter()
+            .fold(Tracker::builder(MemoryStore::new()), |builder, name| builder.output(List::named(name)));
         let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tracker.start()));
         refused.expect_err(&format!("{names:?} are not unique and valid"));
     }
@@ -193,7 +193,7 @@ async fn each_output_needs_a_unique_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_that_the_store_keeps_are_also_forwarded() {
     let (store, list) = (FaultyStore::default(), List::default());
-    let tracker = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).keep_logs(true).start();
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).keep_logs(true).start();
     list.set(Mode::Fails);
     let expected = deploy_many(&tracker, 10).await;
     list.set(Mode::Works);
@@ -212,8 +212,7 @@ async fn the_tracker_refuses_reports_while_an_outbox_is_full() {
     list.set(Mode::Fails);
     let mut limits = OutboxLimits::default();
     (limits.max_messages, limits.max_bytes) = (10, 1 << 20);
-    let tracker =
-        Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).outbox_limits(limits).start();
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).outbox_limits(limits).start();
     let first = new_id();
     tracker.start_deployment(deployment_report(first, "{}")).await.expect("accepted");
     wait_until_catching_up(&tracker).await;
@@ -269,7 +268,7 @@ async fn an_output_keeps_the_marker_of_a_batch_whose_delivery_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_that_never_answers_counts_as_failing_and_has_a_bounded_backlog() {
     let (store, list) = (FaultyStore::default(), List::default());
-    let builder = Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone()));
+    let builder = Tracker::builder(store.clone()).output(list.clone());
     let mut limits = OutboxLimits::default();
     limits.max_messages = 10;
     let tracker = builder.outbox_limits(limits).start();
@@ -337,11 +336,11 @@ impl Output for Starts {
 
 #[tokio::test]
 async fn the_store_keeps_logs_unless_an_at_least_once_output_wants_them() {
-    let builder = || Tracker::builder(Arc::new(MemoryStore::new()));
+    let builder = || Tracker::builder(MemoryStore::new());
     assert!(builder().keeps_logs());
-    assert!(builder().output(Arc::new(Starts)).keeps_logs(), "they would be lost otherwise");
-    let with_list = || builder().output(Arc::new(Starts)).output(Arc::new(List::default()));
+    assert!(builder().output(Starts).keeps_logs(), "they would be lost otherwise");
+    let with_list = || builder().output(Starts).output(List::default());
     assert_eq!((with_list().keeps_logs(), with_list().takes_logs()), (false, true));
-    let refusing = builder().output(Arc::new(Starts)).keep_logs(false);
+    let refusing = builder().output(Starts).keep_logs(false);
     assert_eq!((refusing.keeps_logs(), refusing.takes_logs()), (false, false));
 }

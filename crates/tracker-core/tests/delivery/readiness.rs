@@ -1,6 +1,5 @@
 //! Readiness: what the tracker has failed to do counts until a probe, or the same kind of work, succeeds.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracker_core::testing::{deployment_report, eventually, new_id};
@@ -39,7 +38,7 @@ async fn a_failed_commit_counts_until_a_probe_of_its_size_succeeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_that_takes_longer_than_a_check_goes_on_and_clears_the_failure() {
     let store = FaultyStore::default();
-    let tracker = Tracker::builder(Arc::new(store.clone())).start();
+    let tracker = Tracker::builder(store.clone()).start();
     store.faults().room = COMMIT_BYTES - 1;
     tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect_err("the disk is full");
     store.faults().room = 64 << 10;
@@ -57,7 +56,7 @@ async fn a_probe_that_takes_longer_than_a_check_goes_on_and_clears_the_failure()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_report_clears_the_failure_of_its_lane() {
     let store = FaultyStore::default();
-    let tracker = Tracker::builder(Arc::new(store.clone())).start();
+    let tracker = Tracker::builder(store.clone()).start();
     let id = new_id();
     let (begin, finish) = (|| deployment_report(id, "{}"), || deployment_report(id, r#"{"result":"success"}"#));
     tracker.start_deployment(begin()).await.expect("recorded");
@@ -76,7 +75,7 @@ async fn a_recorded_report_clears_the_failure_of_its_lane() {
 async fn an_unexpected_error_counts_and_a_rejected_report_does_not() {
     for (refusal, is_failure) in [(Refusal::Rejects, false), (Refusal::FailsUnexpectedly, true)] {
         let store = FaultyStore::default();
-        let tracker = Tracker::builder(Arc::new(store.clone())).start();
+        let tracker = Tracker::builder(store.clone()).start();
         let id = new_id();
         store.faults().refuses = Some((id, refusal));
         // There is room for a small probe, and not for one that follows a failure.
@@ -90,7 +89,7 @@ async fn an_unexpected_error_counts_and_a_rejected_report_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_query_counts_until_it_or_another_one_succeeds() {
     let store = FaultyStore::default();
-    let tracker = Tracker::builder(Arc::new(store.clone())).start();
+    let tracker = Tracker::builder(store.clone()).start();
     let [damaged, sound] = [new_id(), new_id()];
     for id in [damaged, sound] {
         tracker.start_deployment(deployment_report(id, "{}")).await.expect("recorded");
@@ -112,7 +111,7 @@ async fn a_failed_query_counts_until_it_or_another_one_succeeds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_record_is_no_failure() {
-    let tracker = Tracker::builder(Arc::new(MemoryStore::new())).start();
+    let tracker = Tracker::builder(MemoryStore::new()).start();
     assert_eq!(tracker.deployment(new_id()).await.map(drop), Err(TrackerError::Unknown));
     assert!(is_ready(&tracker).await);
     assert!(tracker.shutdown(Duration::from_secs(5)).await);

@@ -205,10 +205,7 @@ async fn an_unavailable_store_does_not_delay_logs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_commit_is_delivered_once() {
     let (store, list) = (FaultyStore::default(), List::default());
-    let tracker = Tracker::builder(Arc::new(store.clone()))
-        .output(Arc::new(list.clone()))
-        .commit_deadline(Duration::from_secs(30))
-        .start();
+    let tracker = Tracker::builder(store.clone()).output(list.clone()).commit_deadline(Duration::from_secs(30)).start();
     let first = deploy(&tracker).await;
     arrives_once_in_order(&store, &list, std::slice::from_ref(&first)).await;
     let (early, id) = (new_id(), new_id());

@@ -377,7 +377,7 @@ impl Store for FaultyStore {
 }
 
 pub fn start(store: &FaultyStore, list: &List) -> Tracker {
-    Tracker::builder(Arc::new(store.clone())).output(Arc::new(list.clone())).start()
+    Tracker::builder(store.clone()).output(list.clone()).start()
 }
 
 /// Waits until every delivery worker is live.

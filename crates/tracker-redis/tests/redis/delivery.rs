@@ -188,9 +188,9 @@ async fn a_full_list_accepts_duplicates_and_refuses_new_batches() {
 async fn one_tracker_may_push_to_two_lists() {
     let redis = Redis::start();
     let other = with(&config(&redis), |config| config.key = "other".into());
-    let tracker = Tracker::builder(Arc::new(MemoryStore::new()))
-        .output(Arc::new(output(config(&redis))))
-        .output(Arc::new(output(other).named("other")))
+    let tracker = Tracker::builder(MemoryStore::new())
+        .output(output(config(&redis)))
+        .output(output(other).named("other"))
         .start();
     tracker.start_deployment(deployment_report(new_id(), "{}")).await.expect("the store is in memory");
     for key in ["logstash", "other"] {
