@@ -20,11 +20,24 @@ pub(crate) fn new_uuid() -> Uuid {
 }
 
 /// The id of a deployment: a UUID, displayed in lower case with hyphens.
+///
+/// ```
+/// use tracker_core::DeploymentId;
+///
+/// let id = DeploymentId::random();
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeploymentId(pub Uuid);
 
 impl DeploymentId {
+    /// A new id, for a deployment that has none yet: a random UUID (version 4).
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
     /// Reads a hyphenated UUID in any letter case.
     ///
     /// # Errors
@@ -40,6 +53,12 @@ impl DeploymentId {
                 )
             }),
         }
+    }
+}
+
+impl From<Uuid> for DeploymentId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
     }
 }
 

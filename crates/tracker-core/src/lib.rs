@@ -11,7 +11,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let tracker = Tracker::builder(MemoryStore::new()).start();
 //!
-//! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+//! let id = DeploymentId::random();
 //! let mut report = DeploymentReport::new(id);
 //! report.fields.environment = Some("dev".into());
 //! tracker.start_deployment(report.clone()).await?;

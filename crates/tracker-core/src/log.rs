@@ -1,6 +1,7 @@
 //! Log messages: JSON objects with a string `message`, kept as they were received.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use crate::fields::{MAX_TEXT, Reporter};
 use crate::id::{DeploymentId, new_uuid};
 use crate::input_error::{InputError, InputErrorCode};
 use crate::json::{self, Object};
-use crate::time::Timestamp;
+use crate::time::{self, Timestamp};
 
 mod timed;
 
@@ -47,6 +48,14 @@ impl LogDeploymentId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for LogDeploymentId {
+    type Err = InputError;
+
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        Self::new(text)
     }
 }
 
@@ -93,6 +102,14 @@ impl LogMessage {
         Ok(Self { event_id: new_uuid(), received_at, object })
     }
 
+    /// A message that is received now, with `text` as its only member `message`. U+FFFD replaces each NUL, which a
+    /// store or an output could not take.
+    pub fn text(text: &str) -> Self {
+        let text = text.replace('\0', "\u{fffd}");
+        let object = serde_json::value::to_raw_value(&OnlyMessage { message: &text }).expect("a string is valid JSON");
+        Self { event_id: new_uuid(), received_at: time::now(), object }
+    }
+
     /// Creates a message from stored values.
     ///
     /// # Errors
@@ -124,6 +141,12 @@ impl LogMessage {
     pub fn members(&self) -> Object<'_> {
         Object::parse(&self.object).expect("every constructor parses the object")
     }
+}
+
+/// A message from plain text.
+#[derive(Serialize)]
+struct OnlyMessage<'a> {
+    message: &'a str,
 }
 
 /// A message as the outbox stores it.
@@ -165,12 +188,25 @@ pub struct LogBatch {
 }
 
 impl LogBatch {
+    /// Messages of a deployment, in order. The deployment is a [`DeploymentId`] or a [`LogDeploymentId`].
+    ///
+    /// ```
+    /// use tracker_core::{DeploymentId, LogBatch, LogMessage};
+    ///
+    /// let messages = ["copying", "restarting"].map(LogMessage::text);
+    /// let logs = LogBatch::new(DeploymentId::random(), messages);
+    /// assert_eq!(logs.messages[1].object().get(), r#"{"message":"restarting"}"#);
+    /// ```
+    pub fn new(deployment_id: impl Into<LogDeploymentId>, messages: impl IntoIterator<Item = LogMessage>) -> Self {
+        Self { deployment_id: deployment_id.into(), messages: messages.into_iter().collect(), reporter: None }
+    }
+
     /// Reads a body: one log message, or an array of them.
     ///
     /// # Errors
     /// [`InputError`] if any of them is not an object or lacks a string `message`.
     pub fn read(deployment_id: LogDeploymentId, body: &RawValue) -> Result<Self, InputError> {
-        let received_at = crate::time::now();
+        let received_at = time::now();
         let messages = if body.get().starts_with('[') {
             let objects: Vec<&RawValue> =
                 serde_json::from_str(body.get()).expect("valid JSON that starts with a bracket is an array");

@@ -67,7 +67,7 @@ pub enum Delivery {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let starts = Arc::new(Starts::default());
 /// let tracker = Tracker::builder(MemoryStore::new()).output(starts.clone()).start();
-/// let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+/// let id = DeploymentId::random();
 /// tracker.start_deployment(DeploymentReport::new(id)).await?;
 /// tracker.shutdown(std::time::Duration::from_secs(5)).await;
 /// assert_eq!(*starts.0.lock().expect("no holder panics"), [id.to_string()]);

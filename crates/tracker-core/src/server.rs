@@ -1,6 +1,7 @@
 //! Servers: the machines that a deployment runs on, and its result on each of them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -40,6 +41,14 @@ impl Hostname {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for Hostname {
+    type Err = InputError;
+
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        Self::new(text)
     }
 }
 
@@ -148,6 +157,22 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
+    /// A report about the server `hostname` of the deployment `id`, without fields.
+    ///
+    /// ```
+    /// use tracker_core::{DeploymentId, DeploymentResult, ServerReport};
+    ///
+    /// # fn main() -> Result<(), tracker_core::InputError> {
+    /// let mut report = ServerReport::new(DeploymentId::random(), "web-1.example.com".parse()?);
+    /// report.fields.result = Some(DeploymentResult::Success);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(id: DeploymentId, hostname: Hostname) -> Self {
+        let key = ServerKey { deployment_id: id, hostname };
+        Self { key, fields: ServerFields::default(), reporter: None, misspelled: Vec::new() }
+    }
+
     /// Reads the body of a report about a server of the deployment `id`: a JSON object. Unknown members are ignored.
     ///
     /// # Errors

@@ -256,7 +256,7 @@ impl Tracker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let tracker = Tracker::builder(MemoryStore::new()).start();
-    /// # let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+    /// # let id = DeploymentId::random();
     /// tracker.start_deployment(DeploymentReport::new(id)).await?;
     /// assert_eq!(tracker.metrics().reports(ReportKind::DeploymentStart, ReportResult::Recorded), 1);
     /// assert_eq!(tracker.metrics().commits.changes.count(), 1);

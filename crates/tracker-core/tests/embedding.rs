@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tracker_core::testing::new_id;
 use tracker_core::{
-    Batch, Delivery, DeploymentReport, Event, MemoryStore, Output, OutputError, Store, Tracker, async_trait,
+    Batch, Delivery, DeploymentId, DeploymentReport, DeploymentResult, Event, Hostname, LogBatch, LogDeploymentId,
+    LogMessage, LogQuery, MemoryStore, Output, OutputError, Page, ServerReport, Store, Tracker, async_trait, json,
 };
 
 /// An output that counts as delivered at once.
@@ -48,7 +49,66 @@ async fn a_builder_takes_values_and_shared_values() {
         assert!(tracker.shutdown(Duration::from_secs(10)).await);
     }
     let shared = Tracker::builder(store).start();
-    let query = tracker_core::DeploymentQuery::new(tracker_core::Page::first(10));
+    let query = tracker_core::DeploymentQuery::new(Page::first(10));
     assert_eq!(shared.deployments(query).await.expect("the store works").records.len(), 2);
     assert!(shared.shutdown(Duration::from_secs(10)).await);
+}
+
+#[test]
+fn random_ids_differ_and_have_one_text() {
+    let [one, two] = [DeploymentId::random(), DeploymentId::random()];
+    assert_ne!(one, two);
+    assert_eq!((one.0.get_version_num(), one.to_string().len()), (4, 36));
+    assert_eq!(one.to_string().to_uppercase().parse(), Ok(one));
+    assert_eq!(DeploymentId::from(one.0), one);
+    for text in ["", "x", &one.0.simple().to_string(), &one.0.urn().to_string(), &format!("{one} ")] {
+        assert!(text.parse::<DeploymentId>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn names_are_parsed_as_their_constructors_do() {
+    assert_eq!("web-1".parse(), Hostname::new("web-1"));
+    assert_eq!("".parse::<Hostname>(), Hostname::new(""));
+    assert_eq!("Nightly".parse(), LogDeploymentId::new("Nightly"));
+    assert_eq!("a\0".parse::<LogDeploymentId>(), LogDeploymentId::new("a\0"));
+}
+
+#[test]
+fn a_message_from_text_is_a_message_that_the_api_accepts() {
+    for (text, object) in [
+        ("", r#"{"message":""}"#),
+        ("copied 3 files", r#"{"message":"copied 3 files"}"#),
+        ("a \"quote\", a \\ and\n\u{1}", r#"{"message":"a \"quote\", a \\ and\n\u0001"}"#),
+        ("größer 🚀 \u{2028}", "{\"message\":\"größer 🚀 \u{2028}\"}"),
+        ("a\0b\0", "{\"message\":\"a\u{fffd}b\u{fffd}\"}"),
+    ] {
+        let message = LogMessage::text(text);
+        assert_eq!(message.object().get(), object);
+        let body = json::read(object.as_bytes()).expect("the API accepts this body");
+        let read = LogBatch::read(DeploymentId::random().into(), body).expect("valid log message");
+        assert_eq!(read.messages[0].object().get(), object);
+    }
+    assert!(LogMessage::text("first").event_id < LogMessage::text("second").event_id);
+}
+
+#[tokio::test]
+async fn reports_and_logs_need_no_json() {
+    let tracker = Tracker::builder(MemoryStore::new()).start();
+    let id = DeploymentId::random();
+    tracker.start_deployment(DeploymentReport::new(id)).await.expect("the store works");
+    let mut report = ServerReport::new(id, "web-1".parse().expect("a valid hostname"));
+    tracker.start_server(report.clone()).await.expect("the store works");
+    report.fields.result = Some(DeploymentResult::Success);
+    tracker.finish_server(report).await.expect("the store works");
+    let logs = LogBatch::new(id, ["copying", "restarting"].map(LogMessage::text));
+    tracker.append_logs(logs).await.expect("the store keeps logs");
+
+    let recorded = tracker.deployment(id).await.expect("it is recorded");
+    let [server] = recorded.servers.as_slice() else { panic!("{recorded:?}") };
+    assert_eq!((server.hostname.as_str(), server.fields.result), ("web-1", Some(DeploymentResult::Success)));
+    let kept = tracker.logs(LogQuery::new(id.into(), Page::first(10))).await.expect("logs are kept").records;
+    let objects: Vec<_> = kept.iter().map(|message| message.object().get()).collect();
+    assert_eq!(objects, [r#"{"message":"copying"}"#, r#"{"message":"restarting"}"#]);
+    assert!(tracker.shutdown(Duration::from_secs(10)).await);
 }

@@ -15,7 +15,7 @@
 //! # let path = folder.join("data.sqlite3").display().to_string();
 //! let store = SqlStore::open(DatabaseUrl::parse(&path)?, SqlStoreOptions::default())?;
 //! let tracker = Tracker::builder(store).start();
-//! let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+//! let id = DeploymentId::random();
 //! tracker.start_deployment(DeploymentReport::new(id)).await?;
 //! assert_eq!(tracker.deployment(id).await?.deployment.id, id);
 //! # std::fs::remove_dir_all(folder)?;

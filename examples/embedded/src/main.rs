@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = SqlStore::open(url, SqlStoreOptions::default())?;
     let tracker = Tracker::builder(store).output(JsonlOutput::new(&events)).start();
 
-    let id = DeploymentId::parse("84e803f7-9562-4d95-b828-25b167aea34b")?;
+    let id = DeploymentId::random();
     let mut start = DeploymentReport::new(id);
     start.fields.package = Some("shop".into());
     start.fields.version = Some("1.4.2".into());

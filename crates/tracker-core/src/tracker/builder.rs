@@ -82,8 +82,7 @@ impl TrackerBuilder {
 
     fn has_log_output(&self) -> bool {
         let nil = DeploymentId(Uuid::nil());
-        let logs = LogBatch { deployment_id: nil.into(), messages: Vec::new(), reporter: None };
-        let event = Event::new(EventKind::Logged(logs), time::now(), None);
+        let event = Event::new(EventKind::Logged(LogBatch::new(nil, [])), time::now(), None);
         self.outputs.iter().any(|output| output.delivery() == Delivery::AtLeastOnce && output.wants(&event))
     }
 
