@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -123,24 +124,62 @@ pub trait Output: Debug + Send + Sync + 'static {
 }
 
 /// A delivery or health check that failed. Retrying may help.
+///
+/// `?` converts an [`io::Error`], and [`Self::context`] says which operation failed:
+///
+/// ```
+/// use std::fs::File;
+///
+/// use tracker_core::{OutputError, chain};
+///
+/// fn open(path: &str) -> Result<File, OutputError> {
+///     Ok(File::open(path)?)
+/// }
+///
+/// let error = open("/no/such/file").map_err(|error| error.context("cannot read the spool")).unwrap_err();
+/// assert_eq!(error.to_string(), "cannot read the spool");
+/// assert!(chain(&error).starts_with("cannot read the spool: No such file"));
+/// ```
 #[derive(Debug, Error)]
-#[error("{message}")]
-pub struct OutputError {
-    /// The operation that failed, and its target.
-    message: String,
-    #[source]
-    source: Option<Box<dyn Error + Send + Sync>>,
+#[error(transparent)]
+pub struct OutputError(Cause);
+
+#[derive(Debug, Error)]
+enum Cause {
+    #[error("{message}")]
+    Failed {
+        /// The operation that failed, and its target.
+        message: String,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    #[error(transparent)]
+    Io(io::Error),
 }
 
 impl OutputError {
     /// The operation that `message` names failed because of `source`.
     pub fn new(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { message: message.into(), source: Some(source.into()) }
+        Self(Cause::Failed { message: message.into(), source: Some(source.into()) })
     }
 
     /// An operation failed, and `message` says which and why.
     pub fn message(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self(Cause::Failed { message: message.into(), source: None })
+    }
+
+    /// The operation that `message` names failed because of this error.
+    #[must_use]
+    pub fn context(self, message: impl Into<String>) -> Self {
+        match self.0 {
+            Cause::Io(error) => Self::new(message, error),
+            Cause::Failed { .. } => Self::new(message, self),
+        }
+    }
+}
+
+impl From<io::Error> for OutputError {
+    fn from(error: io::Error) -> Self {
+        Self(Cause::Io(error))
     }
 }
 

@@ -1,12 +1,15 @@
 //! The API as a program uses it that embeds a tracker.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracker_core::testing::new_id;
 use tracker_core::{
     Batch, Delivery, DeploymentId, DeploymentReport, DeploymentResult, Event, Hostname, LogBatch, LogDeploymentId,
-    LogMessage, LogQuery, MemoryStore, Output, OutputError, Page, ServerReport, Store, Tracker, async_trait, json,
+    LogMessage, LogQuery, MemoryStore, Output, OutputError, Page, ServerReport, Store, Tracker, async_trait, chain,
+    json,
 };
 
 /// An output that counts as delivered at once.
@@ -111,4 +114,24 @@ async fn reports_and_logs_need_no_json() {
     let objects: Vec<_> = kept.iter().map(|message| message.object().get()).collect();
     assert_eq!(objects, [r#"{"message":"copying"}"#, r#"{"message":"restarting"}"#]);
     assert!(tracker.shutdown(Duration::from_secs(10)).await);
+}
+
+#[test]
+fn an_output_error_names_each_operation_and_cause_once() {
+    let io = || io::Error::new(io::ErrorKind::TimedOut, "no answer");
+    for (error, expected) in [
+        (OutputError::from(io()), "no answer"),
+        (OutputError::from(io()).context("cannot connect"), "cannot connect: no answer"),
+        (
+            OutputError::from(io()).context("cannot connect").context("cannot send"),
+            "cannot send: cannot connect: no answer",
+        ),
+        (OutputError::new("cannot connect", io()).context("cannot send"), "cannot send: cannot connect: no answer"),
+        (OutputError::message("refused").context("cannot send"), "cannot send: refused"),
+    ] {
+        assert_eq!(chain(&error), expected);
+    }
+    let error = OutputError::from(io()).context("cannot connect");
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::TimedOut));
 }
