@@ -62,10 +62,11 @@ pub struct Deployment {
     pub updated_at: Option<Timestamp>,
 }
 
-/// A deployment with the records of its servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A deployment with the records of its servers, which are the member `servers` in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeploymentWithServers {
     /// The deployment.
+    #[serde(flatten)]
     pub deployment: Deployment,
     /// The servers, ordered by hostname.
     pub servers: Vec<Server>,
@@ -85,11 +86,13 @@ impl WriteJson for DeploymentWithServers {
 }
 
 /// The report of a deployment's start or finish.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeploymentReport {
     /// The deployment.
+    #[serde(rename = "deployment_id")]
     pub id: DeploymentId,
     /// The fields that the engine sent.
+    #[serde(flatten)]
     pub fields: DeploymentFields,
     /// Whether every server without a result gets the result of the deployment. Only a finish has this effect.
     pub assert_empty_server_result: bool,
@@ -98,8 +101,10 @@ pub struct DeploymentReport {
     /// environment. Only a start has this effect.
     pub is_limited: bool,
     /// The name of the token that sent the report, if there is one. It never comes from the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reporter: Option<Reporter>,
     /// Fields that the engine seems to have misspelled. Their values were ignored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub misspelled: Vec<&'static str>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::rejection::RejectReason;
@@ -39,7 +40,8 @@ pub enum TrackerError {
 }
 
 /// Why a report cannot be made durable, or a query not answered, at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum UnavailableReason {
     /// Too many reports wait already. Nothing was done.

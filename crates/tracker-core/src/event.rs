@@ -21,7 +21,7 @@ pub(crate) const BATCH_BYTES: usize = 1 << 20;
 pub(crate) const BATCH_MESSAGES: usize = 1_000;
 
 /// Something that was recorded, with the record as it was at that moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// A UUIDv7, which stays the same however often the event is delivered.
     pub id: Uuid,
@@ -35,7 +35,7 @@ pub struct Event {
 }
 
 /// The kinds of events, with their contents.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -93,7 +93,7 @@ impl Event {
 
 /// Events that are delivered together, in order. A batch has the same id and the same events in
 /// every delivery and from every instance, so that an output can recognize a duplicate by its id.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// A UUIDv7, the idempotency key of the batch.
     pub id: Uuid,

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::server::{Server, ServerFields, ServerKey, ServerReport};
 
 /// One change to commit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// The start of a deployment was reported.
@@ -81,7 +81,7 @@ impl Change {
 }
 
 /// A row of the outbox: a batch that an output has not acknowledged yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
     /// The name of the output.
     pub output: String,
@@ -90,7 +90,7 @@ pub struct OutboxEntry {
 }
 
 /// Batches that an output has acknowledged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The name of the output.
     pub output: String,
@@ -129,7 +129,7 @@ pub struct Group {
 }
 
 /// The existing records that a group names.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Records {
     /// The deployments among [`Group::deployments`] that exist.
     pub deployments: Vec<Deployment>,
@@ -138,7 +138,7 @@ pub struct Records {
 }
 
 /// An existing record that has changed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Changed<R, F> {
     /// The record with its new values.
     pub record: R,
@@ -148,7 +148,7 @@ pub struct Changed<R, F> {
 }
 
 /// The decision about a group: the result of each change, and the rows to write.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The result of each change, in order.
     pub outcomes: Vec<Outcome>,

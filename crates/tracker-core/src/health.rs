@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -20,11 +21,12 @@ pub(crate) const STORE: &str = "db";
 pub const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The result of all health checks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// When the checks began.
     pub generated_at: Timestamp,
     /// The time until the last of them ended; they run concurrently.
+    #[serde(rename = "duration_seconds", serialize_with = "time::serialize_seconds")]
     pub duration: Duration,
     /// The checks: the store as `db` first, then the outputs.
     pub checks: Vec<HealthCheck>,
@@ -40,13 +42,14 @@ impl Health {
 }
 
 /// The result of one health check.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
     /// `db` for the store, or the name of an output.
     pub name: String,
     /// When the check began.
     pub tested_at: Timestamp,
     /// How long the check took.
+    #[serde(rename = "duration_seconds", serialize_with = "time::serialize_seconds")]
     pub duration: Duration,
     /// The error, if the check failed.
     pub error: Option<String>,

@@ -1,17 +1,19 @@
 //! Lists of records, which are read in pages.
 
+use serde::Serialize;
+use uuid::Uuid;
+
 use crate::deployment::{Deployment, DeploymentWithServers};
 use crate::id::DeploymentId;
 use crate::log::LogMessage;
 use crate::server::{Hostname, Server};
 use crate::time::Timestamp;
-use uuid::Uuid;
 
 /// The number of bytes after which a read of a page ends, unless the caller sets another number.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// A part of a list whose records are ordered by `K`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Page<K> {
     /// The maximum number of rows to read.
     pub limit: u32,
@@ -36,7 +38,7 @@ impl<K> Page<K> {
 ///
 /// A row that cannot be read is left out of `records`, but counts as a row: neither the number of records nor their
 /// last key says where a list ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed<T, K> {
     /// The records.
     pub records: Vec<T>,
@@ -100,7 +102,7 @@ pub trait Record {
 
 /// A cursor in a list that is ordered by creation time, newest first. Among records of the same time, the one with the
 /// greater id comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CreatedCursor {
     /// When the record was created.
     pub created_at: Timestamp,

@@ -143,6 +143,16 @@ impl LogMessage {
     }
 }
 
+/// Messages are equal if their texts are the same. Equal members in another order make another message.
+impl PartialEq for LogMessage {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { event_id, received_at, object } = self;
+        (event_id, received_at, object.get()) == (&other.event_id, &other.received_at, other.object.get())
+    }
+}
+
+impl Eq for LogMessage {}
+
 /// A message from plain text.
 #[derive(Serialize)]
 struct OnlyMessage<'a> {
@@ -176,7 +186,7 @@ impl Serialize for RawMembers<'_> {
 
 /// Log messages of one deployment that were sent together. Either all of them are recorded, or
 /// none.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBatch {
     /// The deployment.
     pub deployment_id: LogDeploymentId,

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::error::{TrackerError, UnavailableReason};
 use crate::group::Outcome;
 use crate::misspelled;
@@ -15,7 +18,8 @@ use crate::output::Delivery;
 pub use histogram::{Counter, DURATIONS, Histogram, SIZES};
 
 /// The kind of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReportKind {
     /// The start of a deployment.
     DeploymentStart,
@@ -47,7 +51,8 @@ impl ReportKind {
 }
 
 /// The result of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReportResult {
     /// [`Outcome::Recorded`].
     Recorded,
@@ -122,7 +127,7 @@ impl From<&Result<Outcome, TrackerError>> for ReportResult {
     }
 }
 
-/// The metrics of a tracker, counted since its start.
+/// The metrics of a tracker, counted since its start. Serialized, they are the counts at that moment.
 #[derive(Debug)]
 pub struct Metrics {
     reports: [[Counter; ReportResult::ALL.len()]; ReportKind::ALL.len()],
@@ -179,8 +184,25 @@ impl Metrics {
     }
 }
 
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { reports: _, log_messages: _, misspelled, commits, outputs } = self;
+        let results = |count: &dyn Fn(ReportResult) -> u64| {
+            ReportResult::ALL.map(|result| (result.as_str(), count(result))).into_iter().collect::<BTreeMap<_, _>>()
+        };
+        let reports = ReportKind::ALL.map(|kind| (kind.as_str(), results(&|result| self.reports(kind, result))));
+        let mut metrics = serializer.serialize_struct("Metrics", 5)?;
+        metrics.serialize_field("reports", &BTreeMap::from(reports))?;
+        metrics.serialize_field("log_messages", &results(&|result| self.log_messages(result)))?;
+        metrics.serialize_field("misspelled", misspelled)?;
+        metrics.serialize_field("commits", commits)?;
+        metrics.serialize_field("outputs", outputs)?;
+        metrics.end()
+    }
+}
+
 /// Metrics of group commits.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct CommitMetrics {
     /// Changes per group: reports, and batches enqueued or acknowledged.
     pub changes: Histogram,
@@ -197,7 +219,7 @@ impl Default for CommitMetrics {
 }
 
 /// Metrics of an output.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct OutputMetrics {
     /// The output's name.
     pub name: String,
@@ -211,6 +233,7 @@ pub struct OutputMetrics {
     pub failures: Counter,
     /// Messages dropped by a best-effort output.
     pub dropped: Counter,
+    #[serde(skip)]
     is_failing: AtomicBool,
 }
 

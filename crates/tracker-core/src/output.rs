@@ -6,13 +6,15 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::event::{Batch, Event};
 
 /// The delivery guarantee of an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Every event arrives. The tracker keeps a batch that it cannot deliver in the outbox, and retries until the
     /// output acknowledges it.

@@ -71,7 +71,7 @@ impl WriteJson for Hostname {
 }
 
 /// The key of a server record. One server may have records of many deployments.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct ServerKey {
     /// The deployment.
     pub deployment_id: DeploymentId,
@@ -144,15 +144,19 @@ impl WriteJson for Server {
 }
 
 /// The report of a deployment's start or finish on one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerReport {
     /// The record that the report is about.
+    #[serde(flatten)]
     pub key: ServerKey,
     /// The fields that the engine sent.
+    #[serde(flatten)]
     pub fields: ServerFields,
     /// The name of the token that sent the report, if there is one. It never comes from the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reporter: Option<Reporter>,
     /// Fields that the engine seems to have misspelled. Their values were ignored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub misspelled: Vec<&'static str>,
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -86,7 +87,7 @@ impl LogQuery {
 pub const PENDING_BYTES: usize = 4 << 20;
 
 /// A batch in the outbox.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingBatch {
     /// The batch.
     pub batch: Arc<Batch>,
@@ -96,7 +97,7 @@ pub struct PendingBatch {
 }
 
 /// The size of the outbox of one output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Backlog {
     /// The number of messages. Each message of a log batch counts, and any other event counts as one.
     pub messages: u64,
@@ -107,7 +108,7 @@ pub struct Backlog {
 }
 
 /// The number of deleted records.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Deleted {
     /// Deployments.
     pub deployments: u64,
@@ -140,7 +141,7 @@ impl Deleted {
 }
 
 /// The load of those threads of a store that do one kind of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Threads {
     /// The kind of work, such as `reader`.
     pub name: &'static str,

@@ -74,6 +74,11 @@ pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Resu
     }
 }
 
+/// Serializes a duration in seconds.
+pub(crate) fn serialize_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

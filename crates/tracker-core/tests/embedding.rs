@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracker_core::testing::new_id;
+use serde_json::{Value, json, to_value};
+use tracker_core::testing::{finished, new_id, started};
 use tracker_core::{
     Batch, Delivery, DeploymentId, DeploymentReport, DeploymentResult, Event, Hostname, LogBatch, LogDeploymentId,
     LogMessage, LogQuery, MemoryStore, Output, OutputError, Page, ServerReport, Store, Tracker, async_trait, chain,
-    json,
 };
 
 /// An output that counts as delivered at once.
@@ -88,7 +88,7 @@ fn a_message_from_text_is_a_message_that_the_api_accepts() {
     ] {
         let message = LogMessage::text(text);
         assert_eq!(message.object().get(), object);
-        let body = json::read(object.as_bytes()).expect("the API accepts this body");
+        let body = tracker_core::json::read(object.as_bytes()).expect("the API accepts this body");
         let read = LogBatch::read(DeploymentId::random().into(), body).expect("valid log message");
         assert_eq!(read.messages[0].object().get(), object);
     }
@@ -134,4 +134,81 @@ fn an_output_error_names_each_operation_and_cause_once() {
     let error = OutputError::from(io()).context("cannot connect");
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::TimedOut));
+}
+
+/// The JSON that the HTTP API answers with.
+fn api_json(value: &impl tracker_core::json::WriteJson) -> Value {
+    let mut bytes = Vec::new();
+    value.write_json(&mut bytes);
+    serde_json::from_slice(&bytes).expect("the API writes JSON")
+}
+
+#[tokio::test]
+async fn records_reports_and_states_are_printed_as_json() {
+    let tracker = Tracker::builder(MemoryStore::new()).output(Sink("sink")).start();
+    let id = DeploymentId::random();
+    let mut start = DeploymentReport::new(id);
+    start.fields.package = Some("shop".into());
+    start.assert_empty_server_result = true;
+    let body = json!({
+        "deployment_id": id.to_string(), "package": "shop", "assert_empty_server_result": true, "is_limited": false,
+    });
+    assert_eq!(to_value(&start).expect("plain data"), body);
+    let read = tracker_core::json::read(body.to_string().as_bytes()).and_then(|body| DeploymentReport::read(id, body));
+    assert_eq!(read.as_ref(), Ok(&start), "the API reads what is printed");
+    let server = ServerReport::new(id, "web-1".parse().expect("a valid hostname"));
+    assert_eq!(to_value(&server).expect("plain data"), json!({"deployment_id": id.to_string(), "hostname": "web-1"}));
+    tracker.start_deployment(start).await.expect("the store works");
+    tracker.start_server(server).await.expect("the store works");
+
+    let record = tracker.deployment(id).await.expect("it is recorded");
+    assert_eq!(to_value(&record).expect("plain data"), api_json(&record));
+    let query = tracker_core::DeploymentQuery::new(Page::first(1));
+    let list = to_value(tracker.deployments(query).await.expect("the store works")).expect("plain data");
+    assert_eq!(list["records"], json!([api_json(&record)]));
+    assert_eq!(list["next"]["after"]["deployment_id"], json!(id.to_string()));
+
+    assert!(tracker.shutdown(Duration::from_secs(10)).await);
+    let metrics = to_value(tracker.metrics()).expect("plain data");
+    assert_eq!(metrics["reports"]["deployment_start"]["recorded"], json!(1));
+    assert_eq!(metrics["reports"]["server_finish"]["timed_out"], json!(0));
+    assert_eq!(metrics["log_messages"]["nowhere"], json!(0));
+    assert_eq!(metrics["outputs"][0]["delivery"], json!("at_least_once"));
+    let outputs = to_value(tracker.outputs()).expect("plain data");
+    assert_eq!(outputs[0]["name"], json!("sink"));
+    assert_eq!(outputs[0]["last_error"], Value::Null);
+    let health = tracker.health().await;
+    let printed = to_value(&health).expect("plain data");
+    assert_eq!(printed["checks"][1]["name"], json!("sink"));
+    assert_eq!(printed["duration_seconds"], json!(health.duration.as_secs_f64()));
+    for (kind, result) in tracker_core::ReportKind::ALL.into_iter().zip(tracker_core::ReportResult::ALL) {
+        assert_eq!(to_value(kind).expect("plain data"), json!(kind.as_str()));
+        assert_eq!(to_value(result).expect("plain data"), json!(result.as_str()));
+    }
+}
+
+#[test]
+fn events_and_batches_are_compared_by_value() {
+    let start = started(Default::default());
+    let mut other = Event::clone(&start);
+    assert_eq!(*start, other);
+    other.reporter = Some("jenkins".into());
+    assert_ne!(*start, other);
+    assert_ne!(start, finished(Default::default()));
+    let batch = Batch::new(vec![start.clone()]);
+    assert_eq!(batch, batch.clone());
+    assert_ne!(batch, Batch::new(vec![start]), "another batch has another id");
+    let restored: Batch = serde_json::from_value(to_value(&batch).expect("plain data")).expect("a batch");
+    assert_eq!(restored, batch);
+
+    let logs = LogBatch::new(DeploymentId::random(), [LogMessage::text("first"), LogMessage::text("second")]);
+    assert_eq!(logs, logs.clone());
+    let mut swapped = logs.clone();
+    swapped.messages.swap(0, 1);
+    assert_ne!(logs, swapped);
+    let LogMessage { event_id, received_at, .. } = logs.messages[0];
+    let text = |text: &str| serde_json::value::to_raw_value(&json!({ "message": text })).expect("plain data");
+    let message = |text: Box<_>| LogMessage::stored(event_id, received_at, text).expect("a log message");
+    assert_eq!(message(text("first")), logs.messages[0]);
+    assert_ne!(message(text("second")), logs.messages[0]);
 }

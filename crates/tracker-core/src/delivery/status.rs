@@ -4,6 +4,8 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use crate::output::chain;
 use crate::store::Backlog;
 use crate::time::{self, Timestamp};
@@ -27,7 +29,7 @@ impl Default for OutboxLimits {
 }
 
 /// The status of an at-least-once output.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OutputStatus {
     /// The name of the output.

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 /// Bucket bounds for durations in nanoseconds: 0.25 ms to 10 s.
 pub const DURATIONS: &[u64] = &[
     250_000,
@@ -40,7 +43,13 @@ impl Counter {
     }
 }
 
-/// A histogram with fixed buckets.
+impl Serialize for Counter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.count())
+    }
+}
+
+/// A histogram with fixed buckets. It is serialized with its `buckets` as [`Self::cumulative`] returns them.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
@@ -88,6 +97,17 @@ impl Histogram {
     }
 }
 
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let buckets: Vec<_> = self.cumulative().collect();
+        let mut histogram = serializer.serialize_struct("Histogram", 3)?;
+        histogram.serialize_field("count", &buckets.last().map_or(0, |(_, count)| *count))?;
+        histogram.serialize_field("sum", &self.sum())?;
+        histogram.serialize_field("buckets", &buckets)?;
+        histogram.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +121,7 @@ mod tests {
         let cumulative: Vec<_> = histogram.cumulative().collect();
         assert_eq!(cumulative, [(Some(1), 2), (Some(10), 4), (None, 5)]);
         assert_eq!((histogram.count(), histogram.sum()), (5, 24));
+        let json = serde_json::to_string(&histogram).expect("plain data");
+        assert_eq!(json, r#"{"count":5,"sum":24,"buckets":[[1,2],[10,4],[null,5]]}"#);
     }
 }
