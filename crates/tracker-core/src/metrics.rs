@@ -174,6 +174,12 @@ impl Metrics {
         }
     }
 
+    /// Whether there was any report or commit.
+    pub(crate) fn is_used(&self) -> bool {
+        let mut reports = self.reports.iter().flatten();
+        self.commits.changes.count() > 0 || reports.any(|reports| reports.count() > 0)
+    }
+
     pub(crate) fn reported(&self, kind: ReportKind, result: ReportResult) {
         self.reports[kind as usize][result as usize].add(1);
     }

@@ -44,6 +44,12 @@ const READY_MAX_AGE: Duration = Duration::from_secs(1);
 ///
 /// Once a report returns `Ok`, it is durable and on its way to every output. Dropping the future of a report does not
 /// cancel it: the report may or may not be recorded, as if its answer had been lost.
+///
+/// Await [`Tracker::shutdown`] before you drop the last clone: dropping it aborts every task, and is logged as a warning
+/// if the tracker was used.
+///
+/// The tracker logs failures of the store and of outputs with the crate [`log`]. A program that embeds a tracker must
+/// install a logger, such as `env_logger`; otherwise these failures are invisible.
 #[derive(Debug, Clone)]
 pub struct Tracker(Arc<Inner>);
 
@@ -300,8 +306,8 @@ impl Tracker {
     }
 
     /// Stops accepting reports, delivers the batches that wait in memory, and ends every task, within `deadline`. Other
-    /// pending batches stay in the outbox for the next run. Await this before you drop the last tracker: dropping it
-    /// aborts every task.
+    /// pending batches stay in the outbox for the next run. Await this before you drop the last clone of the tracker:
+    /// dropping it aborts every task.
     ///
     /// Returns whether everything ended in time. If not, it aborts every task and does not close the store, and callers
     /// that still wait get [`UnavailableReason::TimedOut`].
@@ -358,6 +364,18 @@ impl Tracker {
             return Err(UnavailableReason::Closed.into());
         }
         self.0.dispatcher.check_limits(self.0.outbox_limits)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A logger that panics during a panic would abort the process.
+        if !*self.is_closed.get_mut() && self.metrics.is_used() && !std::thread::panicking() {
+            log::warn!(
+                "a tracker was dropped without `shutdown`, which aborts its tasks: best-effort outputs lose events, and \
+                 other pending batches wait in the outbox; await `Tracker::shutdown` first"
+            );
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::{Value, json, to_value};
 use tracker_core::testing::{finished, new_id, started};
 use tracker_core::{
@@ -211,4 +213,67 @@ fn events_and_batches_are_compared_by_value() {
     let message = |text: Box<_>| LogMessage::stored(event_id, received_at, text).expect("a log message");
     assert_eq!(message(text("first")), logs.messages[0]);
     assert_ne!(message(text("second")), logs.messages[0]);
+}
+
+/// The warnings about dropped trackers, by the thread that dropped them.
+static DROPS: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        if record.args().to_string().starts_with("a tracker was dropped without `shutdown`") {
+            assert_eq!(record.level(), log::Level::Warn);
+            DROPS.lock().expect("no holder panics").push(thread::current().id());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn warnings() -> usize {
+    let this = thread::current().id();
+    DROPS.lock().expect("no holder panics").iter().filter(|thread| **thread == this).count()
+}
+
+#[tokio::test]
+async fn dropping_the_last_clone_of_a_used_tracker_is_logged_once() {
+    log::set_logger(&Capture).expect("no other test sets a logger");
+    log::set_max_level(log::LevelFilter::Warn);
+    let used = async || {
+        let tracker = Tracker::builder(MemoryStore::new()).start();
+        tracker.start_deployment(DeploymentReport::new(new_id())).await.expect("the store works");
+        tracker
+    };
+
+    drop(Tracker::builder(MemoryStore::new()).start());
+    assert_eq!(warnings(), 0, "a tracker without a report loses nothing");
+
+    let tracker = used().await;
+    assert!(tracker.clone().shutdown(Duration::from_secs(10)).await);
+    drop(tracker);
+    assert_eq!(warnings(), 0, "the tracker was shut down");
+
+    let tracker = used().await;
+    let report = async move { panic!("{:?} is dropped during a panic", tracker.metrics().commits) };
+    let panicked = std::panic::AssertUnwindSafe(report).catch_unwind().await;
+    assert!(panicked.is_err());
+    assert_eq!(warnings(), 0, "a logger that panics would abort the process");
+
+    let tracker = used().await;
+    let clone = tracker.clone();
+    drop(tracker);
+    assert_eq!(warnings(), 0, "a clone is left");
+    drop(clone);
+    assert_eq!(warnings(), 1);
+
+    let sink = Tracker::builder(MemoryStore::new()).output(Sink("sink")).keep_logs(false).start();
+    let logs = LogBatch::new(new_id(), [LogMessage::text("sent without a commit")]);
+    sink.append_logs(logs).await.expect("the output takes logs");
+    drop(sink);
+    assert_eq!(warnings(), 2);
 }

@@ -71,6 +71,9 @@ impl Default for Settings {
 /// all answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
 /// takes up to 8 % longer.
 ///
+/// The server logs requests and failures with the crate [`log`]. A program that embeds it must install a logger, such as
+/// `env_logger`; otherwise these failures are invisible.
+///
 /// # Errors
 /// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates.
 pub async fn run(
