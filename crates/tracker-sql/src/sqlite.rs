@@ -36,7 +36,7 @@ pub type Connection = SqliteConnection;
 /// Reads a row when it is needed.
 pub type Loading = diesel::connection::DefaultLoadingMode;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Seeks in the index: SQLite sorts NULL and numbers before text, and blobs after it.
 const NOT_LISTED: &str = r#"

@@ -26,7 +26,7 @@ pub type Connection = MysqlConnection;
 /// Reads all rows at once: diesel has no other mode for this database.
 pub type Loading = diesel::connection::DefaultLoadingMode;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/mysql");
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 
 /// Names the lock that serializes migrations.
 const MIGRATION_LOCK: &str = "concat('deployment-tracker ', md5(database()))";

@@ -35,7 +35,7 @@ pub type Connection = PgConnection;
 /// Reads a row when it is needed.
 pub type Loading = diesel::pg::PgRowByRowLoadingMode;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// The advisory lock that serializes migrations.
 const MIGRATION_LOCK: &str = "2015070717";
