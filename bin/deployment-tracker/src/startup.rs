@@ -43,9 +43,7 @@ pub fn store(config: &Config, address: &Address) -> anyhow::Result<SqlStore> {
 /// Adds the configured outputs to `store`.
 pub fn tracker(loaded: &Loaded, store: SqlStore) -> TrackerBuilder {
     let Loaded { config, outputs, keep_logs, .. } = loaded;
-    let mut limits = OutboxLimits::default();
-    limits.max_messages = config.outbox.max_messages;
-    limits.max_bytes = config.outbox.max_bytes;
+    let limits = OutboxLimits::default().max_messages(config.outbox.max_messages).max_bytes(config.outbox.max_bytes);
     let tracker = Tracker::builder(store)
         .keep_logs(*keep_logs)
         .outbox_limits(limits)

@@ -56,6 +56,7 @@ mod request_id;
 mod retention;
 mod rules;
 mod server;
+mod setters;
 mod shared;
 mod store;
 mod store_failures;

@@ -32,6 +32,24 @@ impl<K> Page<K> {
     pub fn first(limit: u32) -> Self {
         Self { limit, after: None, offset: 0, max_bytes: PAGE_BYTES }
     }
+
+    /// Sets [`Self::after`].
+    #[must_use]
+    pub fn after(self, cursor: K) -> Self {
+        Self { after: Some(cursor), ..self }
+    }
+
+    /// Sets [`Self::offset`].
+    #[must_use]
+    pub fn offset(self, offset: u64) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// Sets [`Self::max_bytes`].
+    #[must_use]
+    pub fn max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
 }
 
 /// The records that a store has read, and the place where the list continues.

@@ -22,9 +22,7 @@ const MAX_MILLIS: u64 = 600_000;
 /// from the input have the values of [`RedisConfig::default`].
 ///
 /// ```
-/// let mut config = tracker_redis::RedisConfig::default();
-/// config.host = "redis.example.com".into();
-/// config.key = "deployments".into();
+/// let config = tracker_redis::RedisConfig::default().host("redis.example.com").key("deployments");
 /// assert_eq!(config.check(), Ok(()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +105,32 @@ pub struct RedisConfig {
     /// `cluster`, the TLS handshake, authentication, and asking which commands Redis permits.
     #[schemars(range(min = 1, max = MAX_MILLIS))]
     pub connect_timeout_millis: u64,
+}
+
+tracker_core::setters! {
+    RedisConfig {
+        host: impl Into<String> => host.into(),
+        port: u16,
+        path: impl Into<PathBuf> => Some(path.into()),
+        sentinels: impl IntoIterator<Item = Sentinel> => sentinels.into_iter().collect(),
+        master_name: impl Into<String> => Some(master_name.into()),
+        sentinel_username: impl Into<String> => Some(sentinel_username.into()),
+        sentinel_password: impl Into<String> => Some(Secret::new(sentinel_password)),
+        cluster: impl IntoIterator<Item = Node> => cluster.into_iter().collect(),
+        tls: Tls => Some(tls),
+        username: impl Into<String> => Some(username.into()),
+        password: impl Into<String> => Some(Secret::new(password)),
+        db: u8 => Some(db),
+        key: impl Into<String> => key.into(),
+        index: impl Into<String> => index.into(),
+        format: Format,
+        additional_fields: Map<String, Value>,
+        max_list_length: u64 => Some(max_list_length),
+        scripts: Scripts,
+        wait_replicas: u8,
+        timeout_millis: u64,
+        connect_timeout_millis: u64,
+    }
 }
 
 impl Default for RedisConfig {
@@ -217,11 +241,11 @@ pub enum Scripts {
 }
 
 impl RedisConfig {
-    pub(crate) fn sentinels(&self) -> impl Iterator<Item = (&str, u16)> {
+    pub(crate) fn sentinel_addresses(&self) -> impl Iterator<Item = (&str, u16)> {
         self.sentinels.iter().map(|sentinel| (sentinel.host.as_str(), sentinel.port))
     }
 
-    pub(crate) fn cluster(&self) -> impl Iterator<Item = (&str, u16)> {
+    pub(crate) fn cluster_addresses(&self) -> impl Iterator<Item = (&str, u16)> {
         self.cluster.iter().map(|node| (node.host.as_str(), node.port))
     }
 
@@ -244,8 +268,8 @@ impl RedisConfig {
     /// The address of Redis, for log and error messages.
     pub(crate) fn address(&self) -> String {
         let address = |(host, port)| format!("{host}:{port}");
-        let sentinels: Vec<_> = self.sentinels().map(address).collect();
-        let cluster: Vec<_> = self.cluster().map(address).collect();
+        let sentinels: Vec<_> = self.sentinel_addresses().map(address).collect();
+        let cluster: Vec<_> = self.cluster_addresses().map(address).collect();
         match (&self.path, &self.master_name) {
             (Some(path), _) => path.display().to_string(),
             (None, Some(name)) => format!("{name} of the Sentinels {}", sentinels.join(", ")),
@@ -303,5 +327,34 @@ mod tests {
         let config = RedisConfig { password: Some(Secret::new("hunter2")), ..RedisConfig::default() };
         let debug = format!("{config:?}");
         assert!(!debug.contains("hunter2") && debug.contains("[REDACTED]"), "{debug}");
+    }
+
+    #[test]
+    fn each_setter_sets_its_field() {
+        let nodes = || [("a", 1), ("b", 2)];
+        let config = RedisConfig::default()
+            .host("redis.example.com")
+            .sentinels(nodes().map(|(host, port)| Sentinel::new(host, port)))
+            .master_name("mymaster")
+            .sentinel_password("one")
+            .password("two")
+            .tls(Tls::default().ca("/ca.pem").server_name("redis"))
+            .db(3)
+            .format(Format::Ecs)
+            .max_list_length(4);
+        let tls = Tls { ca: Some("/ca.pem".into()), server_name: Some("redis".into()), ..Tls::default() };
+        let expected = RedisConfig {
+            host: "redis.example.com".into(),
+            sentinels: nodes().map(|(host, port)| Sentinel::new(host, port)).into(),
+            master_name: Some("mymaster".into()),
+            sentinel_password: Some(Secret::new("one")),
+            password: Some(Secret::new("two")),
+            tls: Some(tls),
+            db: Some(3),
+            format: Format::Ecs,
+            max_list_length: Some(4),
+            ..RedisConfig::default()
+        };
+        assert_eq!(config, expected);
     }
 }

@@ -36,6 +36,15 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
+tracker_core::setters! {
+    Tls {
+        ca: impl Into<PathBuf> => Some(ca.into()),
+        certificate: impl Into<PathBuf> => Some(certificate.into()),
+        key: impl Into<PathBuf> => Some(key.into()),
+        server_name: impl Into<String> => Some(server_name.into()),
+    }
+}
+
 impl Tls {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let files = [("tls.ca", &self.ca), ("tls.certificate", &self.certificate), ("tls.key", &self.key)];

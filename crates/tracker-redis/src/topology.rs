@@ -39,13 +39,14 @@ impl Topology {
         let kind = match &config.path {
             Some(path) => Kind::Direct(ServerConfig::new_unix_socket(path)),
             None if !config.sentinels.is_empty() => Kind::Sentinel {
-                sentinels: config.sentinels().map(server).collect(),
+                sentinels: config.sentinel_addresses().map(server).collect(),
                 credentials: config.sentinel_credentials(),
                 primary: config.master_name.clone().unwrap_or_default(),
             },
-            None if !config.cluster.is_empty() => {
-                Kind::Cluster { nodes: config.cluster().map(server).collect(), key: config.key.as_str().into() }
-            }
+            None if !config.cluster.is_empty() => Kind::Cluster {
+                nodes: config.cluster_addresses().map(server).collect(),
+                key: config.key.as_str().into(),
+            },
             None => Kind::Direct(ServerConfig::Centralized { server: server((&config.host, config.port)) }),
         };
         Self { kind, credentials: config.credentials(), database: config.db, server_name }

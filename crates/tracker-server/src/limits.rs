@@ -57,6 +57,23 @@ pub struct Limits {
     pub queued_queries: usize,
 }
 
+tracker_core::setters! {
+    Limits {
+        body_bytes: usize,
+        buffered_bytes: u32,
+        response_bytes: u32,
+        body_seconds: u64,
+        header_bytes: usize,
+        header_seconds: u64,
+        keep_alive_seconds: u64,
+        write_seconds: u64,
+        connections: usize,
+        in_flight_requests: usize,
+        queued_reports: usize,
+        queued_queries: usize,
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

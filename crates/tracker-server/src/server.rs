@@ -27,6 +27,17 @@ use crate::tls::Tls;
 const H2_WINDOW: u32 = 65_535;
 
 /// Configuration of the server. Start from [`Settings::default`] and set the fields that differ.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tracker_server::{Limits, Settings};
+///
+/// let settings = Settings::default()
+///     .limits(Limits::default().body_bytes(4 << 20))
+///     .shutdown_timeout(Duration::from_secs(30));
+/// assert_eq!(settings.limits.body_bytes, 4 << 20);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
@@ -59,6 +70,18 @@ impl Default for Settings {
             raw_config: Value::Object(Map::new()),
             dropped_log_lines: || 0,
         }
+    }
+}
+
+tracker_core::setters! {
+    Settings {
+        limits: Limits,
+        access: Access,
+        allowed_hosts: impl IntoIterator<Item = AllowedHost> => allowed_hosts.into_iter().collect(),
+        tls: impl Into<Option<Tls>> => tls.into(),
+        shutdown_timeout: Duration,
+        raw_config: Value,
+        dropped_log_lines: fn() -> u64,
     }
 }
 

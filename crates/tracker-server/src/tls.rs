@@ -44,6 +44,15 @@ impl TlsConfig {
     }
 }
 
+tracker_core::setters! {
+    TlsConfig {
+        certificate: impl Into<PathBuf> => certificate.into(),
+        key: impl Into<PathBuf> => key.into(),
+        client_ca: impl Into<PathBuf> => Some(client_ca.into()),
+        client_optional: bool,
+    }
+}
+
 /// A reason to refuse certificates. It contains no secret.
 #[derive(Debug, Error)]
 #[error("`{field}`: {problem}")]

@@ -43,29 +43,12 @@ impl Default for SqlStoreOptions {
     }
 }
 
-impl SqlStoreOptions {
-    /// Sets [`Self::instance`].
-    pub fn instance(self, instance: impl Into<String>) -> Self {
-        Self { instance: instance.into(), ..self }
-    }
-
-    /// Sets [`Self::max_waiting_queries`].
-    pub fn max_waiting_queries(self, max_waiting_queries: usize) -> Self {
-        Self { max_waiting_queries, ..self }
-    }
-
-    /// Sets [`Self::readers`].
-    pub fn readers(self, readers: usize) -> Self {
-        Self { readers: Some(readers), ..self }
-    }
-
-    /// Sets [`Self::lock_wait`].
-    pub fn lock_wait(self, lock_wait: Duration) -> Self {
-        Self { lock_wait, ..self }
-    }
-
-    /// Sets [`Self::writers`].
-    pub fn writers(self, writers: usize) -> Self {
-        Self { writers: Some(writers), ..self }
+tracker_core::setters! {
+    SqlStoreOptions {
+        instance: impl Into<String> => instance.into(),
+        max_waiting_queries: usize,
+        readers: usize => Some(readers),
+        writers: usize => Some(writers),
+        lock_wait: Duration,
     }
 }

@@ -12,9 +12,7 @@ const MAX_AFFIX: usize = 255;
 /// have the values of [`StatsdConfig::default`].
 ///
 /// ```
-/// let mut config = tracker_statsd::StatsdConfig::default();
-/// config.host = "statsd.example.com".into();
-/// config.prefix = "deployment-tracker".into();
+/// let config = tracker_statsd::StatsdConfig::default().host("statsd.example.com").prefix("deployment-tracker");
 /// assert_eq!(config.check(), Ok(()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +32,16 @@ pub struct StatsdConfig {
     pub suffix: String,
     /// The naming scheme of the metrics.
     pub names: Names,
+}
+
+tracker_core::setters! {
+    StatsdConfig {
+        host: impl Into<String> => host.into(),
+        port: u16,
+        prefix: impl Into<String> => prefix.into(),
+        suffix: impl Into<String> => suffix.into(),
+        names: Names,
+    }
 }
 
 impl Default for StatsdConfig {

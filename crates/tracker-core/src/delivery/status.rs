@@ -12,6 +12,11 @@ use crate::time::{self, Timestamp};
 
 /// The limits of each output's outbox. Beyond them, the tracker refuses reports with
 /// [`UnavailableReason::OutboxFull`](crate::UnavailableReason::OutboxFull).
+///
+/// ```
+/// let limits = tracker_core::OutboxLimits::default().max_messages(10_000);
+/// assert_eq!((limits.max_messages, limits.max_bytes), (10_000, 1 << 30));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxLimits {
@@ -25,6 +30,13 @@ pub struct OutboxLimits {
 impl Default for OutboxLimits {
     fn default() -> Self {
         Self { max_messages: 1_000_000, max_bytes: 1 << 30 }
+    }
+}
+
+crate::setters! {
+    OutboxLimits {
+        max_messages: u64,
+        max_bytes: u64,
     }
 }
 

@@ -56,8 +56,8 @@ impl RedisConfig {
 
         let is_valid = |(host, port): (&str, u16)| !host.trim().is_empty() && !is_url(host) && port != 0;
         let problem = "must have a name or an address, not a URL, as each `host`, and a `port` other than 0";
-        ConfigError::unless(self.sentinels().all(is_valid), "sentinels", problem)?;
-        ConfigError::unless(self.cluster().all(is_valid), "cluster", problem)?;
+        ConfigError::unless(self.sentinel_addresses().all(is_valid), "sentinels", problem)?;
+        ConfigError::unless(self.cluster_addresses().all(is_valid), "cluster", problem)?;
 
         let Credentials { username, password } = self.sentinel_credentials();
         if sentinels {

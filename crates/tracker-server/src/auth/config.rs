@@ -53,8 +53,33 @@ pub struct TokenConfig {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+tracker_core::setters! {
+    TokenConfig {
+        name: impl Into<String> => name.into(),
+        secret: impl Into<String> => Some(secret.into()),
+        secret_file: impl Into<PathBuf> => Some(secret_file.into()),
+        secret_env: impl Into<String> => Some(secret_env.into()),
+        scopes: impl IntoIterator<Item = Scope> => scopes.into_iter().collect(),
+        environments: impl IntoIterator<Item = impl Into<String>> =>
+            Some(environments.into_iter().map(Into::into).collect()),
+        expires_at: DateTime<Utc> => Some(expires_at),
+    }
+}
+
 impl TokenConfig {
     /// A token for all environments that does not expire. It has no secret yet.
+    ///
+    /// ```
+    /// use tracker_server::{Access, Scope, TokenConfig, Tokens, hashed};
+    ///
+    /// # fn main() -> Result<(), tracker_server::TokenError> {
+    /// let token = TokenConfig::new("jenkins", [Scope::Write]).secret(hashed("a secret")).environments(["dev"]);
+    /// let access = Access::open();
+    /// access.restrict(Tokens::new(&[token])?);
+    /// assert!(!access.is_open());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(name: impl Into<String>, scopes: impl IntoIterator<Item = Scope>) -> Self {
         Self {
             name: name.into(),
