@@ -6,6 +6,9 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tracker_core::Output;
 
+// The crates whose traits an implementation of `ConfiguredOutput` needs.
+pub use {schemars, serde, tracker_core};
+
 /// An output that a server creates from a section of its configuration.
 pub trait ConfiguredOutput: Output + Sized {
     /// The section. Its JSON schema is the source of the reference page, the types of environment variables and the

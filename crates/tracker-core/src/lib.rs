@@ -24,6 +24,36 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Install a logger of the crate [`log`](https://docs.rs/log): the tracker logs failed deliveries and queries with it.
+//!
+//! # Testing
+//!
+//! The cargo feature `testing` adds suites that check a [`Store`] or an [`Output`] against the rules of its trait:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! tracker-core = { path = "../deployment-tracker/crates/tracker-core", features = ["testing"] }
+//! ```
+//!
+//! ```
+//! # #[cfg(feature = "testing")]
+//! # mod tests {
+//! use tracker_core::MemoryStore;
+//! use tracker_core::testing::store_suite;
+//!
+//! # pub
+//! async fn my_store_passes_the_suite() {
+//!     store_suite(&MemoryStore::new()).await;
+//! }
+//! # }
+//! # #[cfg(feature = "testing")]
+//! # tokio::runtime::Builder::new_current_thread()
+//! #     .enable_all()
+//! #     .build()
+//! #     .expect("a runtime")
+//! #     .block_on(tests::my_store_passes_the_suite());
+//! ```
 
 mod backoff;
 mod committer;
@@ -92,9 +122,12 @@ pub use store::{
 };
 pub use tracker::{Tracker, TrackerBuilder};
 
-/// Used by implementations of [`Output`] and [`Store`].
+// The crates whose types are in public signatures, in the version of those signatures.
 pub use async_trait::async_trait;
+#[cfg(feature = "openapi")]
+pub use utoipa;
 pub use uuid::Uuid;
+pub use {chrono, compact_str, serde, serde_json, uuid};
 
 /// Keeps the example in `docs/embedding.md` compiling.
 #[cfg(doctest)]

@@ -277,3 +277,13 @@ async fn dropping_the_last_clone_of_a_used_tracker_is_logged_once() {
     drop(sink);
     assert_eq!(warnings(), 2);
 }
+
+#[test]
+fn the_types_of_signatures_can_be_named_without_other_dependencies() {
+    use tracker_core::{chrono, compact_str, serde_json, uuid};
+
+    let _: fn() -> chrono::DateTime<chrono::Utc> = tracker_core::time::now;
+    let _: fn(DeploymentId, &serde_json::value::RawValue) -> Result<DeploymentReport, tracker_core::InputError> =
+        DeploymentReport::read;
+    let _: Option<compact_str::CompactString> = DeploymentReport::new(uuid::Uuid::nil().into()).fields.user;
+}

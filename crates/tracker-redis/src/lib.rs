@@ -17,4 +17,7 @@ mod transaction;
 pub use config::{Format, Node, RedisConfig, Scripts, Secret, Sentinel};
 pub use output::RedisOutput;
 pub use tls::Tls;
-pub use tracker_config::ConfigError;
+pub use tracker_config::{self, ConfigError};
+
+/// The crate of [`Output`](tracker_core::Output), which [`RedisOutput`] implements.
+pub use tracker_core;

@@ -37,3 +37,7 @@ pub use listener::{Address, Listener, SocketFile};
 pub use redact::{REDACTED, redact};
 pub use server::{Settings, run};
 pub use tls::{Tls, TlsConfig, TlsError};
+
+/// The crate of [`Tracker`](tracker_core::Tracker), which [`run`] serves. It reexports `chrono` and `serde_json`, whose
+/// types are in [`TokenConfig`] and [`Settings`].
+pub use tracker_core;

@@ -64,3 +64,6 @@ pub use error::SqlError;
 pub use options::SqlStoreOptions;
 pub use store::SqlStore;
 pub use url::DatabaseUrl;
+
+/// The crate of [`Store`](tracker_core::Store), which [`SqlStore`] implements.
+pub use tracker_core;

@@ -7,4 +7,7 @@ mod output;
 
 pub use config::{Names, StatsdConfig};
 pub use output::StatsdOutput;
-pub use tracker_config::ConfigError;
+pub use tracker_config::{self, ConfigError};
+
+/// The crate of [`Output`](tracker_core::Output), which [`StatsdOutput`] implements.
+pub use tracker_core;
