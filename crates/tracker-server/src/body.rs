@@ -10,17 +10,14 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Data, block};
 use actix_web::{FromRequest, HttpRequest};
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracker_core::json;
 
 use crate::admission::Admission;
+use crate::encoding::{self, Encoding};
 use crate::error::ApiError;
-
-/// Size of the brotli decoder's buffer, in bytes.
-const BROTLI_BUFFER: usize = 4 << 10;
 
 /// A request body whose content type is JSON.
 #[derive(Debug)]
@@ -67,13 +64,6 @@ impl FromRequest for Body {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Encoding {
-    Gzip,
-    Deflate,
-    Brotli,
-}
-
 fn length(request: &HttpRequest) -> Option<usize> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -102,14 +92,8 @@ async fn inflate(body: Body, encoding: Encoding, admission: &Admission) -> Resul
     let inflated = block(move || {
         let (_thread_permit, Body { bytes, permit: _permit }) = (thread_permit, body);
         let bytes = bytes.as_slice();
-        let decoder: Box<dyn Read> = match encoding {
-            Encoding::Gzip => Box::new(MultiGzDecoder::new(bytes)),
-            Encoding::Deflate if has_zlib_header(bytes) => Box::new(ZlibDecoder::new(bytes)),
-            Encoding::Deflate => Box::new(DeflateDecoder::new(bytes)),
-            Encoding::Brotli => Box::new(brotli::Decompressor::new(bytes, BROTLI_BUFFER)),
-        };
         let mut inflated = Vec::new();
-        decoder.take(limit as u64 + 1).read_to_end(&mut inflated).map(|_| (inflated, output_permit))
+        encoding.decoder(bytes).take(limit as u64 + 1).read_to_end(&mut inflated).map(|_| (inflated, output_permit))
     });
     let (bytes, mut permit) = inflated.await.map_err(|_| unreadable())?.map_err(|_| unreadable())?;
     if bytes.len() > limit {
@@ -161,29 +145,17 @@ fn encoding(request: &HttpRequest) -> Result<Option<Encoding>, ApiError> {
     let mut encoding = None;
     for value in request.headers().get_all(CONTENT_ENCODING) {
         for name in value.to_str().unwrap_or("?").split(',') {
-            let coding = match name.trim().to_ascii_lowercase().as_str() {
-                "identity" | "" => continue,
-                "gzip" | "x-gzip" => Encoding::Gzip,
-                "deflate" => Encoding::Deflate,
-                "br" => Encoding::Brotli,
-                _ => {
-                    return unsupported(
-                        "the content encoding is not supported; use gzip, deflate or br, or send the body uncompressed",
-                    );
-                }
-            };
+            let name = name.trim().to_ascii_lowercase();
+            if matches!(name.as_str(), "identity" | "") {
+                continue;
+            }
+            let Some(coding) = Encoding::named(&name) else { return unsupported(encoding::UNSUPPORTED) };
             if encoding.replace(coding).is_some() {
                 return unsupported("the body has more than one content encoding; compress it only once");
             }
         }
     }
     Ok(encoding)
-}
-
-/// Whether a `deflate` body has the zlib header (RFC 1950, section 2.2) that the coding requires. Some clients omit it.
-/// Their data does not look like a header: it would begin with an uncompressed block whose padding is not zero.
-fn has_zlib_header(bytes: &[u8]) -> bool {
-    matches!(bytes, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0)
 }
 
 fn too_large(limit: usize) -> ApiError {
@@ -201,7 +173,7 @@ fn unreadable() -> ApiError {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "compression"))]
 mod tests {
     use std::io::Write;
 

@@ -7,6 +7,10 @@ mod body;
 mod cursor;
 mod deployments;
 mod description;
+#[cfg(feature = "docs")]
+mod docs;
+#[cfg_attr(not(feature = "compression"), path = "no_encoding.rs")]
+mod encoding;
 mod engine;
 mod error;
 mod health;

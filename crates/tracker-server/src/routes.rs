@@ -14,7 +14,6 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
     let at = |path, allow| at(path, allow).app_data(requests.route(path));
     config
         .app_data(Data::new(Document::new()))
-        .app_data(Data::new(service::SwaggerUi::new()))
         // The router tries the routes in this order, so the routes of reports come first.
         .service(
             at("/v1/deployments/{id}/logs", "GET, HEAD, POST")
@@ -44,19 +43,9 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
         .service(at("/v1/deployments", "GET, HEAD").route(get(deployments::list)))
         .service(at("/v1/servers", "GET, HEAD").route(get(servers::hostnames)))
         .service(at("/v1/servers/{hostname}", "GET, HEAD").route(get(servers::one)))
-        .service(
-            web::resource("/docs")
-                .app_data(requests.route("/docs"))
-                .route(get(service::docs))
-                .default_service(not_allowed("GET, HEAD")),
-        )
-        .service(
-            web::resource("/docs/{file:.*}")
-                .app_data(requests.route("/docs/{file}"))
-                .route(get(service::docs_file))
-                .default_service(not_allowed("GET, HEAD")),
-        )
         .default_service(web::to(service::no_route));
+    #[cfg(feature = "docs")]
+    crate::docs::configure(config, requests);
 }
 
 /// The resource at `path`, with or without a trailing slash. Methods other than those in `allow` get 405.
@@ -65,12 +54,12 @@ fn at(path: &str, allow: &'static str) -> Resource {
     web::resource(paths).default_service(not_allowed(allow))
 }
 
-fn not_allowed(allow: &'static str) -> Route {
+pub(crate) fn not_allowed(allow: &'static str) -> Route {
     web::to(move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) })
 }
 
 /// Routes GET, and HEAD, which is GET without a response body.
-fn get<F, Args>(handler: F) -> Route
+pub(crate) fn get<F, Args>(handler: F) -> Route
 where
     F: Handler<Args>,
     Args: actix_web::FromRequest + 'static,

@@ -1,25 +1,16 @@
-//! `/config`, the API description and its documentation, and unknown paths.
-
-use std::borrow::Cow;
-use std::sync::Arc;
+//! `/config`, the API description, and unknown paths.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
-use actix_web::web::{Data, Path};
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION};
+use actix_web::web::Data;
 use serde_json::Value;
 
 use crate::description::Document;
 use crate::error::ApiError;
 use crate::response_budget::StaticBody;
 
-/// The content security policy of the documentation. Swagger UI adds inline styles, and icons as `data:` URLs;
-/// everything else comes from this server.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'";
+/// The documentation of the API.
+const DOCUMENTATION: &str = if cfg!(feature = "docs") { "/docs/" } else { "/openapi.json" };
 
 /// The configuration, redacted.
 pub struct RawConfig(pub Value);
@@ -33,7 +24,7 @@ pub struct RawConfig(pub Value);
     )
 )]
 pub async fn root() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+    HttpResponse::Found().insert_header((LOCATION, DOCUMENTATION)).finish()
 }
 
 /// The configuration of the server
@@ -94,7 +85,8 @@ pub async fn swagger(document: Data<Document>) -> HttpResponse {
     document_response(&document)
 }
 
-fn is_static(mut response: HttpResponse) -> HttpResponse {
+/// Marks the body as a part of the program.
+pub(crate) fn is_static(mut response: HttpResponse) -> HttpResponse {
     response.extensions_mut().insert(StaticBody);
     response
 }
@@ -108,42 +100,8 @@ fn document_response(document: &Document) -> HttpResponse {
     is_static(response)
 }
 
-/// Redirects to the documentation.
-pub async fn docs() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
-}
-
-/// A file of the documentation, which is embedded in the program.
-pub async fn docs_file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, ApiError> {
-    let name = if file.is_empty() { "index.html" } else { file.as_str() };
-    match utoipa_swagger_ui::serve(name, ui.0.clone()) {
-        Ok(Some(file)) => {
-            let mut response = HttpResponse::Ok();
-            response
-                .insert_header((CONTENT_TYPE, file.content_type))
-                .insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY))
-                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-                .insert_header((X_FRAME_OPTIONS, "DENY"));
-            Ok(match file.bytes {
-                Cow::Borrowed(bytes) => is_static(response.body(bytes)),
-                Cow::Owned(bytes) => response.body(bytes),
-            })
-        }
-        _ => no_route().await,
-    }
-}
-
-/// Configuration of the documentation page.
-pub struct SwaggerUi(Arc<utoipa_swagger_ui::Config<'static>>);
-
-impl SwaggerUi {
-    /// Documents the description at `/openapi.json`, without the badge of a validator on the Internet.
-    pub fn new() -> Self {
-        Self(Arc::new(utoipa_swagger_ui::Config::new(["/openapi.json"]).validator_url("none")))
-    }
-}
-
 /// Answers requests to unknown paths.
 pub async fn no_route() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::not_found("unknown_path", "this path does not exist; see /docs/ for the paths that do"))
+    let message = format!("this path does not exist; see {DOCUMENTATION} for the paths that do");
+    Err(ApiError::not_found("unknown_path", message))
 }

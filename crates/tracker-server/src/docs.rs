@@ -1,0 +1,74 @@
+//! The documentation of the API: Swagger UI, which is embedded in the program.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::web::{self, Data, Path, ServiceConfig};
+
+use crate::error::ApiError;
+use crate::metrics::RequestMetrics;
+use crate::routes::{get, not_allowed};
+use crate::service::{is_static, no_route};
+
+/// The content security policy of the documentation. Swagger UI adds inline styles, and icons as `data:` URLs;
+/// everything else comes from this server.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
+
+/// Adds `/docs`, with its metrics from `requests`.
+pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
+    config
+        .app_data(Data::new(SwaggerUi::new()))
+        .service(
+            web::resource("/docs")
+                .app_data(requests.route("/docs"))
+                .route(get(redirect))
+                .default_service(not_allowed("GET, HEAD")),
+        )
+        .service(
+            web::resource("/docs/{file:.*}")
+                .app_data(requests.route("/docs/{file}"))
+                .route(get(file))
+                .default_service(not_allowed("GET, HEAD")),
+        );
+}
+
+/// Redirects to the documentation.
+async fn redirect() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+}
+
+/// A file of the documentation, which is embedded in the program.
+async fn file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, ApiError> {
+    let name = if file.is_empty() { "index.html" } else { file.as_str() };
+    match utoipa_swagger_ui::serve(name, ui.0.clone()) {
+        Ok(Some(file)) => {
+            let mut response = HttpResponse::Ok();
+            response
+                .insert_header((CONTENT_TYPE, file.content_type))
+                .insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY))
+                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                .insert_header((X_FRAME_OPTIONS, "DENY"));
+            Ok(match file.bytes {
+                Cow::Borrowed(bytes) => is_static(response.body(bytes)),
+                Cow::Owned(bytes) => response.body(bytes),
+            })
+        }
+        _ => no_route().await,
+    }
+}
+
+/// Configuration of the documentation page.
+struct SwaggerUi(Arc<utoipa_swagger_ui::Config<'static>>);
+
+impl SwaggerUi {
+    /// Documents the description at `/openapi.json`, without the badge of a validator on the Internet.
+    fn new() -> Self {
+        Self(Arc::new(utoipa_swagger_ui::Config::new(["/openapi.json"]).validator_url("none")))
+    }
+}
