@@ -10,6 +10,16 @@ use tracker_sql::DatabaseUrl;
 use super::{commit, open, try_commit};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_was_killed_before_its_version_was_recorded_runs_again() {
+    let server = Mariadb::shared();
+    let url = server.new_database();
+    open(&url, "first").check(0, 0).await.expect("the tables exist");
+    let mut connection = MysqlConnection::establish(&url).expect("MariaDB is running");
+    connection.batch_execute("DELETE FROM __diesel_schema_migrations").expect("the table exists");
+    open(&url, "second").check(0, 0).await.expect("every migration runs again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_waits_only_for_locks_on_its_own_record() {
     let url = Mariadb::shared().new_database();
     let store = open(&url, "only");
