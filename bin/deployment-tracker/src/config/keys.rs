@@ -64,9 +64,14 @@ impl Key {
         if !self.path.is_empty() {
             keys.push(self);
         }
-        // `properties` is sorted by name, but `required` has the order of the fields.
-        let names = section.schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        let inside = names.filter_map(Value::as_str).map(|name| {
+        // `properties` is sorted by name, but `required` has the order of the fields. It lacks fields that are not always
+        // written.
+        let required = section.schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let mut names: Vec<_> = required.filter_map(Value::as_str).collect();
+        let all = section.schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        let others: Vec<_> = all.map(String::as_str).filter(|name| !names.contains(name)).collect();
+        names.extend(others);
+        let inside = names.into_iter().map(|name| {
             let path = if section.path.is_empty() { name.to_owned() } else { format!("{}.{name}", section.path) };
             Self::new(path, &section.schema["properties"][name])
         });

@@ -75,6 +75,9 @@ fn values_that_the_schema_marks_as_write_only_are_redacted() {
     struct Section {
         #[schemars(extend("writeOnly" = true))]
         seal: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("writeOnly" = true))]
+        rarely_written: Option<String>,
         servers: Vec<Server>,
     }
     #[derive(Serialize, JsonSchema)]
@@ -84,9 +87,8 @@ fn values_that_the_schema_marks_as_write_only_are_redacted() {
         host: String,
     }
     let keys = Keys::of(&sections::generator().into_root_schema_for::<Section>().to_value());
-    let config =
-        json!({ "seal": "s", "servers": [{ "signature": "s", "host": "h" }, { "signature": null }, 5], "x": 1 });
-    let expected = json!({ "seal": REDACTED, "servers": [{ "signature": REDACTED, "host": "h" },
+    let config = json!({ "seal": "s", "rarely_written": "s", "servers": [{ "signature": "s", "host": "h" }, { "signature": null }, 5], "x": 1 });
+    let expected = json!({ "seal": REDACTED, "rarely_written": REDACTED, "servers": [{ "signature": REDACTED, "host": "h" },
         { "signature": null }, 5], "x": 1 });
     assert_eq!(keys.redact(&config), expected);
     assert_eq!(keys.redact(&json!({ "seal": null, "servers": "text" })), json!({ "seal": null, "servers": "text" }));
