@@ -10,6 +10,7 @@ use std::net::TcpListener;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::keys::Keys;
 use crate::config::{Config, ConfigError};
 use crate::legacy_config::block::Block;
 use crate::sections::Section as Output;
@@ -121,11 +122,12 @@ pub fn is_short_form(value: &Value) -> bool {
 ///
 /// # Errors
 /// [`ConfigError`] if the section has no such short form.
-pub fn expand(path: &str, short: &Value, outputs: &[Output]) -> Result<Value, ConfigError> {
-    let legacy = outputs.iter().find(|output| output.name == path).and_then(|output| output.legacy);
+pub fn expand(path: &str, short: &Value, known: &Keys) -> Result<Value, ConfigError> {
+    let legacy = known.sections.iter().find(|output| output.name == path).and_then(|output| output.legacy);
     match legacy {
         Some(legacy) => Ok((legacy.expand)(short)?.into()),
-        None if path.contains('.') && *short == json!(true) => Ok(json!({})),
+        // As ioredis reads `tls`.
+        None if path.contains('.') && known.is_section(path) && *short == json!(true) => Ok(json!({})),
         None => Err(ConfigError::new(path, "must be a section")),
     }
 }

@@ -26,6 +26,9 @@ use crate::signals::{Signals, notify_systemd};
 use crate::startup;
 use crate::token::{self, TokenCommand};
 
+/// How long the check of an output at start may take.
+const START_CHECK_DEADLINE: Duration = Duration::from_secs(2);
+
 /// A deployment-tracker server.
 #[derive(Debug)]
 pub struct Server(());
@@ -165,7 +168,7 @@ async fn serve(mut loaded: Loaded, file: Option<PathBuf>, known: Keys) -> anyhow
     // best-effort output may count as an event at its destination.
     let outputs = std::mem::take(&mut loaded.outputs).into_iter().map(|configured| configured.output);
     for output in outputs.filter(|output| output.delivery() == Delivery::AtLeastOnce) {
-        tokio::spawn(async move { output.check().await });
+        tokio::spawn(async move { tokio::time::timeout(START_CHECK_DEADLINE, output.check()).await });
     }
     let starting = tracker.clone();
     tokio::spawn(async move {

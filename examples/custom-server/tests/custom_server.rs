@@ -52,7 +52,7 @@ fn an_error_in_the_section_names_the_key_and_its_origin() {
         (
             Some(json!({ "jsonl": { "path": 5 } })),
             none,
-            "`jsonl.path`: must be path string, not this number (in config.json)",
+            "`jsonl.path`: must be a string, not this number (in config.json)",
         ),
         (
             Some(json!({ "jsonl": { "path": "/a", "x": 1 } })),

@@ -98,14 +98,13 @@ fn merge_variables(
         // of the section below it.
         for section in key.match_indices('.').map(|(end, _)| &key[..end]) {
             if let Some(short) = current(&figment, section).filter(legacy_config::is_short_form) {
-                figment = figment
-                    .merge(Serialized::default(section, legacy_config::expand(section, &short, &known.sections)?));
+                figment = figment.merge(Serialized::default(section, legacy_config::expand(section, &short, known)?));
             }
         }
         let is_over_section =
             || known.is_section(&key) && current(&figment, &key).is_some_and(|value| value.is_object());
         let value = if legacy_config::is_short_form(&value) && is_over_section() {
-            legacy_config::expand(&key, &value, &known.sections)?
+            legacy_config::expand(&key, &value, known)?
         } else {
             value
         };
@@ -139,7 +138,7 @@ fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded
     if !config.listen.is_empty() && (is_set("host") || is_set("port")) {
         return Err(ConfigError::new("listen", "cannot be combined with `host` or `port`; set one or the other"));
     }
-    // The only place that decides the default of `database.logs`.
+    // The only place that decides the default of `database.logs`: the server overrides that of the core.
     let keep_logs = config.database.logs.unwrap_or(!given.iter().any(|(section, _)| section.replaces_kept_logs));
     let mut effective = json!(config);
     effective["database"]["logs"] = keep_logs.into();
@@ -223,7 +222,7 @@ fn in_words(expected: &str) -> String {
         "u16" => "an integer from 0 to 65535".into(),
         "u32" | "u64" | "usize" => "a non-negative integer".into(),
         "a boolean" => "true or false".into(),
-        "a string" => "a string".into(),
+        "a string" | "path string" => "a string".into(),
         "a sequence" => "a list".into(),
         section if section.starts_with("struct ") || section == "a map" => "a section".into(),
         other => other.into(),

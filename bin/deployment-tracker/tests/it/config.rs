@@ -331,6 +331,13 @@ fn a_value_that_is_not_a_section_is_an_error_that_names_the_section() {
             assert!(line.trim_end().lines().count() == 1 && !line.contains("hunter2"), "{line}");
         }
     }
+    // A switch is not a section, although `redis.tls` may be true.
+    let file = json!({ "redis": { "additional_fields": { "a": true } } }).to_string();
+    let variable = ("DEPLOYMENT_TRACKER_REDIS__ADDITIONAL_FIELDS__A__B", "1");
+    let output = run(&[("config.json", &file)], &["--check-config"], &[variable]);
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.contains("`redis.additional_fields.a`: must be a section"), "{line}");
     for value in ["false", "null", "0", "true", "none"] {
         let output = run(&[], &["--check-config"], &[("DEPLOYMENT_TRACKER_REDIS", value)]);
         let line = text(&output.stderr);
