@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use actix_web::body::{BodySize, EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
@@ -17,14 +17,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracker_core::{DeploymentId, RequestId};
 
 use crate::allowed_hosts::AllowedHost;
-use crate::auth::{Token, Tokens, required_scopes};
+use crate::auth::{Scope, Token, Tokens};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::metrics::RequestTimer;
 use crate::response_budget::{self, ResponseBudget, Share, StaticBody};
 use crate::stalled_connections::{Connection, InFlight, TrackedBody};
 use crate::unread_body::UnreadBody;
-use crate::{slashes, upgrade};
+use crate::upgrade;
 
 /// Access control. All clones share the same tokens. A change applies to the next request.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,35 @@ impl Access {
     /// Whether every client is admitted.
     pub fn is_open(&self) -> bool {
         self.0.load().is_none()
+    }
+}
+
+/// How admission control treats the requests for a route. Each route declares its rule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rule {
+    /// Admits every request: a supervisor or a load balancer has no token, often requests an IP address, and needs the
+    /// answer when the server is at a limit.
+    Probe,
+    /// Needs no token, because the responses contain no data.
+    Public,
+    /// Needs a token with one of these scopes.
+    Token(&'static [Scope]),
+    /// Needs a token with one of these scopes. Admitted when too many requests are in flight, because operators need
+    /// these routes then.
+    Unlimited(&'static [Scope]),
+    /// Needs `read` for a safe method and `write` for another.
+    Records,
+}
+
+impl Rule {
+    /// The scopes of which a token needs one. `None` if the request needs no token.
+    pub(crate) fn scopes(self, method: &Method) -> Option<&'static [Scope]> {
+        match self {
+            Self::Probe | Self::Public => None,
+            Self::Token(scopes) | Self::Unlimited(scopes) => Some(scopes),
+            Self::Records if method.is_safe() => Some(&[Scope::Read]),
+            Self::Records => Some(&[Scope::Write]),
+        }
     }
 }
 
@@ -75,8 +104,10 @@ impl Admission {
 
     /// Admits or refuses a request. The caller keeps the permit until the response starts.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
-        let path = routed_path(request);
-        if is_probe(path) {
+        // A request for an unknown path needs the token that a record at this path would need.
+        let route = request.app_data::<Rule>().copied();
+        let rule = route.unwrap_or(Rule::Records);
+        if matches!(rule, Rule::Probe) {
             return Ok(None);
         }
         if !AllowedHost::allow(&self.allowed_hosts, request) {
@@ -88,18 +119,19 @@ impl Admission {
             return Err(ApiError::head_too_large(self.limits.header_bytes));
         }
         if let Some(tokens) = self.access.0.load().as_ref()
-            && let Some(scopes) = required_scopes(request.method(), path)
+            && let Some(scopes) = rule.scopes(request.method())
         {
             request.extensions_mut().insert(tokens.admit(headers, scopes)?);
         }
         // The router decodes the path once, and each parameter once more.
         let is_utf8 = |path: &str| !path.contains('%') || percent_decode_str(path).decode_utf8().is_ok();
-        if path.starts_with("/v1/") && ![request.uri().path(), path].into_iter().all(is_utf8) {
+        let path = request.match_info();
+        let is_record = route.map_or(path.unprocessed().starts_with("/v1/"), |_| matches!(rule, Rule::Records));
+        if is_record && ![request.uri().path(), path.as_str()].into_iter().all(is_utf8) {
             let message = "the path is not UTF-8; percent-encode each byte of the UTF-8 text";
             return Err(ApiError::bad_request("unreadable_path", message));
         }
-        // Operators need these two when the server is at its limit.
-        if ["/healthcheck", "/metrics"].contains(&path) {
+        if matches!(rule, Rule::Unlimited(_)) {
             return Ok(None);
         }
         let permit = self.request_permits.try_acquire();
@@ -107,42 +139,29 @@ impl Admission {
     }
 }
 
-/// Whether `path` is a probe of a supervisor or a load balancer. Probes need no token, no free capacity and no allowed
-/// host, because they often request an IP address.
-pub(crate) fn is_probe(path: &str) -> bool {
-    ["/livez", "/readyz"].contains(&path)
-}
-
-/// The path as the router sees it, without its trailing slash: percent-encoding must not bypass a scope.
-fn routed_path(request: &ServiceRequest) -> &str {
-    let path = request.match_info().as_str();
-    path.strip_suffix('/').unwrap_or(path)
-}
-
 /// Middleware that admits or refuses a request, counts it, and writes the access log at debug level.
-pub(crate) async fn pass<B: MessageBody + 'static>(
+/// Each route has its own, behind the router, so that it knows the rule of the route.
+pub(crate) async fn pass(
     mut request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<TrackedBody<EitherBody<B>>>, actix_web::Error> {
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<TrackedBody<BoxBody>>, actix_web::Error> {
     let traced = log::log_enabled!(log::Level::Debug).then(|| (RequestId::new(), Instant::now()));
     let timer = RequestTimer::start(&request);
     let admission = request.app_data::<Data<Admission>>().expect("the server has admission control").clone();
     let in_flight = InFlight::on(request.conn_data::<Arc<Connection>>().cloned());
     let unread_body = UnreadBody::of(&mut request);
-    slashes::merge(&mut request);
     upgrade::bound_body(&mut request);
     let is_upgrade = request.head().upgrade();
     let admitted = admission.admit(&request);
     let response = match &admitted {
         Ok(_) => {
             let call = next.call(request);
-            let response = match traced {
+            match traced {
                 Some((id, _)) => id.scope(call).await?,
                 None => call.await?,
-            };
-            response.map_into_left_body()
+            }
         }
-        Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
+        Err(refusal) => request.into_response(refusal.error_response()),
     };
     let (mut response, share) = take_share(response);
     let head = response.response_mut().head_mut();
@@ -155,7 +174,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     if let Some(unread_body) = unread_body.filter(|_| status.is_client_error() || status.is_server_error()) {
         unread_body.discard().await;
     }
-    let route = timer.stop(&response);
+    let route = timer.stop(&response, admitted.is_ok());
     if let Some((id, started)) = traced {
         log_access(&response, route, id, started);
     }
@@ -166,9 +185,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
 }
 
 /// Takes the share of a body in memory, or refuses it. A stream takes a share for each of its pieces.
-fn take_share<B: MessageBody + 'static>(
-    response: ServiceResponse<EitherBody<B>>,
-) -> (ServiceResponse<EitherBody<B>>, Option<Share>) {
+fn take_share(response: ServiceResponse) -> (ServiceResponse, Option<Share>) {
     let BodySize::Sized(bytes) = response.response().body().size() else { return (response, None) };
     if !response_budget::counts(bytes) || response.response().extensions().contains::<StaticBody>() {
         return (response, None);
@@ -178,7 +195,7 @@ fn take_share<B: MessageBody + 'static>(
         Ok(share) => (response, Some(share)),
         Err(refusal) => {
             let (request, _) = response.into_parts();
-            (ServiceResponse::new(request, refusal.error_response()).map_into_right_body(), None)
+            (ServiceResponse::new(request, refusal.error_response()), None)
         }
     }
 }

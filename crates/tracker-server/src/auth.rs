@@ -5,7 +5,6 @@ mod tokens;
 
 use std::fmt;
 
-use actix_web::http::Method;
 use serde::{Deserialize, Serialize};
 
 pub use config::{TokenConfig, hashed};
@@ -32,19 +31,5 @@ impl fmt::Display for Scope {
             Self::Write => "write",
             Self::Admin => "admin",
         })
-    }
-}
-
-/// The scopes that admit a request for `path`, which has no trailing slash: its token needs one of them. `None` if the
-/// request needs no token: the probes, and the API description with its documentation, which contain no data.
-pub(crate) fn required_scopes(method: &Method, path: &str) -> Option<&'static [Scope]> {
-    match path {
-        "/livez" | "/readyz" => None,
-        "" | "/docs" | "/openapi.json" | "/swagger.json" | "/swagger" => None,
-        _ if path.starts_with("/docs/") => None,
-        "/config" => Some(&[Scope::Admin]),
-        "/healthcheck" | "/metrics" => Some(&[Scope::Read, Scope::Admin]),
-        _ if method.is_safe() => Some(&[Scope::Read]),
-        _ => Some(&[Scope::Write]),
     }
 }

@@ -2,13 +2,13 @@
 
 mod admission;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix_web::web::Bytes;
 use serde::Serialize;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
-use crate::description::admission::Admission;
+use crate::admission::Rule;
 use crate::error::ApiError;
 use crate::{deployments, health, logs, metrics, servers, service};
 
@@ -47,7 +47,6 @@ use crate::{deployments, health, logs, metrics, servers, service};
         service::swagger_json,
         service::swagger,
     ),
-    modifiers(&Admission),
 )]
 pub struct Description;
 
@@ -56,9 +55,11 @@ pub struct Description;
 pub struct Document(pub Bytes);
 
 impl Document {
-    /// Serializes the description.
-    pub fn new() -> Self {
-        let json = Description::openapi().to_json().expect("the description contains only valid JSON");
+    /// Serializes the description. `rules` has the rule of each path.
+    pub fn new(rules: &BTreeMap<&'static str, Rule>) -> Self {
+        let mut description = Description::openapi();
+        admission::describe(&mut description, rules);
+        let json = description.to_json().expect("the description contains only valid JSON");
         Self(Bytes::from(json))
     }
 }

@@ -7,11 +7,11 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::web::{Data, Path};
 
+use crate::admission::Rule;
 use crate::error::ApiError;
-use crate::metrics::RequestMetrics;
-use crate::routes::{get, not_allowed};
+use crate::routes::{Routes, get};
 use crate::service::{is_static, no_route};
 
 /// The content security policy of the documentation. Swagger UI adds inline styles, and icons as `data:` URLs;
@@ -20,22 +20,11 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 
-/// Adds `/docs`, with its metrics from `requests`.
-pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
-    config
-        .app_data(Data::new(SwaggerUi::new()))
-        .service(
-            web::resource("/docs")
-                .app_data(requests.route("/docs"))
-                .route(get(redirect))
-                .default_service(not_allowed("GET, HEAD")),
-        )
-        .service(
-            web::resource("/docs/{file:.*}")
-                .app_data(requests.route("/docs/{file}"))
-                .route(get(file))
-                .default_service(not_allowed("GET, HEAD")),
-        );
+/// Adds `/docs`.
+pub(crate) fn configure(routes: &mut Routes) {
+    routes.config.app_data(Data::new(SwaggerUi::new()));
+    routes.add_at(vec!["/docs".to_owned()], "/docs", Rule::Public, "GET, HEAD", [get(redirect)]);
+    routes.add_at(vec!["/docs/{file:.*}".to_owned()], "/docs/{file}", Rule::Public, "GET, HEAD", [get(file)]);
 }
 
 /// Redirects to the documentation.

@@ -4,14 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
+use actix_web::dev::{Server, Service};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use serde_json::{Map, Value};
 use tracker_core::{Tracker, supervise};
 
-use crate::admission::{self, Access, Admission};
+use crate::admission::{Access, Admission};
 use crate::allowed_hosts::AllowedHost;
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
@@ -20,6 +19,7 @@ use crate::redact::redact;
 use crate::response_budget::ResponseBudget;
 use crate::routes;
 use crate::service::RawConfig;
+use crate::slashes;
 use crate::stalled_connections::{Connections, StallTimeouts};
 use crate::tls::Tls;
 
@@ -153,7 +153,10 @@ fn listen(
             .app_data(Data::from(budget.clone()))
             .app_data(raw_config.clone())
             .app_data(metrics.clone())
-            .wrap(from_fn(admission::pass))
+            .wrap_fn(|mut request, routes| {
+                slashes::merge(&mut request);
+                routes.call(request)
+            })
             .configure(|config| routes::configure(config, &metrics.requests))
     })
     .on_connect(move |stream, data| connections.add(stream, data))

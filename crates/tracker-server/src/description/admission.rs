@@ -1,40 +1,40 @@
 //! Adds the required scopes and the responses of admission control to each operation.
 
-use actix_web::http::Method;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::{IntoResponses, Modify};
+use std::collections::BTreeMap;
 
-use crate::admission::is_probe;
-use crate::auth::required_scopes;
+use actix_web::http::Method;
+use utoipa::IntoResponses;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+
+use crate::admission::Rule;
 use crate::error::ApiError;
 
 /// The name of the security scheme.
 const TOKEN: &str = "token";
 
 /// Adds the required scopes to each operation, and the responses of admission control when it refuses a request.
-pub(super) struct Admission;
-
-impl Modify for Admission {
-    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
-        let bearer = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("Required if the server has tokens; otherwise every client is admitted"))
-            .build();
-        let components = description.components.get_or_insert_default();
-        components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
-        for (path, item) in &mut description.paths.paths {
-            let methods = [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)];
-            for (method, operation) in methods {
-                let Some(operation) = operation.as_mut().filter(|_| !is_probe(path)) else { continue };
-                let mut refusals = Refusals::responses();
-                if let Some(scopes) = required_scopes(&method, path.trim_end_matches('/')) {
-                    let one_of = scopes.iter().map(|scope| SecurityRequirement::new(TOKEN, [scope.to_string()]));
-                    operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(one_of).collect());
-                    refusals.extend(TokenRefusals::responses());
-                }
-                for (status, response) in refusals {
-                    operation.responses.responses.entry(status).or_insert(response);
-                }
+/// `rules` has the rule of each path.
+pub(super) fn describe(description: &mut OpenApi, rules: &BTreeMap<&'static str, Rule>) {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Required if the server has tokens; otherwise every client is admitted"))
+        .build();
+    let components = description.components.get_or_insert_default();
+    components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
+    for (path, item) in &mut description.paths.paths {
+        let rule = *rules.get(path.as_str()).expect("every described path has a route");
+        let methods = [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)];
+        for (method, operation) in methods {
+            let Some(operation) = operation.as_mut().filter(|_| !matches!(rule, Rule::Probe)) else { continue };
+            let mut refusals = Refusals::responses();
+            if let Some(scopes) = rule.scopes(&method) {
+                let one_of = scopes.iter().map(|scope| SecurityRequirement::new(TOKEN, [scope.to_string()]));
+                operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(one_of).collect());
+                refusals.extend(TokenRefusals::responses());
+            }
+            for (status, response) in refusals {
+                operation.responses.responses.entry(status).or_insert(response);
             }
         }
     }

@@ -15,7 +15,7 @@ use tracker_core::metrics::{Counter, DURATIONS, Histogram};
 
 use super::Metrics;
 
-/// The label of requests that match no route or are refused before routing.
+/// The label of requests that match no route or that admission control refuses.
 const UNMATCHED: &str = "unmatched";
 /// The method labels; the last one covers all other methods.
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "other"];
@@ -130,9 +130,10 @@ impl RequestTimer {
         Self { metrics, method: method_index(request.method()), started: Instant::now() }
     }
 
-    /// Counts the response and returns the label of its route.
-    pub fn stop<B>(self, response: &ServiceResponse<B>) -> &'static str {
-        let route = response.request().app_data::<Arc<RouteMetrics>>().unwrap_or(&self.metrics.requests.unmatched);
+    /// Counts the response and returns the label of its route. A request that was not admitted has none.
+    pub fn stop(self, response: &ServiceResponse, was_admitted: bool) -> &'static str {
+        let route = response.request().app_data::<Arc<RouteMetrics>>().filter(|_| was_admitted);
+        let route = route.unwrap_or(&self.metrics.requests.unmatched);
         route.record(self.method, response.status(), self.started.elapsed());
         route.pattern
     }
