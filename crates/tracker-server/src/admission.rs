@@ -83,7 +83,7 @@ pub(crate) struct Admission {
     /// One permit per byte of a body in memory.
     pub(crate) body_permits: Arc<Semaphore>,
     access: Access,
-    pub(crate) allowed_hosts: Vec<AllowedHost>,
+    allowed_hosts: Vec<AllowedHost>,
     /// One permit per body in decompression. Brotli takes up to 16 MB in addition to its output, so few run at once.
     pub(crate) inflate_permits: Arc<Semaphore>,
     /// One permit per request in flight.
@@ -91,14 +91,14 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits, access: &Access) -> Self {
+    pub(crate) fn new(limits: Limits, access: Access, allowed_hosts: Vec<AllowedHost>) -> Self {
         Self {
-            limits: limits.clone(),
             body_permits: Arc::new(Semaphore::new(limits.buffered_bytes as usize)),
             inflate_permits: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
-            access: access.clone(),
-            allowed_hosts: Vec::new(),
+            access,
+            allowed_hosts,
             request_permits: Semaphore::new(limits.in_flight_requests.min(Semaphore::MAX_PERMITS)),
+            limits,
         }
     }
 
@@ -205,7 +205,8 @@ fn log_access<B>(response: &ServiceResponse<B>, route: &str, id: RequestId, star
     let request = response.request();
     let (method, path, status) = (request.method(), request.path(), response.status().as_u16());
     let peer = request.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
-    let deployment_id = request.match_info().get("id").and_then(|id| DeploymentId::parse(id).ok());
+    let parameter = request.match_info().iter().last().filter(|_| route.contains("{id}"));
+    let deployment_id = parameter.and_then(|(_, id)| DeploymentId::parse(id).ok());
     let deployment_id = deployment_id.map(|id| id.to_string()).unwrap_or_default();
     let extensions = request.extensions();
     let token = extensions.get::<Arc<Token>>().map_or("", |token| &token.name);

@@ -187,7 +187,7 @@ mod tests {
     #[actix_web::test]
     async fn an_abandoned_decompression_keeps_its_permits_until_it_ends() {
         let limits = Limits { body_bytes: 64 << 20, buffered_bytes: 100 << 20, ..Limits::default() };
-        let admission = Admission::new(&limits, &Access::open());
+        let admission = Admission::new(limits.clone(), Access::open(), Vec::new());
         let free = || (admission.inflate_permits.available_permits(), admission.body_permits.available_permits());
         let before = free();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());

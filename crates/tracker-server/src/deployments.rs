@@ -4,7 +4,7 @@ use std::mem;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ContentType, LOCATION};
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use tracker_core::{DeploymentId, DeploymentQuery, DeploymentReport, DeploymentWithServers, Tracker, is_log_message};
 
 use crate::body::Body;
@@ -13,6 +13,8 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::logs;
 use crate::paging::{Paging, PagingParameters, json};
+use crate::parameter::Parameter;
+use crate::prefix::Prefix;
 use crate::response_budget::ResponseBudget;
 
 fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiError {
@@ -44,7 +46,12 @@ fn named(id: DeploymentId) -> impl FnOnce(tracker_core::TrackerError) -> ApiErro
         ReportErrors,
     )
 )]
-pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn start(
+    engine: Engine,
+    Parameter(id): Parameter,
+    prefix: Prefix,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let json = body.json()?;
     if is_log_message(json) {
         return logs::record(&engine, &id, json).await;
@@ -53,7 +60,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
     let mut report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, json)? };
     let misspelled = mem::take(&mut report.misspelled);
     engine.start_deployment(report).await?;
-    let response = HttpResponse::Created().insert_header((LOCATION, format!("/v1/deployments/{id}"))).finish();
+    let response = HttpResponse::Created().insert_header((LOCATION, format!("{prefix}/v1/deployments/{id}"))).finish();
     Ok(engine.with_warning(response, &misspelled))
 }
 
@@ -75,7 +82,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
         ReportErrors,
     )
 )]
-pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn finish(engine: Engine, Parameter(id): Parameter, body: Body) -> Result<HttpResponse, ApiError> {
     let id = DeploymentId::parse(&id)?;
     let mut report = DeploymentReport { reporter: engine.reporter(), ..DeploymentReport::read(id, body.json()?)? };
     let misspelled = mem::take(&mut report.misspelled);
@@ -101,7 +108,7 @@ pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<Http
         Unavailable,
     )
 )]
-pub async fn one(tracker: Data<Tracker>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+pub async fn one(tracker: Data<Tracker>, Parameter(id): Parameter) -> Result<HttpResponse, ApiError> {
     let id = DeploymentId::parse(&id)?;
     let deployment = tracker.deployment(id).await.map_err(named(id))?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json(&deployment)))

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use actix_web::web::Bytes;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::admission::Rule;
 use crate::error::ApiError;
+use crate::prefix::Prefix;
 use crate::{deployments, health, logs, metrics, servers, service};
 
 /// The description.
@@ -61,6 +63,13 @@ impl Document {
         admission::describe(&mut description, rules);
         let json = description.to_json().expect("the description contains only valid JSON");
         Self(Bytes::from(json))
+    }
+
+    /// The description of an API below `prefix`, to which its paths are relative.
+    pub fn below(&self, prefix: &Prefix) -> Vec<u8> {
+        let members = self.0.strip_prefix(b"{").expect("the description is an object");
+        let servers = json!([{ "url": prefix.to_string() }]);
+        [format!("{{\"servers\":{servers},").as_bytes(), members].concat()
     }
 }
 

@@ -7,10 +7,12 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use actix_web::web::{Data, Path};
+use utoipa_swagger_ui::Config;
 
 use crate::admission::Rule;
 use crate::error::ApiError;
+use crate::parameter::Parameter;
+use crate::prefix::Prefix;
 use crate::routes::{Routes, get};
 use crate::service::{is_static, no_route};
 
@@ -22,20 +24,21 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 /// Adds `/docs`.
 pub(crate) fn configure(routes: &mut Routes) {
-    routes.config.app_data(Data::new(SwaggerUi::new()));
     routes.add_at(vec!["/docs".to_owned()], "/docs", Rule::Public, "GET, HEAD", [get(redirect)]);
     routes.add_at(vec!["/docs/{file:.*}".to_owned()], "/docs/{file}", Rule::Public, "GET, HEAD", [get(file)]);
 }
 
 /// Redirects to the documentation.
-async fn redirect() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+async fn redirect(prefix: Prefix) -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, format!("{prefix}/docs/"))).finish()
 }
 
 /// A file of the documentation, which is embedded in the program.
-async fn file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, ApiError> {
+async fn file(Parameter(file): Parameter, prefix: Prefix) -> Result<HttpResponse, ApiError> {
     let name = if file.is_empty() { "index.html" } else { file.as_str() };
-    match utoipa_swagger_ui::serve(name, ui.0.clone()) {
+    // Without the badge of a validator on the Internet.
+    let config = Config::new([format!("{prefix}/openapi.json")]).validator_url("none");
+    match utoipa_swagger_ui::serve(name, Arc::new(config)) {
         Ok(Some(file)) => {
             let mut response = HttpResponse::Ok();
             response
@@ -48,16 +51,6 @@ async fn file(file: Path<String>, ui: Data<SwaggerUi>) -> Result<HttpResponse, A
                 Cow::Owned(bytes) => response.body(bytes),
             })
         }
-        _ => no_route().await,
-    }
-}
-
-/// Configuration of the documentation page.
-struct SwaggerUi(Arc<utoipa_swagger_ui::Config<'static>>);
-
-impl SwaggerUi {
-    /// Documents the description at `/openapi.json`, without the badge of a validator on the Internet.
-    fn new() -> Self {
-        Self(Arc::new(utoipa_swagger_ui::Config::new(["/openapi.json"]).validator_url("none")))
+        _ => no_route(prefix).await,
     }
 }

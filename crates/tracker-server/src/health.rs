@@ -12,6 +12,7 @@ use tracker_core::{HealthCheck, OutputStatus, Text, Tracker, time};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::prefix::Prefix;
 
 /// The results of all tests.
 #[derive(Serialize, ToSchema)]
@@ -155,9 +156,9 @@ pub async fn livez() -> HttpResponse {
         ),
     )
 )]
-pub async fn readyz(tracker: Data<Tracker>) -> Result<HttpResponse, ApiError> {
+pub async fn readyz(tracker: Data<Tracker>, prefix: Prefix) -> Result<HttpResponse, ApiError> {
     let not_ready = |_| {
-        let message = "the server cannot record reports durably now; see /healthcheck";
+        let message = format!("the server cannot record reports durably now; see {prefix}/healthcheck");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
     };
     tracker.ready().await.map(|()| ok()).map_err(not_ready)

@@ -2,6 +2,7 @@
 
 mod admission;
 mod allowed_hosts;
+mod api;
 mod auth;
 mod body;
 mod cursor;
@@ -19,6 +20,8 @@ mod listener;
 mod logs;
 mod metrics;
 mod paging;
+mod parameter;
+mod prefix;
 #[cfg(test)]
 mod properties;
 mod redact;
@@ -35,6 +38,7 @@ mod upgrade;
 
 pub use admission::Access;
 pub use allowed_hosts::AllowedHost;
+pub use api::Api;
 pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
 pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};
@@ -45,3 +49,6 @@ pub use tls::{Tls, TlsConfig, TlsError};
 /// The crate of [`Tracker`](tracker_core::Tracker), which [`run`] serves. It reexports `chrono` and `serde_json`, whose
 /// types are in [`TokenConfig`] and [`Settings`].
 pub use tracker_core;
+
+/// The crate of the scope that [`Api::scope`] returns.
+pub use actix_web;

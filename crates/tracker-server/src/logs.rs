@@ -1,7 +1,7 @@
 //! `/v1/deployments/{id}/logs`.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -16,6 +16,7 @@ use crate::description::{KeptLogMessage, LogMessages, ReportErrors, Unavailable}
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
+use crate::parameter::Parameter;
 use crate::response_budget::ResponseBudget;
 
 /// Record log messages
@@ -34,7 +35,7 @@ use crate::response_budget::ResponseBudget;
         ReportErrors,
     )
 )]
-pub async fn append(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn append(engine: Engine, Parameter(id): Parameter, body: Body) -> Result<HttpResponse, ApiError> {
     record(&engine, &id, body.json()?).await
 }
 
@@ -70,7 +71,7 @@ pub(crate) async fn record(engine: &Engine, id: &str, body: &RawValue) -> Result
 )]
 pub async fn list(
     tracker: Data<Tracker>,
-    id: Path<String>,
+    Parameter(id): Parameter,
     paging: Paging,
     budget: Data<ResponseBudget>,
 ) -> Result<HttpResponse, ApiError> {

@@ -8,6 +8,7 @@ use actix_web::web::{self, Data, ServiceConfig, post, put};
 use actix_web::{Handler, HttpResponse, Responder, Route};
 
 use crate::admission::{Rule, pass};
+use crate::api::Mount;
 use crate::auth::Scope::{Admin, Read};
 use crate::description::Document;
 use crate::error::ApiError;
@@ -15,7 +16,7 @@ use crate::metrics::RequestMetrics;
 use crate::{deployments, health, logs, metrics, servers, service};
 
 /// Adds every route, with its metrics from `requests`.
-pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
+pub(crate) fn configure(config: &mut ServiceConfig, requests: &RequestMetrics, mount: Mount) {
     let mut routes = Routes { config, requests, rules: BTreeMap::new() };
     let records = Rule::Records;
     let operators = Rule::Unlimited(&[Read, Admin]);
@@ -29,7 +30,11 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
     );
     let reports = [post().to(servers::start), put().to(servers::finish)];
     routes.add("/v1/deployments/{id}/servers", records, "POST, PUT", reports);
-    routes.add("/", Rule::Public, "GET, HEAD", [get(service::root)]);
+    let root = match mount {
+        Mount::Root => vec!["/".to_owned()],
+        Mount::Scope => vec![String::new(), "/".to_owned()],
+    };
+    routes.add_at(root, "/", Rule::Public, "GET, HEAD", [get(service::root)]);
     routes.add("/config", Rule::Token(&[Admin]), "GET, HEAD", [get(service::config)]);
     routes.add("/healthcheck", operators, "GET, HEAD", [get(health::healthcheck)]);
     routes.add("/livez", Rule::Probe, "GET, HEAD", [get(health::livez)]);
@@ -49,7 +54,7 @@ pub fn configure(config: &mut ServiceConfig, requests: &RequestMetrics) {
 
 /// The routes so far.
 pub(crate) struct Routes<'a> {
-    pub(crate) config: &'a mut ServiceConfig,
+    config: &'a mut ServiceConfig,
     requests: &'a RequestMetrics,
     /// The rule of each route, by pattern.
     rules: BTreeMap<&'static str, Rule>,
@@ -58,8 +63,7 @@ pub(crate) struct Routes<'a> {
 impl Routes<'_> {
     /// Adds the route with this path, with or without a trailing slash. Methods other than those in `allow` get 405.
     fn add<const N: usize>(&mut self, path: &'static str, rule: Rule, allow: &'static str, methods: [Route; N]) {
-        let slash = if path == "/" { None } else { Some(format!("{path}/")) };
-        self.add_at([path.to_owned()].into_iter().chain(slash).collect(), path, rule, allow, methods);
+        self.add_at(vec![path.to_owned(), format!("{path}/")], path, rule, allow, methods);
     }
 
     /// Adds the route at `paths` under the name `pattern`. Admission control precedes its handlers.

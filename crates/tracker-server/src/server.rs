@@ -1,26 +1,19 @@
 //! Configures and runs the server.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, Service};
-use actix_web::web::Data;
+use actix_web::dev::Server;
 use actix_web::{App, HttpServer};
 use serde_json::{Map, Value};
-use tracker_core::{Tracker, supervise};
+use tracker_core::Tracker;
 
-use crate::admission::{Access, Admission};
+use crate::admission::Access;
 use crate::allowed_hosts::AllowedHost;
+use crate::api::{Api, Mount};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
-use crate::metrics::Metrics;
-use crate::redact::redact;
-use crate::response_budget::ResponseBudget;
-use crate::routes;
-use crate::service::RawConfig;
-use crate::slashes;
-use crate::stalled_connections::{Connections, StallTimeouts};
+use crate::prefix;
 use crate::tls::Tls;
 
 /// Maximum unread bytes of bodies on an HTTP/2 connection: the minimum of RFC 9113, section 6.9.2.
@@ -108,17 +101,7 @@ pub async fn run(
     if listeners.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener is given; give at least one"));
     }
-    let connections = Connections::default();
-    let Limits { keep_alive_seconds, header_seconds, body_seconds, write_seconds, .. } = settings.limits;
-    let timeouts = StallTimeouts {
-        idle: Duration::from_secs(keep_alive_seconds.saturating_add(header_seconds).max(write_seconds)),
-        busy: Duration::from_secs(body_seconds.saturating_add(write_seconds)),
-    };
-    let budget = Arc::new(ResponseBudget::new(settings.limits.response_bytes, Duration::from_secs(write_seconds)));
-    let (server, _files) = listen(listeners, settings, tracker, connections.clone(), budget.clone())?;
-    let watch =
-        supervise("the watch for stalled connections", async move || connections.watch(timeouts, &budget).await);
-    let watch = tokio::spawn(watch);
+    let (server, _files) = listen(listeners, settings, tracker)?;
     let handle = server.handle();
     let stopper = tokio::spawn(async move {
         shutdown.await;
@@ -126,40 +109,20 @@ pub async fn run(
     });
     let served = server.await;
     stopper.abort();
-    watch.abort();
     served
 }
 
-fn listen(
-    listeners: Vec<Listener>,
-    settings: Settings,
-    tracker: Tracker,
-    connections: Connections,
-    budget: Arc<ResponseBudget>,
-) -> io::Result<(Server, Vec<SocketFile>)> {
-    let Settings { limits, access, allowed_hosts, tls, shutdown_timeout, raw_config, dropped_log_lines } = settings;
+fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io::Result<(Server, Vec<SocketFile>)> {
+    let (limits, tls, shutdown_timeout) = (settings.limits.clone(), settings.tls.clone(), settings.shutdown_timeout);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
-    let tracker = Data::new(tracker);
-    let mut admission = Admission::new(&limits, &access);
-    admission.allowed_hosts = allowed_hosts;
-    let admission = Data::new(admission);
-    let raw_config = Data::new(RawConfig(redact(&raw_config)));
-    let metrics = Data::new(Metrics::new(dropped_log_lines));
+    let api = Api::new(settings, tracker);
+    let idle = limits.keep_alive_seconds.saturating_add(limits.header_seconds).max(limits.write_seconds);
+    let on_connect = api.on_connect_alone(seconds(idle));
     let mut server = HttpServer::new(move || {
-        App::new()
-            .app_data(tracker.clone())
-            .app_data(admission.clone())
-            .app_data(Data::from(budget.clone()))
-            .app_data(raw_config.clone())
-            .app_data(metrics.clone())
-            .wrap_fn(|mut request, routes| {
-                slashes::merge(&mut request);
-                routes.call(request)
-            })
-            .configure(|config| routes::configure(config, &metrics.requests))
+        App::new().wrap_fn(prefix::enter).configure(|config| api.configure(config, Mount::Root))
     })
-    .on_connect(move |stream, data| connections.add(stream, data))
+    .on_connect(on_connect)
     .disable_signals()
     .shutdown_timeout(shutdown_timeout.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
     .workers(workers)

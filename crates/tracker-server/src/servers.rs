@@ -4,7 +4,7 @@ use std::mem;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tracker_core::{DeploymentId, Hostname, HostnameQuery, Server, ServerQuery, ServerReport, Tracker, TrackerError};
 
@@ -13,6 +13,8 @@ use crate::description::{ReportErrors, Unavailable};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::paging::{Paging, PagingParameters};
+use crate::parameter::Parameter;
+use crate::prefix::Prefix;
 use crate::response_budget::ResponseBudget;
 
 /// The characters to percent-encode in a path segment: all except the unreserved ones of RFC 3986, section 2.3.
@@ -40,11 +42,16 @@ pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.'
         ReportErrors,
     )
 )]
-pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn start(
+    engine: Engine,
+    Parameter(id): Parameter,
+    prefix: Prefix,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let mut report = read(&engine, &id, &body).await?;
     let misspelled = mem::take(&mut report.misspelled);
     let hostname = report.key.hostname.clone();
-    let location = format!("/v1/servers/{}", utf8_percent_encode(hostname.as_str(), SEGMENT));
+    let location = format!("{prefix}/v1/servers/{}", utf8_percent_encode(hostname.as_str(), SEGMENT));
     let recorded = engine.tracker.start_server(report).await;
     recorded.map_err(|error| ApiError::from_tracker(error, format_args!("server {}", hostname.as_str())))?;
     Ok(engine.with_warning(HttpResponse::Created().insert_header((LOCATION, location)).finish(), &misspelled))
@@ -67,7 +74,7 @@ pub async fn start(engine: Engine, id: Path<String>, body: Body) -> Result<HttpR
         ReportErrors,
     )
 )]
-pub async fn finish(engine: Engine, id: Path<String>, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn finish(engine: Engine, Parameter(id): Parameter, body: Body) -> Result<HttpResponse, ApiError> {
     let mut report = read(&engine, &id, &body).await?;
     let misspelled = mem::take(&mut report.misspelled);
     engine.tracker.finish_server(report).await.map_err(|error| ApiError::from_tracker(error, "this server"))?;
@@ -127,14 +134,14 @@ pub async fn hostnames(
 )]
 pub async fn one(
     tracker: Data<Tracker>,
-    hostname: Path<String>,
+    Parameter(hostname): Parameter,
     paging: Paging,
     budget: Data<ResponseBudget>,
 ) -> Result<HttpResponse, ApiError> {
     let text = hostname.clone();
     let named = move |error| ApiError::from_tracker(error, format_args!("server {text}"));
     // An invalid hostname cannot have been recorded.
-    let hostname = Hostname::new(hostname.into_inner()).map_err(|_| named(TrackerError::Unknown))?;
+    let hostname = Hostname::new(hostname).map_err(|_| named(TrackerError::Unknown))?;
     let fetch = move |page| {
         let (tracker, hostname, named) = (tracker.clone(), hostname.clone(), named.clone());
         async move { tracker.servers(ServerQuery::new(hostname, page)).await.map_err(named) }

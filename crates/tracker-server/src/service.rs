@@ -7,24 +7,26 @@ use serde_json::Value;
 
 use crate::description::Document;
 use crate::error::ApiError;
+use crate::prefix::Prefix;
 use crate::response_budget::StaticBody;
 
 /// The documentation of the API.
 const DOCUMENTATION: &str = if cfg!(feature = "docs") { "/docs/" } else { "/openapi.json" };
 
 /// The configuration, redacted.
+#[derive(Debug)]
 pub struct RawConfig(pub Value);
 
 /// Redirect to the API documentation
 #[utoipa::path(
     get, path = "/", tag = "service",
     responses(
-        (status = 302, description = "The documentation is at `/docs/`",
-            headers(("Location" = String, description = "`/docs/`"))),
+        (status = 302, description = "A redirect to the documentation",
+            headers(("Location" = String, description = "The path of the documentation"))),
     )
 )]
-pub async fn root() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, DOCUMENTATION)).finish()
+pub async fn root(prefix: Prefix) -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, format!("{prefix}{DOCUMENTATION}"))).finish()
 }
 
 /// The configuration of the server
@@ -51,8 +53,8 @@ pub async fn config(raw_config: Data<RawConfig>) -> HttpResponse {
             )),
     )
 )]
-pub async fn openapi(document: Data<Document>) -> HttpResponse {
-    document_response(&document)
+pub async fn openapi(document: Data<Document>, prefix: Prefix) -> HttpResponse {
+    document_response(&document, &prefix)
 }
 
 /// The API description, at a path of the legacy service
@@ -66,8 +68,8 @@ pub async fn openapi(document: Data<Document>) -> HttpResponse {
             )),
     )
 )]
-pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
-    document_response(&document)
+pub async fn swagger_json(document: Data<Document>, prefix: Prefix) -> HttpResponse {
+    document_response(&document, &prefix)
 }
 
 /// The API description, at a path of the legacy service
@@ -81,8 +83,8 @@ pub async fn swagger_json(document: Data<Document>) -> HttpResponse {
             )),
     )
 )]
-pub async fn swagger(document: Data<Document>) -> HttpResponse {
-    document_response(&document)
+pub async fn swagger(document: Data<Document>, prefix: Prefix) -> HttpResponse {
+    document_response(&document, &prefix)
 }
 
 /// Marks the body as a part of the program.
@@ -91,17 +93,17 @@ pub(crate) fn is_static(mut response: HttpResponse) -> HttpResponse {
     response
 }
 
-fn document_response(document: &Document) -> HttpResponse {
-    let response = HttpResponse::Ok()
+fn document_response(document: &Document, prefix: &Prefix) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
         .insert_header((CONTENT_TYPE, "application/json"))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Origin, X-Requested-With, Content-Type, Accept"))
-        .body(document.0.clone());
-    is_static(response)
+        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Origin, X-Requested-With, Content-Type, Accept"));
+    if prefix.is_empty() { is_static(response.body(document.0.clone())) } else { response.body(document.below(prefix)) }
 }
 
 /// Answers requests to unknown paths.
-pub async fn no_route() -> Result<HttpResponse, ApiError> {
-    let message = format!("this path does not exist; see {DOCUMENTATION} for the paths that do");
+pub async fn no_route(prefix: Prefix) -> Result<HttpResponse, ApiError> {
+    let message = format!("this path does not exist; see {prefix}{DOCUMENTATION} for the paths that do");
     Err(ApiError::not_found("unknown_path", message))
 }

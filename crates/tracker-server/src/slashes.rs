@@ -4,14 +4,16 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Uri;
 use actix_web::http::uri::PathAndQuery;
 
-/// Merges duplicate slashes in the path. This must precede authorization and routing, so that both see the same path.
-/// `%2F` is data of a segment and stays as it is.
-pub(crate) fn merge(request: &mut ServiceRequest) {
-    if !request.path().contains("//") {
+/// Merges duplicate slashes in the path from the byte `start`. This must precede routing. `%2F` is data of a segment and
+/// stays as it is.
+pub(crate) fn merge(request: &mut ServiceRequest, start: usize) {
+    let (prefix, path) = request.uri().path().split_at(start);
+    if !path.contains("//") {
         return;
     }
     let mut target = String::with_capacity(request.path().len());
-    for c in request.path().chars() {
+    target.push_str(prefix);
+    for c in path.chars() {
         if c != '/' || !target.ends_with('/') {
             target.push(c);
         }

@@ -19,6 +19,8 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
+use tokio::task::JoinHandle;
+use tracker_core::supervise;
 
 use crate::response_budget::{ResponseBudget, Share};
 
@@ -36,8 +38,8 @@ const PIECE: usize = 64 << 10;
 /// Timeouts for connections without progress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StallTimeouts {
-    /// Between requests.
-    pub(crate) idle: Duration,
+    /// Between requests. `None` never closes a connection then, because it may have a request that is not for the API.
+    pub(crate) idle: Option<Duration>,
     /// During a request: while its body arrives, a handler works, or the client reads the response.
     pub(crate) busy: Duration,
 }
@@ -63,7 +65,8 @@ impl Connection {
 
     fn is_stalled(&self, timeouts: StallTimeouts, is_memory_short: bool) -> bool {
         let timeout = if self.requests.load(Ordering::Relaxed) == 0 {
-            timeouts.idle
+            let Some(idle) = timeouts.idle else { return false };
+            idle
         } else if is_memory_short && self.unread.load(Ordering::Relaxed) > 0 {
             timeouts.busy.min(PATIENCE)
         } else {
@@ -79,17 +82,47 @@ impl Connection {
     }
 }
 
-/// All open connections. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Connections {
-    open: Arc<Mutex<Vec<Weak<Connection>>>>,
+/// Returns a callback for actix-web's `on_connect`, and starts the task that watches the connections. The task ends when
+/// the callback is dropped.
+pub(crate) fn on_connect(
+    timeouts: StallTimeouts,
+    budget: Arc<ResponseBudget>,
+) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync {
+    let connections = Arc::new(Connections::default());
+    let watched = connections.clone();
+    let task = supervise("the watch for stalled connections", async move || watched.watch(timeouts, &budget).await);
+    let watch = Watch { connections, task: tokio::spawn(task) };
+    move |stream, data| watch.add(stream, data)
+}
+
+/// The connections and the task that watches them. Dropping this value ends the task.
+struct Watch {
+    connections: Arc<Connections>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    fn add(&self, stream: &dyn Any, data: &mut Extensions) {
+        self.connections.add(stream, data);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+struct Connections {
+    open: Mutex<Vec<Weak<Connection>>>,
     /// The number of checks so far.
     ticks: Arc<AtomicU64>,
 }
 
 impl Connections {
-    /// Adds a new connection, from actix-web's `on_connect`.
-    pub(crate) fn add(&self, stream: &dyn Any, data: &mut Extensions) {
+    fn add(&self, stream: &dyn Any, data: &mut Extensions) {
         let socket = if let Some(stream) = stream.downcast_ref::<TcpStream>() {
             SockRef::from(stream).try_clone()
         } else if let Some(stream) = stream.downcast_ref::<TlsStream<TcpStream>>() {
@@ -113,7 +146,7 @@ impl Connections {
     }
 
     /// Closes connections without progress, until the future is dropped.
-    pub(crate) async fn watch(&self, timeouts: StallTimeouts, budget: &ResponseBudget) {
+    async fn watch(&self, timeouts: StallTimeouts, budget: &ResponseBudget) {
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             let is_memory_short = budget.is_short();
@@ -227,5 +260,27 @@ impl<B: MessageBody> MessageBody for TrackedBody<B> {
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         this.in_flight.set_unread(true);
         Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_watch_ends_with_its_callback() {
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let timeouts = StallTimeouts { idle: None, busy: Duration::MAX };
+        let callback = on_connect(timeouts, Arc::new(ResponseBudget::new(1 << 20, Duration::MAX)));
+        assert_eq!(tasks(), 1);
+        drop(callback);
+        let ended = async {
+            while tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the task ends");
     }
 }
