@@ -5,9 +5,10 @@
 #[doc(hidden)]
 #[macro_export]
 macro_rules! setters {
-    ($settings:ident { $($field:ident: $argument:ty $(=> $value:expr)?,)* }) => {
+    ($settings:ident { $($(#[$condition:meta])? $field:ident: $argument:ty $(=> $value:expr)?,)* }) => {
         impl $settings {
             $(
+                $(#[$condition])?
                 #[doc = concat!("Sets [`Self::", stringify!($field), "`].")]
                 #[must_use]
                 pub fn $field(self, $field: $argument) -> Self {
@@ -16,7 +17,7 @@ macro_rules! setters {
             )*
         }
 
-        const _: fn($settings) = |$settings { $($field: _,)* }| {};
+        const _: fn($settings) = |$settings { $($(#[$condition])? $field: _,)* }| {};
     };
     (@ $field:ident) => { $field };
     (@ $field:ident $value:expr) => { $value };

@@ -83,8 +83,16 @@ pub(crate) enum Mount {
 impl Api {
     /// The API of `tracker`. Ignores the [settings](Settings) that belong to the HTTP server.
     pub fn new(settings: Settings, tracker: Tracker) -> Self {
-        let Settings { limits, access, allowed_hosts, raw_config, dropped_log_lines, tls: _, shutdown_timeout: _ } =
-            settings;
+        let Settings {
+            limits,
+            access,
+            allowed_hosts,
+            #[cfg(feature = "tls")]
+                tls: _,
+            shutdown_timeout: _,
+            raw_config,
+            dropped_log_lines,
+        } = settings;
         let seconds = Duration::from_secs;
         Self {
             tracker: Data::new(tracker),

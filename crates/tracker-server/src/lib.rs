@@ -32,6 +32,7 @@ mod servers;
 mod service;
 mod slashes;
 mod stalled_connections;
+#[cfg(feature = "tls")]
 mod tls;
 mod unread_body;
 mod upgrade;
@@ -44,6 +45,7 @@ pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};
 pub use redact::{REDACTED, redact};
 pub use server::{Settings, run};
+#[cfg(feature = "tls")]
 pub use tls::{Tls, TlsConfig, TlsError};
 
 /// The crate of [`Tracker`](tracker_core::Tracker), which [`run`] serves. It reexports `chrono` and `serde_json`, whose

@@ -14,9 +14,11 @@ use crate::api::{Api, Mount};
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::prefix;
+#[cfg(feature = "tls")]
 use crate::tls::Tls;
 
 /// Maximum unread bytes of bodies on an HTTP/2 connection: the minimum of RFC 9113, section 6.9.2.
+#[cfg(feature = "http2")]
 const H2_WINDOW: u32 = 65_535;
 
 /// Configuration of the server. Start from [`Settings::default`] and set the fields that differ.
@@ -43,6 +45,7 @@ pub struct Settings {
     /// allows every host.
     pub allowed_hosts: Vec<AllowedHost>,
     /// Certificates for HTTPS listeners. Default: none.
+    #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
     /// Grace period for requests in flight at shutdown, rounded up to whole seconds. Default: 10 seconds.
     pub shutdown_timeout: Duration,
@@ -58,6 +61,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access: Access::open(),
             allowed_hosts: Vec::new(),
+            #[cfg(feature = "tls")]
             tls: None,
             shutdown_timeout: Duration::from_secs(10),
             raw_config: Value::Object(Map::new()),
@@ -71,6 +75,7 @@ tracker_core::setters! {
         limits: Limits,
         access: Access,
         allowed_hosts: impl IntoIterator<Item = AllowedHost> => allowed_hosts.into_iter().collect(),
+        #[cfg(feature = "tls")]
         tls: impl Into<Option<Tls>> => tls.into(),
         shutdown_timeout: Duration,
         raw_config: Value,
@@ -113,7 +118,9 @@ pub async fn run(
 }
 
 fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io::Result<(Server, Vec<SocketFile>)> {
-    let (limits, tls, shutdown_timeout) = (settings.limits.clone(), settings.tls.clone(), settings.shutdown_timeout);
+    let (limits, shutdown_timeout) = (settings.limits.clone(), settings.shutdown_timeout);
+    #[cfg(feature = "tls")]
+    let tls = settings.tls.clone();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let seconds = Duration::from_secs;
     let api = Api::new(settings, tracker);
@@ -128,19 +135,30 @@ fn listen(listeners: Vec<Listener>, settings: Settings, tracker: Tracker) -> io:
     .workers(workers)
     .max_connections(limits.connections.div_ceil(workers))
     .client_request_timeout(seconds(limits.header_seconds))
-    .tls_handshake_timeout(seconds(limits.header_seconds))
-    .keep_alive(seconds(limits.keep_alive_seconds))
-    .h2_initial_window_size(H2_WINDOW)
-    .h2_initial_connection_window_size(H2_WINDOW);
+    .keep_alive(seconds(limits.keep_alive_seconds));
+    #[cfg(feature = "tls")]
+    {
+        server = server.tls_handshake_timeout(seconds(limits.header_seconds));
+    }
+    #[cfg(feature = "http2")]
+    {
+        server = server.h2_initial_window_size(H2_WINDOW).h2_initial_connection_window_size(H2_WINDOW);
+    }
     let mut files = Vec::new();
     for listener in listeners {
-        server = match (listener, &tls) {
-            (Listener::Http(socket), _) => server.listen(socket)?,
-            (Listener::Https(socket), Some(tls)) => server.listen_rustls_0_23(socket, tls.server_config())?,
-            (Listener::Https(_), None) => {
-                return Err(io::Error::other("an HTTPS listener needs certificates; set `Settings::tls`"));
+        server = match listener {
+            Listener::Http(socket) => server.listen(socket)?,
+            #[cfg(feature = "tls")]
+            Listener::Https(socket) => match &tls {
+                Some(tls) => server.listen_rustls_0_23(socket, tls.server_config())?,
+                None => return Err(io::Error::other("an HTTPS listener needs certificates; set `Settings::tls`")),
+            },
+            #[cfg(not(feature = "tls"))]
+            Listener::Https(_) => {
+                let message = "an HTTPS listener needs the cargo feature `tls` of `tracker-server`";
+                return Err(io::Error::other(message));
             }
-            (Listener::Unix(socket, file), _) => {
+            Listener::Unix(socket, file) => {
                 files.push(file);
                 server.listen_uds(socket)?
             }

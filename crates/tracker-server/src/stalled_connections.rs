@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
@@ -123,17 +124,7 @@ struct Connections {
 
 impl Connections {
     fn add(&self, stream: &dyn Any, data: &mut Extensions) {
-        let socket = if let Some(stream) = stream.downcast_ref::<TcpStream>() {
-            SockRef::from(stream).try_clone()
-        } else if let Some(stream) = stream.downcast_ref::<TlsStream<TcpStream>>() {
-            SockRef::from(stream.get_ref().0).try_clone()
-        } else if let Some(stream) = stream.downcast_ref::<UnixStream>() {
-            SockRef::from(stream).try_clone()
-        } else {
-            return;
-        };
-        // If no file descriptor is free, the connection has no timeouts.
-        let Ok(socket) = socket else { return };
+        let Some(socket) = duplicate(stream) else { return };
         let connection = Arc::new(Connection {
             socket,
             requests: AtomicUsize::new(0),
@@ -160,6 +151,19 @@ impl Connections {
             });
         }
     }
+}
+
+/// A duplicate of the socket behind `stream`. `None` if the stream has another type, or if no file descriptor is free:
+/// the connection then has no timeouts.
+fn duplicate(stream: &dyn Any) -> Option<Socket> {
+    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
+        return SockRef::from(stream).try_clone().ok();
+    }
+    #[cfg(feature = "tls")]
+    if let Some(stream) = stream.downcast_ref::<TlsStream<TcpStream>>() {
+        return SockRef::from(stream.get_ref().0).try_clone().ok();
+    }
+    SockRef::from(stream.downcast_ref::<UnixStream>()?).try_clone().ok()
 }
 
 /// A request in flight.

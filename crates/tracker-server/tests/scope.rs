@@ -1,4 +1,5 @@
 //! The API as a scope of another application.
+#![cfg(feature = "docs")]
 
 use std::fs;
 use std::io::{Read, Write};

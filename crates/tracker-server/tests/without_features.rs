@@ -1,5 +1,5 @@
 //! The server without its cargo features.
-#![cfg(not(any(feature = "compression", feature = "docs")))]
+#![cfg(not(any(feature = "compression", feature = "docs", feature = "http2", feature = "tls")))]
 
 use std::sync::Arc;
 
@@ -29,4 +29,12 @@ async fn compressed_bodies_get_415_and_the_documentation_is_the_description() {
         assert_eq!(answer.get(9..12), Some(status), "{head}: {answer}");
         assert!(answer.contains(text), "{head}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn an_https_listener_is_an_error_that_names_the_feature() {
+    let listener = Listener::bind(&"https://127.0.0.1:0".parse().expect("the address is valid")).expect("a free port");
+    let tracker = Tracker::builder(MemoryStore::new()).start();
+    let error = run(vec![listener], Settings::default(), tracker, std::future::pending()).await.expect_err("no TLS");
+    assert_eq!(error.to_string(), "an HTTPS listener needs the cargo feature `tls` of `tracker-server`");
 }
