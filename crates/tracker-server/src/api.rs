@@ -10,12 +10,13 @@ use tracker_core::Tracker;
 
 use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::prefix;
 use crate::redact::redact;
 use crate::response_budget::ResponseBudget;
-use crate::server::Settings;
+use crate::routes::{self, Mount};
 use crate::service::RawConfig;
+use crate::settings::Settings;
 use crate::stalled_connections::{StallTimeouts, on_connect};
-use crate::{prefix, routes};
 
 /// The HTTP API of a tracker, for an actix-web application of your own. [`run`](crate::run) is a server that has only
 /// the API.
@@ -60,6 +61,8 @@ use crate::{prefix, routes};
 /// | `h2_initial_window_size`, `h2_initial_connection_window_size` | [`run`](crate::run) sets the minimum, 65,535 |
 ///
 /// [`run`](crate::run) also limits how long the head of a later request on a connection may take; `HttpServer` cannot.
+///
+/// Install a logger of the crate [`log`]: the scope logs its requests and failures.
 #[derive(Debug, Clone)]
 pub struct Api {
     tracker: Data<Tracker>,
@@ -69,15 +72,6 @@ pub struct Api {
     metrics: Data<Metrics>,
     /// How long a request may take without progress.
     busy: Duration,
-}
-
-/// Where the routes are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Mount {
-    /// They are the whole application.
-    Root,
-    /// They are in a scope, whose path is also that of the route `/`, with or without the slash.
-    Scope,
 }
 
 impl Api {
@@ -109,7 +103,8 @@ impl Api {
     ///
     /// Locations and links in responses begin with the path at which the client found the API, also if the scope is
     /// inside other scopes. A path of the scope that has no route gets the error of the API. Middleware of the
-    /// application precedes that of the scope.
+    /// application precedes that of the scope. It must keep the trailing slash of `/docs/`: with
+    /// [`NormalizePath`](actix_web::middleware::NormalizePath), choose `MergeOnly`.
     pub fn scope(&self, prefix: &str) -> impl HttpServiceFactory + use<> {
         // actix-web would match neither `/tracker` nor `/tracker/v1` with `/tracker/`.
         web::scope(prefix.trim_end_matches('/'))

@@ -30,6 +30,7 @@ mod routes;
 mod server;
 mod servers;
 mod service;
+mod settings;
 mod slashes;
 mod stalled_connections;
 #[cfg(feature = "tls")]
@@ -44,7 +45,8 @@ pub use auth::{Scope, TokenConfig, TokenError, Tokens, hashed};
 pub use limits::Limits;
 pub use listener::{Address, Listener, SocketFile};
 pub use redact::{REDACTED, redact};
-pub use server::{Settings, run};
+pub use server::run;
+pub use settings::Settings;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsConfig, TlsError};
 

@@ -8,12 +8,20 @@ use actix_web::web::{self, Data, ServiceConfig, post, put};
 use actix_web::{Handler, HttpResponse, Responder, Route};
 
 use crate::admission::{Rule, pass};
-use crate::api::Mount;
 use crate::auth::Scope::{Admin, Read};
 use crate::description::Document;
 use crate::error::ApiError;
 use crate::metrics::RequestMetrics;
 use crate::{deployments, health, logs, metrics, servers, service};
+
+/// Where the routes are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mount {
+    /// They are the whole application.
+    Root,
+    /// They are in a scope, whose path is also that of the route `/`, with or without the slash.
+    Scope,
+}
 
 /// Adds every route, with its metrics from `requests`.
 pub(crate) fn configure(config: &mut ServiceConfig, requests: &RequestMetrics, mount: Mount) {

@@ -1,87 +1,21 @@
-//! Configures and runs the server.
+//! Runs the server.
 
 use std::io;
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer};
-use serde_json::{Map, Value};
 use tracker_core::Tracker;
 
-use crate::admission::Access;
-use crate::allowed_hosts::AllowedHost;
-use crate::api::{Api, Mount};
-use crate::limits::Limits;
+use crate::api::Api;
 use crate::listener::{Listener, SocketFile};
 use crate::prefix;
-#[cfg(feature = "tls")]
-use crate::tls::Tls;
+use crate::routes::Mount;
+use crate::settings::Settings;
 
 /// Maximum unread bytes of bodies on an HTTP/2 connection: the minimum of RFC 9113, section 6.9.2.
 #[cfg(feature = "http2")]
 const H2_WINDOW: u32 = 65_535;
-
-/// Configuration of the server. Start from [`Settings::default`] and set the fields that differ.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use tracker_server::{Limits, Settings};
-///
-/// let settings = Settings::default()
-///     .limits(Limits::default().body_bytes(4 << 20))
-///     .shutdown_timeout(Duration::from_secs(30));
-/// assert_eq!(settings.limits.body_bytes, 4 << 20);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Settings {
-    /// Limits on clients. The server does not enforce `queued_reports` and `queued_queries`: give them to the tracker
-    /// and its store, where reports and queries wait.
-    pub limits: Limits,
-    /// Access control. Default: every client is admitted.
-    pub access: Access,
-    /// The hosts that clients may request; others get 421, except on `/livez` and `/readyz`. Default: none, which
-    /// allows every host.
-    pub allowed_hosts: Vec<AllowedHost>,
-    /// Certificates for HTTPS listeners. Default: none.
-    #[cfg(feature = "tls")]
-    pub tls: Option<Tls>,
-    /// Grace period for requests in flight at shutdown, rounded up to whole seconds. Default: 10 seconds.
-    pub shutdown_timeout: Duration,
-    /// The response of `/config`, before [redaction](crate::redact). Default: an empty object.
-    pub raw_config: Value,
-    /// Returns the number of log lines that the program has dropped since its start, for `/metrics`. Default: 0.
-    pub dropped_log_lines: fn() -> u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            access: Access::open(),
-            allowed_hosts: Vec::new(),
-            #[cfg(feature = "tls")]
-            tls: None,
-            shutdown_timeout: Duration::from_secs(10),
-            raw_config: Value::Object(Map::new()),
-            dropped_log_lines: || 0,
-        }
-    }
-}
-
-tracker_core::setters! {
-    Settings {
-        limits: Limits,
-        access: Access,
-        allowed_hosts: impl IntoIterator<Item = AllowedHost> => allowed_hosts.into_iter().collect(),
-        #[cfg(feature = "tls")]
-        tls: impl Into<Option<Tls>> => tls.into(),
-        shutdown_timeout: Duration,
-        raw_config: Value,
-        dropped_log_lines: fn() -> u64,
-    }
-}
 
 /// Serves `tracker` on `listeners` until `shutdown` completes.
 ///
@@ -96,7 +30,8 @@ tracker_core::setters! {
 /// `env_logger`; otherwise these failures are invisible.
 ///
 /// # Errors
-/// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates.
+/// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates or the cargo
+/// feature `tls` is off.
 pub async fn run(
     listeners: Vec<Listener>,
     settings: Settings,
