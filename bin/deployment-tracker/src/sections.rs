@@ -60,7 +60,7 @@ impl Section {
             name,
             schema: |name| {
                 let text = format!("This build has no {name} output: build it with the cargo feature `{name}`.");
-                json!({ "type": "object", "description": text, "default": null })
+                json!({ "type": "object", "description": text, "default": null, "properties": {} })
             },
             read: |name, _| {
                 let problem = format_args!(
@@ -97,6 +97,7 @@ pub fn built_in() -> Vec<Section> {
             ..built_in!("redis", tracker_redis::RedisOutput)
         },
         Section { legacy: Some(legacy_config::STATSD), ..built_in!("statsd", tracker_statsd::StatsdOutput) },
+        built_in!("nats", tracker_nats::NatsOutput),
     ]
 }
 

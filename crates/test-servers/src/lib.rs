@@ -1,4 +1,4 @@
-//! Real servers for tests: the service, Redis, PostgreSQL, MariaDB and StatsD.
+//! Real servers for tests: the service, Redis, NATS, PostgreSQL, MariaDB and StatsD.
 //!
 //! Each server has its own port and its own temporary folder, so that a test can kill, freeze (`SIGSTOP`) and restart
 //! it. Servers end with the test process. If a server is not installed, does not start or does not answer, the function
@@ -9,6 +9,7 @@ mod database;
 mod eventually;
 mod http;
 mod mariadb;
+mod nats;
 mod postgres;
 mod process;
 mod redis;
@@ -24,6 +25,7 @@ pub use database::Database;
 pub use eventually::{Condition, DEADLINE, eventually, within};
 pub use http::{JSON, Response, exchange};
 pub use mariadb::Mariadb;
+pub use nats::{Nats, NatsMessage};
 pub use postgres::Postgres;
 pub use process::{free_port, signal};
 pub use redis::Redis;

@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod secret;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tracker_core::Output;
 
+pub use secret::Secret;
 // The crates whose traits an implementation of `ConfiguredOutput` needs.
 pub use {schemars, serde, tracker_core};
 
@@ -13,8 +16,8 @@ pub use {schemars, serde, tracker_core};
 pub trait ConfiguredOutput: Output + Sized {
     /// The section. Its JSON schema is the source of the reference page, the types of environment variables and the
     /// ranges of integers. Every field needs a doc comment, and a default or an example
-    /// (`#[schemars(example = …)]`). Mark a secret with `#[schemars(extend("writeOnly" = true))]`, so that the server
-    /// never shows its value.
+    /// (`#[schemars(example = …)]`). A secret is a [`Secret`], or is marked with
+    /// `#[schemars(extend("writeOnly" = true))]`, so that the server never shows its value.
     type Config: DeserializeOwned + Serialize + JsonSchema + Send + 'static;
 
     /// Creates the output from its section. [`Output::name`] must return `name`, the name of the section.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::tls::Tls;
 
 pub(crate) use secret::Credentials;
-pub use secret::Secret;
+pub use tracker_config::Secret;
 
 /// The maximum timeout, in milliseconds.
 const MAX_MILLIS: u64 = 600_000;

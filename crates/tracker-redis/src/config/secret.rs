@@ -1,62 +1,11 @@
 //! User names and passwords.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer};
+use tracker_config::Secret;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Number;
-
-/// A string that `Debug` output hides. It serializes as plain text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(!from, extend("writeOnly" = true))]
-#[serde(from = "Scalar")]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The plain text.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("[REDACTED]")
-    }
-}
-
-impl From<Scalar> for Secret {
-    fn from(scalar: Scalar) -> Self {
-        Self(scalar.into())
-    }
-}
-
-/// A string that may arrive as a number or a boolean: some readers of environment variables parse `123456` as a number.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "must be a string")]
-enum Scalar {
-    Text(String),
-    Number(Number),
-    Flag(bool),
-}
-
-impl From<Scalar> for String {
-    fn from(scalar: Scalar) -> Self {
-        match scalar {
-            Scalar::Text(text) => text,
-            Scalar::Number(number) => number.to_string(),
-            Scalar::Flag(flag) => flag.to_string(),
-        }
-    }
-}
-
+/// Reads a string that may arrive as a number or a boolean, as [`Secret`] does.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<Scalar>::deserialize(deserializer)?.map(String::from))
+    Ok(Option::<Secret>::deserialize(deserializer)?.map(|text| text.reveal().to_owned()))
 }
 
 /// A user name and a password. An empty string, such as from an empty environment variable, counts as absent.

@@ -1,0 +1,5 @@
+//! The output with real NATS servers.
+
+mod delivery;
+mod errors;
+mod support;
