@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::{Answer, Client, Sending};
-use crate::stack::{Setup, Stack, Store};
+use crate::stack::{Output, Setup, Stack, Store};
 use crate::{DRAIN_DEADLINE, Tee, oracle};
 
 /// Reports of a case.
@@ -142,7 +142,8 @@ struct Observed {
 
 impl Case {
     fn run(&self, binary: &Path) -> Row {
-        let setup = Setup { store: self.store, timeout_millis: 2_000, redis_delay: self.redis_delay };
+        let setup =
+            Setup { store: self.store, output: Output::Redis, timeout_millis: 2_000, redis_delay: self.redis_delay };
         let mut stack = Stack::start(binary, &setup);
         let (next, port, start) = (AtomicUsize::new(0), stack.server.port, Instant::now());
         let mut all = Observed::default();

@@ -25,6 +25,10 @@ pub enum Fault {
     RedisOutOfMemory,
     /// Redis denies the permission to push
     RedisForbidsPushes,
+    /// NATS is killed with SIGKILL and restarted
+    NatsKilled,
+    /// NATS is suspended with SIGSTOP
+    NatsFrozen,
     /// The database server is stopped as by a crash, and restarted
     DatabaseStopped,
     /// The database server is suspended with SIGSTOP
@@ -34,8 +38,8 @@ pub enum Fault {
 }
 
 use Fault::{
-    DatabaseFrozen, DatabaseStopped, DiskFull, RedisConnectionsCut, RedisForbidsPushes, RedisFrozen, RedisKilled,
-    RedisOutOfMemory, ServerKilled, ServerTerminated,
+    DatabaseFrozen, DatabaseStopped, DiskFull, NatsFrozen, NatsKilled, RedisConnectionsCut, RedisForbidsPushes,
+    RedisFrozen, RedisKilled, RedisOutOfMemory, ServerKilled, ServerTerminated,
 };
 
 /// Injects random faults for `duration`, and returns how often it injected each.
@@ -96,7 +100,11 @@ impl Fault {
         match self {
             DatabaseStopped | DatabaseFrozen => stack.database.is_some(),
             DiskFull => stack.disk.is_some(),
-            _ => true,
+            NatsKilled | NatsFrozen => stack.nats.is_some(),
+            RedisKilled | RedisFrozen | RedisConnectionsCut | RedisOutOfMemory | RedisForbidsPushes => {
+                stack.nats.is_none()
+            }
+            ServerKilled | ServerTerminated => true,
         }
     }
 
@@ -109,6 +117,8 @@ impl Fault {
             RedisConnectionsCut => redis_command(stack, &["CLIENT", "KILL", "TYPE", "normal"]),
             RedisOutOfMemory => redis_command(stack, &["CONFIG", "SET", "maxmemory", "1"]),
             RedisForbidsPushes => redis_command(stack, &["ACL", "SETUSER", "default", "-rpush"]),
+            NatsKilled => nats(stack).kill(),
+            NatsFrozen => nats(stack).freeze(),
             DatabaseStopped => database(stack).stop(),
             DatabaseFrozen => database(stack).freeze(),
             DiskFull => stack.disk.as_ref().expect("DiskFull is possible").fill(),
@@ -123,6 +133,8 @@ impl Fault {
             RedisFrozen => stack.redis.thaw(),
             RedisOutOfMemory => redis_command(stack, &["CONFIG", "SET", "maxmemory", "0"]),
             RedisForbidsPushes => redis_command(stack, &["ACL", "SETUSER", "default", "+rpush"]),
+            NatsKilled => nats(stack).restart(),
+            NatsFrozen => nats(stack).thaw(),
             DatabaseStopped => database(stack).start(),
             DatabaseFrozen => database(stack).thaw(),
             DiskFull => stack.disk.as_ref().expect("DiskFull is possible").free(),
@@ -132,6 +144,10 @@ impl Fault {
 
 fn redis_command(stack: &Stack, command: &[&str]) {
     stack.redis.command(command);
+}
+
+fn nats(stack: &mut Stack) -> &mut test_servers::Nats {
+    stack.nats.as_mut().expect("faults of NATS are possible")
 }
 
 fn database(stack: &mut Stack) -> &mut dyn test_servers::Database {

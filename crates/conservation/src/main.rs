@@ -3,13 +3,13 @@
 //!
 //! # A round
 //!
-//! 1. [`stack`] starts the real service with Redis, StatsD and a database.
+//! 1. [`stack`] starts the real service with Redis or NATS, StatsD and a database.
 //! 2. [`engines`] report deployments from many threads. They retry, send duplicates and invalid requests, and hang up.
 //!    The [`ledger`] keeps everything that they send, and how it was answered.
 //! 3. Meanwhile [`faults`] breaks the service and the servers around it: processes are killed, terminated or suspended,
 //!    connections are cut, Redis rejects pushes, and the disk fills up.
 //! 4. All faults end, and the service delivers its pending batches.
-//! 5. The [`oracle`] compares the ledger with the records, the Redis list and the StatsD counters. Its documentation
+//! 5. The [`oracle`] compares the ledger with the records, the Redis list or NATS stream, and the StatsD counters. Its documentation
 //!    lists the invariants.
 //!
 //! The random numbers of a round come from its seed; threads and timing still differ between two runs. `--cases` runs
@@ -36,7 +36,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::faults::Fault;
-use crate::stack::Store;
+use crate::stack::{Output, Store};
 
 /// How long the service may take to deliver its pending batches once every fault has ended. On a shared database it
 /// adopts the batches of a killed instance only after 15 s without a heartbeat.
@@ -57,6 +57,9 @@ struct Arguments {
     /// The database that stores the records
     #[arg(long, value_enum, default_value = "sqlite")]
     store: Store,
+    /// The output that is compared with what the engines sent; `nats` needs a server with the feature `nats`
+    #[arg(long, value_enum, default_value = "redis")]
+    output: Output,
     /// Inject only these faults
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Fault>,

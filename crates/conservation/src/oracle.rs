@@ -1,7 +1,7 @@
 //! The oracle: judges from the ledger whether the service has kept its promises.
 //!
 //! It compares what the engines sent, and how it was answered, with the [`Outcome`]: the records, the elements of the
-//! Redis list and the StatsD counters, all read after every fault has ended and the outbox is empty.
+//! Redis list (or the messages of the NATS stream) and the StatsD counters, all read after every fault has ended and the outbox is empty.
 //!
 //! # Invariants
 //!
@@ -30,25 +30,47 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde_json::Value;
-use test_servers::{Redis, Server, Statsd};
+use test_servers::{Nats, NatsMessage, Server};
 
 use crate::ledger::Deployment;
+use crate::stack::Stack;
 
 /// The final state of everything that the service wrote.
 #[derive(Debug)]
 pub struct Outcome {
     /// The records, by deployment id.
     pub records: HashMap<String, Value>,
-    /// The elements of the Redis list, in order.
+    /// The elements of the Redis list, in order, or the messages of the NATS stream for the same events.
     pub elements: Vec<Value>,
+    /// The messages of the NATS stream that Redis does not get: starts and finishes on servers.
+    pub others: Vec<Value>,
     /// The lines that StatsD received.
     pub metrics: Vec<String>,
 }
 
 impl Outcome {
-    pub fn read(server: &Server, redis: &Redis, statsd: &Statsd) -> Self {
-        Self { records: records(server), elements: redis.elements(), metrics: statsd.lines() }
+    pub fn read(stack: &Stack) -> Self {
+        let (elements, others) = match &stack.nats {
+            None => (stack.redis.elements(), Vec::new()),
+            Some(nats) => messages(nats),
+        };
+        Self { records: records(&stack.server), elements, others, metrics: stack.statsd.lines() }
     }
+}
+
+/// The messages of the stream as elements of the Redis list, and those that Redis does not get.
+fn messages(nats: &Nats) -> (Vec<Value>, Vec<Value>) {
+    let (others, elements): (Vec<_>, Vec<_>) = nats.messages().into_iter().partition(|message| {
+        message.header("Deployment-Tracker-Event").is_some_and(|kind| kind.starts_with("server_"))
+    });
+    let element = |message: NatsMessage| {
+        let mut element = message.payload;
+        // Constants, which a message does not have.
+        element["index"] = "deployment-tracker".into();
+        element["@version"] = "1".into();
+        element
+    };
+    (elements.into_iter().map(element).collect(), others.into_iter().map(|message| message.payload).collect())
 }
 
 /// Reads every record from the API.
@@ -123,8 +145,9 @@ impl Verdict {
         for element in elements.into_values().flatten() {
             verdict.add(Kind::Unexpected, &format!("on the list, but no engine sent it: {element}"));
         }
-        let event_ids: HashSet<_> = outcome.elements.iter().map(|element| text(element, "event_id")).collect();
-        let repeated = outcome.elements.len() - event_ids.len();
+        let all = || outcome.elements.iter().chain(&outcome.others);
+        let event_ids: HashSet<_> = all().map(|element| text(element, "event_id")).collect();
+        let repeated = all().count() - event_ids.len();
         if repeated > 0 && verdict.count(Kind::Twice) == 0 {
             verdict.add(Kind::Twice, &format!("{repeated} elements have the event_id of another"));
         }

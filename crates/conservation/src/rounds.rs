@@ -37,10 +37,11 @@ pub fn run(arguments: &Arguments, tee: &mut Tee) -> anyhow::Result<bool> {
     }
     let Sum { tally, deployments, elements, kills, violations } = sum;
     tee.line(&format!(
-        "all {} rounds on {:?}, seed {seed}, {:.0} s: killed {kills} times; {deployments} deployments, \
+        "all {} rounds on {:?} with {:?}, seed {seed}, {:.0} s: killed {kills} times; {deployments} deployments, \
          {elements} elements; requests: {tally}; {violations} violations",
         arguments.rounds,
         arguments.store,
+        arguments.output,
         start.elapsed().as_secs_f64(),
     ))?;
     Ok(violations == 0)
@@ -87,8 +88,9 @@ impl Drop for StopOnDrop<'_> {
 impl Round {
     fn run(arguments: &Arguments, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        // A short timeout, so that responses of Redis are often lost.
-        let setup = Setup { store: arguments.store, timeout_millis: 300, redis_delay: None };
+        // A short timeout, so that responses of the output are often lost.
+        let Arguments { store, output, .. } = *arguments;
+        let setup = Setup { store, output, timeout_millis: 300, redis_delay: None };
         let mut stack = Stack::start(&arguments.server, &setup);
         let (stop, port, engines_seed) = (AtomicBool::new(false), stack.server.port, rng.u64(..));
         let (injected, work) = thread::scope(|scope| {
@@ -101,7 +103,7 @@ impl Round {
         });
         stack.check_server();
         let drained = stack.drain(DRAIN_DEADLINE);
-        let outcome = Outcome::read(&stack.server, &stack.redis, &stack.statsd);
+        let outcome = Outcome::read(&stack);
         let verdict = Verdict::on(&work.deployments, &outcome);
         stack.check_server();
 

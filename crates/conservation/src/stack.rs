@@ -1,4 +1,4 @@
-//! The service under test with Redis, StatsD and a database.
+//! The service under test with Redis or NATS, StatsD and a database.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
-use test_servers::{Database, Mariadb, Postgres, Redis, Server, Statsd};
+use test_servers::{Database, Mariadb, Nats, Postgres, Redis, Server, Statsd};
 
 use crate::proxy;
 
@@ -22,11 +22,18 @@ pub enum Store {
     Mysql,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    Redis,
+    Nats,
+}
+
 /// The options of a stack.
 #[derive(Debug)]
 pub struct Setup {
     pub store: Store,
-    /// Timeout of pushes and connections to Redis.
+    pub output: Output,
+    /// Timeout of deliveries and connections to Redis or NATS.
     pub timeout_millis: u64,
     /// Delay of everything that the server sends to Redis.
     pub redis_delay: Option<Duration>,
@@ -36,7 +43,10 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Stack {
     pub server: Server,
+    /// Redis; not started with [`Output::Nats`].
     pub redis: Redis,
+    /// NATS; `None` with [`Output::Redis`].
+    pub nats: Option<Nats>,
     pub statsd: Statsd,
     /// The database server; `None` for SQLite.
     pub database: Option<Box<dyn Database>>,
@@ -51,14 +61,31 @@ pub struct Stack {
 
 impl Stack {
     /// Starts all servers, with an empty database.
-    pub fn start(binary: &Path, &Setup { store, timeout_millis, redis_delay }: &Setup) -> Self {
-        let (redis, statsd) = (Redis::start(), Statsd::listen());
-        let port = redis_delay.map_or(redis.port, |delay| proxy::start(redis.port, delay));
+    pub fn start(binary: &Path, &Setup { store, output, timeout_millis, redis_delay }: &Setup) -> Self {
+        let statsd = Statsd::listen();
         let mut config = json!({
             "shutdown_seconds": 3,
-            "redis": { "host": "127.0.0.1", "port": port, "timeout_millis": timeout_millis, "connect_timeout_millis": timeout_millis },
             "statsd": { "host": "127.0.0.1", "port": statsd.port, "prefix": "dt" },
         });
+        let (redis, nats) = match output {
+            Output::Redis => {
+                let redis = Redis::start();
+                let port = redis_delay.map_or(redis.port, |delay| proxy::start(redis.port, delay));
+                config["redis"] = json!({
+                    "host": "127.0.0.1", "port": port, "timeout_millis": timeout_millis,
+                    "connect_timeout_millis": timeout_millis,
+                });
+                (redis, None)
+            }
+            Output::Nats => {
+                let nats = Nats::start();
+                let url = format!("nats://127.0.0.1:{}", nats.port);
+                config["nats"] = json!({ "url": url, "instance": "one", "timeout_millis": timeout_millis });
+                // As with Redis, so that log messages are in no store.
+                config["database"]["logs"] = json!(false);
+                (Redis::absent(), Some(nats))
+            }
+        };
         let mut database: Option<Box<dyn Database>> = match store {
             Store::Sqlite => None,
             Store::Postgres => Some(Box::new(Postgres::absent())),
@@ -71,10 +98,10 @@ impl Stack {
         let disk = if store == Store::Sqlite { Disk::mount() } else { None };
         let file = disk.as_ref().map(|disk| disk.folder.path().join("data.sqlite3").display().to_string());
         if let Some(url) = url.as_ref().or(file.as_ref()) {
-            config["database"] = json!({ "url": url });
+            config["database"]["url"] = json!(url);
         }
         let server = Server::start(binary, config);
-        Self { server, redis, statsd, database, url, disk, violations: Vec::new(), kills: 0 }
+        Self { server, redis, nats, statsd, database, url, disk, violations: Vec::new(), kills: 0 }
     }
 
     /// Kills the server with SIGKILL.
@@ -151,7 +178,10 @@ impl Stack {
     }
 
     fn list_length(&self) -> u64 {
-        self.redis.command(&["LLEN", "logstash"]).as_u64().unwrap_or_default()
+        match &self.nats {
+            Some(nats) => nats.count(),
+            None => self.redis.command(&["LLEN", "logstash"]).as_u64().unwrap_or_default(),
+        }
     }
 
     /// Whether every health check passes and no batch is pending, not even one of an earlier instance.

@@ -42,7 +42,7 @@ fn correct() -> (Deployment, Outcome) {
     let record = json!({ "deployment_id": ID, "engine": "e", "result": "failure", "servers": [server] });
     let metrics = ["dt.deployments.started:1|c", "dt.deployments.failure:1|c", "dt.logs.message:2|c"];
     let metrics = metrics.map(str::to_owned).to_vec();
-    (deployment, Outcome { records: [(ID.to_owned(), record)].into(), elements, metrics })
+    (deployment, Outcome { records: [(ID.to_owned(), record)].into(), elements, others: Vec::new(), metrics })
 }
 
 /// The counts of each kind of violation, in the order of [`super::Kind`], after a change of the correct outcome.
