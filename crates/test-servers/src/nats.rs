@@ -83,6 +83,17 @@ impl Nats {
 
     /// Starts the server, or restarts it with the data that it had acknowledged.
     pub fn restart(&mut self) {
+        self.spawn();
+        eventually("nats-server answers", || self.connect().is_ok());
+    }
+
+    /// As [`Nats::restart`], with settings that require TLS, which the requests of this struct do not use.
+    pub fn restart_with_tls(&mut self) {
+        self.spawn();
+        eventually("nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "nats-server runs already");
         let program = if Path::new(PROGRAM).exists() { PROGRAM } else { "nats-server" };
         let child = Command::new(program)
@@ -92,7 +103,6 @@ impl Nats {
             .spawn()
             .expect("nats-server is missing; install the Debian package `nats-server`, or run `scripts/test`");
         self.child = Some(child);
-        eventually("nats-server answers", || self.connect().is_ok());
     }
 
     /// Kills the server with `SIGKILL`.

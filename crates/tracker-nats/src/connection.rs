@@ -218,15 +218,15 @@ pub(crate) fn explain(operation: &str, details: &str) -> OutputError {
         "; grant the user the permissions that are listed in the documentation of the output"
     } else if has("unknownissuer") {
         "; set `tls.ca` to the authority that signed its certificate"
-    } else if has("notvalidforname") {
+    } else if has("not valid for name") || has("notvalidforname") {
         "; use a name from its certificate in `url`"
-    } else if has("certificaterequired") || has("unknownca") {
+    } else if has("certificaterequired") || has("badcertificate") || has("unknownca") {
         "; set `tls.certificate` and `tls.key` to a certificate that NATS trusts"
     } else if has("expired") {
         "; a certificate or JWT has expired: renew it"
     } else if has("tls error") || has("invalidcontenttype") {
         "; check `url` and `tls`, and that the server offers TLS"
-    } else if has("no responders") || has("not enabled") {
+    } else if has("no responders") || has("resource does not exist") || has("not enabled") {
         "; enable JetStream in the server and for the account, and check that the cluster has a leader"
     } else if has("maximum messages exceeded") || has("maximum bytes exceeded") || has("resources exceeded") {
         "; the stream is full: raise its limits, delete messages, or set its discard policy to `old`"
