@@ -55,7 +55,8 @@ fn every_key_is_documented_and_has_a_default_or_an_example() {
 #[test]
 fn a_key_that_looks_like_a_secret_is_redacted() {
     // The name of a list, and paths of files.
-    const NO_SECRETS: [&str; 4] = ["redis.key", "redis.tls.key", "tls.key", "auth.tokens[].secret_file"];
+    const NO_SECRETS: [&str; 5] =
+        ["redis.key", "redis.tls.key", "nats.tls.key", "tls.key", "auth.tokens[].secret_file"];
     for key in keys().all.iter().filter(|key| key.is("string") && !NO_SECRETS.contains(&key.path.as_str())) {
         let name = key.path.rsplit('.').next().expect("rsplit yields at least one part");
         let words = ["key", "seed", "creds", "jwt", "password", "secret", "token"];

@@ -51,7 +51,7 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Adds an output whose configuration is the section `name`, such as `nats`. Without that section in the
+    /// Adds an output whose configuration is the section `name`, such as `jsonl`. Without that section in the
     /// configuration, the output is off. An output with the name of another one replaces it.
     ///
     /// # Panics

@@ -78,7 +78,9 @@ impl Stack {
                 (redis, None)
             }
             Output::Nats => {
-                let nats = Nats::start();
+                let nats = Nats::start_with("", json!({}));
+                // Far shorter than any outage, so that the server recognizes no duplicate for the service.
+                nats.create_stream(json!({ "duplicate_window": 100_000_000 }));
                 let url = format!("nats://127.0.0.1:{}", nats.port);
                 config["nats"] = json!({ "url": url, "instance": "one", "timeout_millis": timeout_millis });
                 // As with Redis, so that log messages are in no store.

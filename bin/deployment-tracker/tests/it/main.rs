@@ -16,6 +16,8 @@ mod logging;
 mod logs;
 mod metrics;
 mod monitoring;
+#[cfg(feature = "nats")]
+mod nats;
 mod open_files;
 mod outage;
 mod paging;

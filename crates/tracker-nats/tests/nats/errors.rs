@@ -64,6 +64,33 @@ async fn users_and_tokens_are_accepted_and_missing_permissions_are_named() {
 }
 
 #[tokio::test]
+async fn the_documented_permissions_are_enough() {
+    let nats = Nats::start_with(
+        r#"authorization { users: [
+            { user: "admin", password: "secret" },
+            { user: "tracker", password: "secret", permissions: {
+                publish: { allow: [
+                    "deployment-tracker.one", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.deployments",
+                    "$JS.API.STREAM.MSG.GET.deployments", "$JS.API.CONSUMER.CREATE.deployments",
+                    "$JS.API.CONSUMER.CREATE.deployments.>", "$JS.API.CONSUMER.MSG.NEXT.deployments.>"
+                ] },
+                subscribe: { allow: ["_INBOX.>"] }
+            } }
+        ] }"#,
+        json!({ "user": "admin", "pass": "secret" }),
+    );
+    nats.create_stream(json!({}));
+    let tracker = || new(config(&nats).username("tracker").password("secret"));
+    let batches = [start(), start(), start()];
+    for _ in 0..2 {
+        tracker().check().await.expect("the check needs no more");
+        // The second time, it reads which messages have arrived.
+        tracker().deliver(&batches).await.expect("the delivery needs no more");
+    }
+    assert_eq!(texts(&nats).len(), 3);
+}
+
+#[tokio::test]
 async fn an_nkey_is_accepted() {
     // A pair that was generated for this test.
     let (seed, public) = (
