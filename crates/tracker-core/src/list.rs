@@ -55,14 +55,43 @@ impl<K> Page<K> {
 /// The records that a store has read, and the place where the list continues.
 ///
 /// A row that cannot be read is left out of `records`, but counts as a row: neither the number of records nor their
-/// last key says where a list ends.
+/// last key says where a list ends. `next` does:
+///
+/// ```
+/// use tracker_core::{DeploymentQuery, Page};
+/// # use tracker_core::{DeploymentId, DeploymentReport, MemoryStore, Tracker};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let tracker = Tracker::builder(MemoryStore::new()).start();
+/// # let mut expected = Vec::new();
+/// # for _ in 0..6 {
+/// #     expected.insert(0, DeploymentId::random());
+/// #     tracker.start_deployment(DeploymentReport::new(expected[0])).await?;
+/// # }
+/// let mut ids = Vec::new();
+/// let mut next = Some(Page::first(3));
+/// while let Some(page) = next {
+///     let list = tracker.deployments(DeploymentQuery::new(page)).await?;
+///     ids.extend(list.records.iter().map(|record| record.deployment.id));
+///     next = list.next;
+/// }
+/// # ids.sort();
+/// # expected.sort();
+/// # assert_eq!(ids, expected);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed<T, K> {
     /// The records.
     pub records: Vec<T>,
-    /// The rest of the page, whose `limit` is the number of rows that are left of it, perhaps 0. `None` if the list
-    /// ends before the limit of the page.
+    /// The next page, with the same limits. `None` if the list has ended. If the list ends exactly where this page does,
+    /// the next page is empty, and is the last one.
     pub next: Option<Page<K>>,
+    /// The number of rows that the list may still have within the limit of this page, because the read ended at
+    /// [`Page::max_bytes`].
+    pub unread: u32,
 }
 
 impl<T: Record> Listed<T, T::Cursor> {
@@ -74,7 +103,8 @@ impl<T: Record> Listed<T, T::Cursor> {
         let Page { mut limit, after, mut offset, max_bytes } = page.clone();
         let (mut records, mut bytes, mut rows) = (Vec::new(), 0, rows.into_iter());
         let has_more = loop {
-            if limit == 0 || bytes >= max_bytes {
+            // A read with a limit of no bytes must make progress, too.
+            if limit == 0 || bytes >= max_bytes.max(1) {
                 break true;
             }
             let Some(row) = rows.next() else { break false };
@@ -89,8 +119,11 @@ impl<T: Record> Listed<T, T::Cursor> {
                 None => offset += 1,
             }
         };
+        // Pages without rows would never reach the end of a list.
+        let has_more = has_more && page.limit > 0;
         let after = records.last().map(T::cursor).or(after);
-        Ok(Self { records, next: has_more.then_some(Page { limit, after, offset, max_bytes }) })
+        let next = has_more.then_some(Page { limit: page.limit, after, offset, max_bytes });
+        Ok(Self { records, next, unread: if has_more { limit } else { 0 } })
     }
 }
 
@@ -102,7 +135,26 @@ impl<T, K> Listed<T, K> {
 
     /// Converts each record.
     pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Listed<U, K> {
-        Listed { records: self.records.into_iter().map(convert).collect(), next: self.next }
+        let Self { records, next, unread } = self;
+        Listed { records: records.into_iter().map(convert).collect(), next, unread }
+    }
+
+    /// The rest of this page: the rows of [`Self::unread`]. `None` if there are none.
+    pub fn rest(&self) -> Option<Page<K>>
+    where
+        K: Clone,
+    {
+        self.next.clone().filter(|_| self.unread > 0).map(|next| Page { limit: self.unread, ..next })
+    }
+
+    /// Turns the result of a smaller page into the result of a page of `limit` rows that starts at the same row.
+    #[must_use]
+    pub fn in_page(mut self, limit: u32) -> Self {
+        if let Some(next) = &mut self.next {
+            self.unread += limit.saturating_sub(next.limit);
+            next.limit = limit;
+        }
+        self
     }
 }
 

@@ -118,7 +118,7 @@ impl Retention {
         let mut next = Some(older_than(before));
         while let Some(page) = next {
             let found = self.store.deployments(DeploymentQuery::new(page)).await?;
-            next = found.next.map(whole_page);
+            next = found.next;
             self.delete(found.records.iter().map(|found| found.deployment.id.into()).collect(), before).await?;
         }
         Ok(())
@@ -128,12 +128,12 @@ impl Retention {
         let mut next_hostnames = Some(Page::first(PAGE_SIZE));
         while let Some(page) = next_hostnames {
             let hostnames = self.store.hostnames(HostnameQuery::new(page)).await?;
-            next_hostnames = hostnames.next.map(whole_page);
+            next_hostnames = hostnames.next;
             for hostname in hostnames.records {
                 let mut next = Some(older_than(before));
                 while let Some(page) = next {
                     let servers = self.store.servers(ServerQuery::new(hostname.clone(), page)).await?;
-                    next = servers.next.map(whole_page);
+                    next = servers.next;
                     let ids = servers.records.iter().map(|server| server.deployment_id.into());
                     self.delete(ids.collect(), before).await?;
                 }
@@ -182,10 +182,6 @@ impl Retention {
 fn older_than(before: Timestamp) -> Page<CreatedCursor> {
     let cursor = CreatedCursor { created_at: before, deployment_id: DeploymentId(Uuid::nil()) };
     Page { after: Some(cursor), ..Page::first(PAGE_SIZE) }
-}
-
-fn whole_page<K>(rest: Page<K>) -> Page<K> {
-    Page { limit: PAGE_SIZE, ..rest }
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl Tracker {
         found.ok_or(TrackerError::Unknown)
     }
 
-    /// Lists deployments with their servers.
+    /// Lists deployments with their servers, a page at a time. [`Listed`] has an example that reads all pages.
     ///
     /// # Errors
     /// [`TrackerError::Unavailable`].

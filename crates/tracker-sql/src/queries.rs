@@ -126,9 +126,7 @@ impl Database for Connection {
         let Some(mut servers) = servers_of(self, &listed.records, page.max_bytes)? else {
             // Half of these deployments have fewer servers.
             let limit = u32::try_from(listed.records.len() / 2).unwrap_or(page.limit);
-            let mut half = self.deployments(&Page { limit, ..page.clone() })?;
-            half.next = half.next.map(|next| Page { limit: next.limit + page.limit - limit, ..next });
-            return Ok(half);
+            return Ok(self.deployments(&Page { limit, ..page.clone() })?.in_page(page.limit));
         };
         Ok(listed.map(|deployment| {
             let servers = servers.remove(&deployment.id).unwrap_or_default();
@@ -144,7 +142,7 @@ impl Database for Connection {
         }
         let after = match page.after.as_ref().map(Hostname::as_str) {
             // Old records may have an empty hostname, which is the last of the list.
-            Some("") => return Ok(Listed { records: Vec::new(), next: None }),
+            Some("") => return Ok(Listed { records: Vec::new(), next: None, unread: 0 }),
             Some(hostname) => hostname,
             None => Self::before_all_hostnames(),
         };

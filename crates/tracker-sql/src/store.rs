@@ -119,7 +119,7 @@ impl SqlStore {
     ) -> Result<Listed<T, K>, StoreError> {
         match self.readers.run(Some(READ_DEADLINE), query).await {
             Err(DbError::Rejected { reason: RejectReason::Encoding, clue: FieldClue::Character(_), .. }) => {
-                Ok(Listed { records: Vec::new(), next: None })
+                Ok(Listed { records: Vec::new(), next: None, unread: 0 })
             }
             found => Ok(found?),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::time::Instant;
 
-use super::{PAGE_SIZE, older_than, whole_page};
+use super::{PAGE_SIZE, older_than};
 use crate::list::Page;
 use crate::log::LogMessage;
 use crate::store::{DeploymentQuery, HostnameQuery, LogQuery, ServerQuery, Store, StoreError};
@@ -63,7 +63,7 @@ async fn newest_record(store: &dyn Store, started: Timestamp, age: TimeDelta) ->
             let servers = store.servers(ServerQuery::new(hostname, before_start.clone())).await?;
             newest = newest.max(servers.records.first().and_then(|server| server.created_at));
         }
-        rest = hostnames.next.map(whole_page);
+        rest = hostnames.next;
     }
 
     let mut after = None;

@@ -179,19 +179,20 @@ where
 {
     let (mut pages, mut next) = (Vec::new(), Some(page.clone()));
     while let Some(start) = next {
-        let Listed { records, next: rest } = read(start.clone()).await;
+        let Listed { records, next: rest, unread } = read(start.clone()).await;
         assert!(records.len() <= start.limit as usize, "a page has at most `limit` records");
         assert!(
             !records.iter().any(|record| start.after.as_ref() == Some(&record.cursor())),
             "a page has only records after the cursor"
         );
-        next = rest.map(|rest| {
-            let limit = start.limit - u32::try_from(records.len()).expect("at most `limit`");
+        let rows = u32::try_from(records.len()).expect("at most `limit`");
+        let expected = rest.as_ref().map_or(0, |_| start.limit - rows);
+        assert_eq!(unread, expected, "`unread` counts the rows that the page may still have");
+        if let Some(rest) = &rest {
             let after = records.last().map(T::cursor);
-            let expected = Page { limit, after, offset: 0, max_bytes: page.max_bytes };
-            assert_eq!(rest, expected, "the list continues after the last record");
-            Page { limit: page.limit, ..rest }
-        });
+            assert_eq!(rest, &Page { after, offset: 0, ..page.clone() }, "the list continues after the last record");
+        }
+        next = rest;
         pages.push(records);
     }
     pages
@@ -217,7 +218,15 @@ where
     let beyond = cursors(Page { offset: i64::MAX as u64, ..all() }).await;
     assert_eq!(beyond, [], "a page beyond the end is empty");
 
-    let pieces = read_pages(Page { max_bytes: 1, ..all() }, &read).await;
+    for limit in [whole.len() / 2, whole.len(), whole.len() + 1] {
+        let limit = u32::try_from(limit).expect("a short list");
+        let pages = read_pages(Page { max_bytes: usize::MAX, ..Page::first(limit) }, &read).await;
+        let read: Vec<_> = pages.iter().flatten().map(T::cursor).collect();
+        assert_eq!(read, whole, "the pages end, wherever the list ends");
+    }
+    assert_eq!(read(Page::first(0)).await.next, None, "a page without rows has no next page");
+
+    let pieces = read_pages(Page { max_bytes: 0, ..all() }, &read).await;
     let (end, pieces) = pieces.split_last().expect("a page");
     assert!(end.is_empty() && pieces.iter().all(|piece| piece.len() == 1), "a read makes progress past any size");
     let in_pieces: Vec<_> = pieces.iter().flatten().map(T::cursor).collect();

@@ -51,14 +51,14 @@ impl Paging {
         }
         let last = match self.start {
             Start::Offset(_) => None,
-            Start::Before(_) => last_cursor(&fetch, first.next.as_ref()).await?,
+            Start::Before(_) => last_cursor(&fetch, first.next.as_ref(), first.unread).await?,
         };
         let mut response = HttpResponse::Ok();
         if let Some(link) = self.link(last) {
             response.insert_header((LINK, link));
         }
         response.content_type(ContentType::json());
-        let rest = first.next.filter(|next| next.limit > 0);
+        let rest = first.rest();
         let first = array_piece(&first.records, b'[', rest.is_none());
         let Some(rest) = rest else {
             // The body takes its own share.
@@ -80,19 +80,17 @@ impl Paging {
     }
 }
 
-/// Reads the first piece of `page` that has a record. Its `next` is the rest of the page.
+/// Reads the first piece of `page` that has a record. The limit of its `next` may be smaller than that of `page`.
 async fn read_piece<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiError>>>(
     fetch: impl Fn(Page<K>) -> F,
     mut page: Page<K>,
 ) -> Result<Listed<T, K>, ApiError> {
     loop {
         let limit = page.limit.min(PIECE_ROWS);
-        let rest = page.limit - limit;
-        let Listed { records, next } = fetch(Page { limit, ..page }).await?;
-        let next = next.map(|next| Page { limit: next.limit + rest, ..next });
-        match next {
-            Some(next) if records.is_empty() && next.limit > 0 => page = next,
-            next => return Ok(Listed { records, next }),
+        let piece = fetch(Page { limit, ..page }).await?.in_page(page.limit);
+        match piece.rest() {
+            Some(rest) if piece.records.is_empty() => page = rest,
+            _ => return Ok(piece),
         }
     }
 }
@@ -109,10 +107,10 @@ async fn next_piece<T: WriteJson, K: Clone, F: Future<Output = Result<Listed<T, 
     let mut share = budget.take_piece(0).await?;
     page.max_bytes = share.bytes();
     loop {
-        let Listed { records, next } = read_piece(&fetch, page.clone()).await?;
-        let rest = next.filter(|next| next.limit > 0);
-        let piece = array_piece(&records, b',', rest.is_none());
-        drop(records);
+        let listed = read_piece(&fetch, page.clone()).await?;
+        let rest = listed.rest();
+        let piece = array_piece(&listed.records, b',', rest.is_none());
+        drop(listed);
         let bytes = piece.len();
         if let Some(share) = budget.fit(share, bytes) {
             return Ok((share.hold(piece), rest));
@@ -122,24 +120,26 @@ async fn next_piece<T: WriteJson, K: Clone, F: Future<Output = Result<Listed<T, 
     }
 }
 
-/// The cursor of the last record of a page, of which `rest` is not yet read. `None` if the list ends before the page.
+/// The cursor of the last record of a page, of which the first `unread` rows from `next` are not yet read. `None` if the
+/// list ends before the page.
 ///
 /// The `Link` header precedes the pieces and needs this cursor.
 async fn last_cursor<T, K: Clone, F: Future<Output = Result<Listed<T, K>, ApiError>>>(
     fetch: impl Fn(Page<K>) -> F,
-    rest: Option<&Page<K>>,
+    next: Option<&Page<K>>,
+    unread: u32,
 ) -> Result<Option<K>, ApiError> {
-    let Some(rest) = rest else { return Ok(None) };
-    for row in (0..u64::from(rest.limit)).rev() {
-        let page = Page { limit: 1, offset: rest.offset + row, ..rest.clone() };
+    let Some(next) = next else { return Ok(None) };
+    for row in (0..u64::from(unread)).rev() {
+        let page = Page { limit: 1, offset: next.offset + row, ..next.clone() };
         match fetch(page).await? {
             Listed { next: None, .. } => return Ok(None),
-            Listed { records, next: Some(next) } if !records.is_empty() => return Ok(next.after),
+            Listed { records, next: Some(next), .. } if !records.is_empty() => return Ok(next.after),
             // The row cannot be read. The next page begins behind the record before it.
             Listed { .. } => {}
         }
     }
-    Ok(rest.after.clone())
+    Ok(next.after.clone())
 }
 
 /// Writes a record or a list as JSON.
@@ -184,10 +184,10 @@ mod tests {
         let counted = reads.clone();
         let fetch = move |page: Page<Hostname>| {
             counted.set(counted.get() + 1);
-            let rest = Page { limit: 0, offset: page.offset + u64::from(page.limit), ..page };
+            let next = Page { offset: page.offset + u64::from(page.limit), ..page };
             async move {
-                assert!(rest.offset < 100_000, "the reads end");
-                Ok(Listed::<Hostname, Hostname> { records: Vec::new(), next: Some(rest) })
+                assert!(next.offset < 100_000, "the reads end");
+                Ok(Listed::<Hostname, Hostname> { records: Vec::new(), next: Some(next), unread: 0 })
             }
         };
         let answer = paging.answer(Data::from(Arc::new(budget)), fetch).await;
