@@ -160,6 +160,13 @@ impl Dispatcher {
         self.handles.iter().map(|handle| handle.status.status()).collect()
     }
 
+    /// Reads the backlog of each output.
+    pub(crate) async fn read_backlogs(&self, store: &Arc<dyn Store>) {
+        for handle in &self.handles {
+            let _ = backlog::read(store, &handle.output, &handle.status).await;
+        }
+    }
+
     /// Fails with [`UnavailableReason::OutboxFull`] when the outbox of an output is at its limit.
     pub(crate) fn check_limits(&self, limits: OutboxLimits) -> Result<(), TrackerError> {
         let has_room = self.handles.iter().all(|handle| handle.status.has_room(limits));

@@ -25,7 +25,9 @@
 //! # }
 //! ```
 //!
-//! Install a logger of the crate [`log`](https://docs.rs/log): the tracker logs failed deliveries and queries with it.
+//! Install a logger of the crate [`log`](https://docs.rs/log) that shows warnings: the tracker logs failed deliveries
+//! and queries as warnings. `env_logger::init()` shows only errors unless `RUST_LOG` is set, so give it a default:
+//! `env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init()`.
 //!
 //! # Testing
 //!

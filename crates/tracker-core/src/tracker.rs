@@ -39,6 +39,9 @@ pub use builder::TrackerBuilder;
 /// The maximum age of a store check that [`Tracker::ready`] reuses.
 const READY_MAX_AGE: Duration = Duration::from_secs(1);
 
+/// How long a shutdown waits for the backlogs that [`Tracker::outputs`] then returns.
+const LAST_BACKLOG_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Records deployments in one store, and forwards them to any number of outputs. Cheap to clone; all clones share one
 /// tracker.
 ///
@@ -48,8 +51,9 @@ const READY_MAX_AGE: Duration = Duration::from_secs(1);
 /// Await [`Tracker::shutdown`] before you drop the last clone: dropping it aborts every task, and is logged as a warning
 /// if the tracker was used.
 ///
-/// The tracker logs failures of the store and of outputs with the crate [`log`]. A program that embeds a tracker must
-/// install a logger, such as `env_logger`; otherwise these failures are invisible.
+/// The tracker logs failures of the store and of outputs as warnings, with the crate [`log`](https://docs.rs/log). A
+/// program that embeds a tracker must install a logger that shows warnings, as the [page of the crate](crate) does;
+/// otherwise these failures are invisible.
 #[derive(Debug, Clone)]
 pub struct Tracker(Arc<Inner>);
 
@@ -250,7 +254,7 @@ impl Tracker {
         Health { generated_at, duration: begun.elapsed(), checks, outputs }
     }
 
-    /// The status of each at-least-once output.
+    /// The status of each at-least-once output. After [`Self::shutdown`], its backlog is what the next run delivers.
     pub fn outputs(&self) -> Vec<OutputStatus> {
         self.0.dispatcher.statuses()
     }
@@ -305,12 +309,16 @@ impl Tracker {
         }
     }
 
-    /// Stops accepting reports, delivers the batches that wait in memory, and ends every task, within `deadline`. Other
-    /// pending batches stay in the outbox for the next run. Await this before you drop the last clone of the tracker:
-    /// dropping it aborts every task.
+    /// Stops accepting reports, delivers the batches that wait in memory, and ends every task, within `deadline`. Await
+    /// this before you drop the last clone of the tracker: dropping it aborts every task.
     ///
-    /// Returns whether everything ended in time. If not, it aborts every task and does not close the store, and callers
-    /// that still wait get [`UnavailableReason::TimedOut`].
+    /// It does not wait for an output that is catching up, for example because its destination is unreachable: the
+    /// pending batches of that output stay in the outbox for the next run. [`Self::outputs`] then says how many there
+    /// are. A program that wants to wait for these outputs does so before the shutdown, until
+    /// [`OutputStatus::is_catching_up`] is `false`.
+    ///
+    /// Returns whether every task ended in time, which does not mean that every batch was delivered. If not, it aborts
+    /// every task and does not close the store, and callers that still wait get [`UnavailableReason::TimedOut`].
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         self.0.is_closed.store(true, Ordering::Release);
         let mut tasks = self.0.tasks.lock().await;
@@ -325,6 +333,8 @@ impl Tracker {
             self.0.dispatcher.close_forwarders().await;
             while tasks.delivery.forwarders.join_next().await.is_some() {}
             tasks.delivery.backlog_polls.shutdown().await;
+            // If the store does not answer, the status keeps the last backlog.
+            let _ = tokio::time::timeout(LAST_BACKLOG_DEADLINE, self.0.dispatcher.read_backlogs(&self.0.store)).await;
             self.0.store.close().await;
         };
         let in_time = tokio::time::timeout(deadline, end).await.is_ok();

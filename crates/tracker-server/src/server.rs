@@ -26,8 +26,8 @@ const H2_WINDOW: u32 = 65_535;
 /// all answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
 /// takes up to 8 % longer.
 ///
-/// The server logs requests and failures with the crate [`log`]. A program that embeds it must install a logger, such as
-/// `env_logger`; otherwise these failures are invisible.
+/// The server logs requests and failures with the crate [`log`](https://docs.rs/log). A program that embeds it must
+/// install a logger that shows warnings; otherwise these failures are invisible. The documentation of [`tracker_core`] shows one.
 ///
 /// # Errors
 /// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates or the cargo

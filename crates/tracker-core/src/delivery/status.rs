@@ -78,7 +78,12 @@ struct Report {
 
 impl StatusCell {
     pub(crate) fn new(name: &str) -> Self {
-        Self { report: Mutex::new(Report { name: name.to_owned(), ..Report::default() }), ..Self::default() }
+        Self {
+            // A worker starts with what an earlier run left in the outbox.
+            is_catching_up: AtomicBool::new(true),
+            report: Mutex::new(Report { name: name.to_owned(), ..Report::default() }),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn status(&self) -> OutputStatus {

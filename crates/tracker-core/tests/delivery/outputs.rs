@@ -294,6 +294,28 @@ async fn an_output_that_never_answers_counts_as_failing_and_has_a_bounded_backlo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_shutdown_the_status_has_the_messages_that_the_next_run_delivers() {
+    let (store, list) = (FaultyStore::default(), List::default());
+    list.set(Mode::Fails);
+    let mut expected = Vec::new();
+    for run in 1..=2 {
+        let tracker = start(&store, &list);
+        assert!(tracker.outputs()[0].is_catching_up, "run {run}: a worker starts with the outbox");
+        expected.push(deploy(&tracker).await);
+        wait_until_catching_up(&tracker).await;
+        assert!(tracker.shutdown(Duration::from_secs(5)).await);
+        assert_eq!(tracker.outputs()[0].backlog.messages, 4 * run, "run {run}: nothing was delivered");
+    }
+    list.set(Mode::Works);
+    let tracker = start(&store, &list);
+    wait_until_live(&tracker).await;
+    expected.push(deploy(&tracker).await);
+    assert!(tracker.shutdown(Duration::from_secs(5)).await);
+    assert_eq!(tracker.outputs()[0].backlog, Default::default(), "everything was delivered");
+    arrives_once_in_order(&store, &list, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_committed_during_the_last_outbox_read_is_delivered_at_once() {
     for _ in 0..10 {
         let (store, list) = (FaultyStore::default(), List::default());
