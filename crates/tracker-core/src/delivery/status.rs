@@ -71,7 +71,8 @@ pub(crate) struct StatusCell {
 #[derive(Debug, Clone, Default)]
 struct Report {
     name: String,
-    backlog: Backlog,
+    /// `None` until the first poll.
+    backlog: Option<Backlog>,
     failing_since: Option<Timestamp>,
     last_error: Option<(Timestamp, String)>,
 }
@@ -89,8 +90,14 @@ impl StatusCell {
     pub(crate) fn status(&self) -> OutputStatus {
         let is_catching_up = self.is_catching_up.load(Ordering::Relaxed);
         let Report { name, backlog, failing_since, last_error } = self.lock().clone();
+        let backlog = backlog.unwrap_or_default();
         let backlog = if is_catching_up { self.with_added(backlog) } else { backlog };
         OutputStatus { name, is_catching_up, backlog, failing_since, last_error }
+    }
+
+    /// Whether the backlog has been polled. Before that, the status lacks what an earlier run left.
+    pub(crate) fn is_backlog_known(&self) -> bool {
+        self.lock().backlog.is_some()
     }
 
     pub(crate) fn set_catching_up(&self, is_catching_up: bool) {
@@ -105,7 +112,7 @@ impl StatusCell {
     pub(crate) fn set_backlog(&self, backlog: Backlog) {
         self.added_messages.store(0, Ordering::Relaxed);
         self.added_bytes.store(0, Ordering::Relaxed);
-        self.lock().backlog = backlog;
+        self.lock().backlog = Some(backlog);
     }
 
     /// Records that a delivery attempt has failed, although its batches may have arrived. The output counts as catching
@@ -128,7 +135,7 @@ impl StatusCell {
         if !self.is_catching_up.load(Ordering::Relaxed) {
             return true;
         }
-        let Backlog { messages, bytes, .. } = self.with_added(self.lock().backlog);
+        let Backlog { messages, bytes, .. } = self.with_added(self.lock().backlog.unwrap_or_default());
         messages < limits.max_messages && bytes < limits.max_bytes
     }
 
@@ -144,5 +151,19 @@ impl StatusCell {
     fn lock(&self) -> MutexGuard<'_, Report> {
         // Each field is consistent at any time, so a poisoned lock does no harm.
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backlog_is_unknown_until_the_first_poll() {
+        let status = StatusCell::new("list");
+        status.add_pending(1, 100);
+        assert!(!status.is_backlog_known(), "an earlier run may have left more than was added");
+        status.set_backlog(Backlog::default());
+        assert!(status.is_backlog_known());
     }
 }

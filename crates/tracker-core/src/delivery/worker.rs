@@ -336,7 +336,7 @@ impl Delivery {
 
     fn failed(&mut self, error: &dyn Error) {
         self.context.status.failed(error);
-        if self.failure_log.failed(error) {
+        if self.failure_log.failed(error) && self.context.status.is_backlog_known() {
             let OutputStatus { name, backlog: Backlog { messages, bytes, oldest }, .. } = self.context.status.status();
             let oldest = oldest.map_or_else(String::new, |at| format!(", the oldest from {}", time::rfc3339(&at)));
             log::warn!(
