@@ -28,6 +28,16 @@ pub enum Delivery {
 /// A [`Tracker`](crate::Tracker) makes one [`Output::deliver`] call per output at a time, in order. Outputs do not wait
 /// for each other. With the feature `testing`, `testing::output_suite` checks an implementation against these rules.
 ///
+/// | method | called during a `deliver`? |
+/// |---|---|
+/// | [`deliver`](Output::deliver), [`forget`](Output::forget), [`close`](Output::close) | no, only after it has returned or its future was dropped |
+/// | [`check`](Output::check), [`warning`](Output::warning), [`wants`](Output::wants) | yes, from any thread, also after `close` |
+///
+/// A destination that removes duplicates by batch id itself makes the simplest at-least-once output: `deliver` sends
+/// each batch with [`Batch::id`] and returns `Ok` when the destination has confirmed all of them, and `forget` keeps its
+/// default. An output that removes duplicates itself keeps the ids of the batches that have arrived, and drops them in
+/// `forget` and after some time: see there.
+///
 /// ```
 /// use std::sync::{Arc, Mutex};
 ///
@@ -89,12 +99,16 @@ pub trait Output: Debug + Send + Sync + 'static {
     /// Whether the output wants `event`. The outbox never keeps an unwanted event for the output.
     fn wants(&self, event: &Event) -> bool;
 
-    /// Delivers batches, in order. Batches may contain events that the output does not want; it skips them. `batches`
-    /// may be empty.
+    /// Delivers batches, in order. Batches may contain events that the output does not want; it skips them.
+    ///
+    /// A tracker passes up to 256 batches: about 4 MiB from the outbox, up to 64 MiB from memory. A batch of several
+    /// events has up to 1 MiB and 1,000 messages; a single event may be larger. `batches` may be empty, as in the last
+    /// call before the shutdown of a best-effort output: return `Ok`.
     ///
     /// With [`Delivery::AtLeastOnce`], `Ok` means that the destination has every batch. After an error, or when the
     /// future is dropped, each batch may or may not have arrived. The caller then delivers it again with the same id,
-    /// and the output must recognize a batch that has arrived before.
+    /// and the output must recognize a batch that has arrived before. A dropped future may leave a thread or a task that
+    /// still delivers; the output must then keep the next call from overtaking it.
     ///
     /// The caller retries after an error until it succeeds, and newer events wait meanwhile. The output must therefore
     /// log and skip an event that the destination will never accept.
@@ -105,6 +119,12 @@ pub trait Output: Debug + Send + Sync + 'static {
 
     /// Tells the output that these batches will never be delivered again, so that it can drop the data by which it
     /// recognizes them, either at once or with the next delivery. Must not block. Does nothing by default.
+    ///
+    /// The tracker forgets a batch once its removal from the outbox is committed. It never forgets some batches: those
+    /// that were acknowledged shortly before a shutdown or a crash, those whose delivery has failed once, and those that
+    /// another instance has adopted. An output must therefore also drop ids by age, and keep them for longer than any
+    /// outage of the tracker or the destination: a batch that has arrived may be delivered again after the outage.
+    /// `RedisOutput` keeps ids for a week.
     fn forget(&self, batches: &[Uuid]) {
         let _ = batches;
     }
