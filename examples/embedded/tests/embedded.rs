@@ -47,3 +47,25 @@ fn an_outage_is_printed_and_the_next_run_delivers_what_is_pending() {
     let events: Vec<_> = text.lines().skip(5).collect();
     assert_lines(&events.join("\n"), &[EVENTS, EVENTS].concat());
 }
+
+#[test]
+fn the_manifest_in_the_documentation_has_the_versions_of_the_workspace() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("the file exists");
+    /// The names and versions in lines such as `serde = "1"` and `serde = { version = "1", … }`.
+    fn versions(toml: &str) -> impl Iterator<Item = (&str, &str)> {
+        toml.lines().filter_map(|line| {
+            let (name, value) = line.split_once(" = ")?;
+            let value = value.strip_prefix("{ version = ").unwrap_or(value).strip_prefix('"')?;
+            Some((name, value.split_once('"')?.0))
+        })
+    }
+    let (page, workspace) = (read("docs/embedding.md"), read("Cargo.toml"));
+    let manifest = page.split("```").find(|block| block.contains("name = \"jsonl-output\"")).expect("a manifest");
+    let (_, dependencies) = manifest.split_once("[dependencies]").expect("dependencies");
+    let (_, workspace) = workspace.split_once("[workspace.dependencies]").expect("dependencies of the workspace");
+    assert_eq!(versions(dependencies).count(), 6, "{dependencies}");
+    for dependency in versions(dependencies) {
+        assert!(versions(workspace).any(|other| other == dependency), "{dependency:?}");
+    }
+}

@@ -62,7 +62,9 @@ impl TrackerBuilder {
         self
     }
 
-    /// Sets whether the store keeps log messages. By default, it keeps them if no at-least-once output wants them.
+    /// Sets whether the store keeps log messages. By default, it keeps them if no at-least-once output wants them. If it
+    /// does not keep them, [`Tracker::logs`] fails with
+    /// [`TrackerError::LogsNotKept`](crate::TrackerError::LogsNotKept).
     #[must_use]
     pub fn keep_logs(mut self, keep: bool) -> Self {
         self.keep_logs = Some(keep);
