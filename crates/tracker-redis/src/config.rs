@@ -294,6 +294,8 @@ impl RedisConfig {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(json: &str) -> Result<RedisConfig, serde_json::Error> {
@@ -331,30 +333,46 @@ mod tests {
 
     #[test]
     fn each_setter_sets_its_field() {
-        let nodes = || [("a", 1), ("b", 2)];
         let config = RedisConfig::default()
             .host("redis.example.com")
-            .sentinels(nodes().map(|(host, port)| Sentinel::new(host, port)))
+            .port(1)
+            .path("/run/redis.sock")
+            .sentinels([Sentinel::new("a", 2), Sentinel::new("b", 3)])
             .master_name("mymaster")
+            .sentinel_username("watcher")
             .sentinel_password("one")
+            .cluster([Node::new("c", 4)])
+            .tls(Tls::default().ca("/ca.pem").certificate("/c.pem").key("/k.pem").server_name("redis"))
+            .username("tracker")
             .password("two")
-            .tls(Tls::default().ca("/ca.pem").server_name("redis"))
-            .db(3)
+            .db(5)
+            .key("list")
+            .index("deployments")
             .format(Format::Ecs)
-            .max_list_length(4);
-        let tls = Tls { ca: Some("/ca.pem".into()), server_name: Some("redis".into()), ..Tls::default() };
-        let expected = RedisConfig {
-            host: "redis.example.com".into(),
-            sentinels: nodes().map(|(host, port)| Sentinel::new(host, port)).into(),
-            master_name: Some("mymaster".into()),
-            sentinel_password: Some(Secret::new("one")),
-            password: Some(Secret::new("two")),
-            tls: Some(tls),
-            db: Some(3),
-            format: Format::Ecs,
-            max_list_length: Some(4),
-            ..RedisConfig::default()
-        };
-        assert_eq!(config, expected);
+            .additional_fields(Map::from_iter([("team".to_owned(), "blue".into())]))
+            .max_list_length(6)
+            .scripts(Scripts::Required)
+            .wait_replicas(7)
+            .timeout_millis(8)
+            .connect_timeout_millis(9);
+        let expected = json!({
+            "host": "redis.example.com", "port": 1, "path": "/run/redis.sock",
+            "sentinels": [{ "host": "a", "port": 2 }, { "host": "b", "port": 3 }], "master_name": "mymaster",
+            "sentinel_username": "watcher", "sentinel_password": "one", "cluster": [{ "host": "c", "port": 4 }],
+            "tls": { "ca": "/ca.pem", "certificate": "/c.pem", "key": "/k.pem", "server_name": "redis" },
+            "username": "tracker", "password": "two", "db": 5, "key": "list", "index": "deployments", "format": "ecs",
+            "additional_fields": { "team": "blue" }, "max_list_length": 6, "scripts": "required", "wait_replicas": 7,
+            "timeout_millis": 8, "connect_timeout_millis": 9,
+        });
+        assert_eq!(json!(config), expected);
+        // A new field without its setter above still has its default.
+        let unset: Vec<_> = json!(RedisConfig::default())
+            .as_object()
+            .expect("a section")
+            .iter()
+            .filter(|(name, default)| expected[name.as_str()] == **default)
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(unset, [""; 0]);
     }
 }

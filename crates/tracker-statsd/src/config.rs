@@ -91,6 +91,8 @@ impl StatsdConfig {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -126,5 +128,14 @@ mod tests {
         }
         let longest = StatsdConfig { prefix: "p".repeat(255), ..StatsdConfig::default() };
         assert_eq!(longest.check(), Ok(()));
+    }
+
+    #[test]
+    fn each_setter_sets_its_field() {
+        let config =
+            StatsdConfig::default().host("statsd.example.com").port(1).prefix("p").suffix("s").names(Names::Original);
+        let expected =
+            json!({ "host": "statsd.example.com", "port": 1, "prefix": "p", "suffix": "s", "names": "original" });
+        assert_eq!(json!(config), expected);
     }
 }
