@@ -2,6 +2,8 @@
 
 pub mod keys;
 pub mod load;
+pub mod schema;
+pub mod secrets;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -214,7 +216,7 @@ impl Config {
         let tokens = self.auth.as_ref().map(|auth| Tokens::new(&auth.tokens)).transpose();
         tokens.map_err(|error| {
             let is_secret = matches!(&error, TokenError::Invalid { field, .. } if field.starts_with("secret"));
-            let hint = if is_secret { "; `deployment-tracker token new` makes a token" } else { "" };
+            let hint = if is_secret { "; the command `token new` of this program makes a token" } else { "" };
             ConfigError::new("auth.tokens", format_args!("{error}{hint}"))
         })
     }

@@ -88,6 +88,8 @@ pub struct Legacy {
     pub expand: fn(&Value) -> Result<Section, ConfigError>,
     /// Whether the environment variable of the section holds a short form, unless it begins with `{`.
     pub has_short_variable: bool,
+    /// The remark on a short form; `None` if the documentation offers short forms.
+    pub note_on_short_form: Option<&'static str>,
     /// Translates the options of the client library.
     pub translate: fn(&mut Section, &mut Notes) -> Result<(), ConfigError>,
 }
@@ -99,7 +101,7 @@ impl Legacy {
             Some(Value::Object(section)) => (self.translate)(section, notes),
             Some(short) if is_short_form(short) => {
                 let mut section = (self.expand)(short)?;
-                notes.understood.push(format!("`{name}`: a short form of the section"));
+                notes.understood.extend(self.note_on_short_form.map(|note| format!("`{name}`: {note}")));
                 (self.translate)(&mut section, notes)?;
                 *short = section.into();
                 Ok(())
@@ -170,7 +172,7 @@ fn url(mut blocks: Section, environment: Option<&str>, notes: &mut Notes) -> Res
 fn apply_legacy_defaults(top: &mut Section, outputs: &[Output], notes: &mut Notes) {
     let known = json!(Config::default());
     keep(top, "", notes, |key| known.get(key).is_some() || outputs.iter().any(|output| output.name == key));
-    for output in outputs.iter().filter(|output| output.legacy.is_some()).map(|output| output.name) {
+    for output in outputs.iter().filter(|output| output.is_legacy()).map(|output| output.name) {
         if !top.contains_key(output) {
             notes.understood.push(format!(
                 "no `{output}`: the {output} output is off; the legacy service used 127.0.0.1, as `\"{output}\": {{}}` \

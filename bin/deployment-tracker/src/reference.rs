@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::config::keys::{Key, Keys};
 use crate::config::load::variable;
+use crate::config::schema::range_in_words;
 
 const BEGIN: &str = "\
 # Configuration
 
-This page lists every key of this build, and is the output of `deployment-tracker --config-reference`. In the repository
-of the project, [packaging/config.toml](../packaging/config.toml) is a sample file with every key.
+This page lists every key of this build, and is the output of `deployment-tracker --config-reference`.
 
 Environment variables override the file, and the file overrides the defaults. The file is `--config FILE`, or
 `DEPLOYMENT_TRACKER_CONFIG`, or else `config.json` or `config.toml` in the working directory, in this order. It is
@@ -107,14 +107,15 @@ impl Key {
     /// The type and range in plain words.
     pub fn kind(&self) -> String {
         let names: Vec<_> = self.choices().map(|(name, _)| format!("`{name}`")).collect();
-        match self.range() {
+        match range_in_words(&self.schema, grouped) {
             _ if !names.is_empty() => format!("one of {}", names.join(", ")),
-            Some(range) if *range.end() == u64::MAX => format!("an integer, at least {}", grouped(*range.start())),
-            Some(range) => format!("an integer from {} to {}", grouped(*range.start()), grouped(*range.end())),
+            Some(range) => range,
+            None if self.schema.contains_key("not") => "no value is valid".into(),
             None if self.is("string") => "a string".into(),
             None if self.is("boolean") => "`true` or `false`".into(),
             None if self.is_section() && self.is_list() => "a list of sections".into(),
             None if let Some(items) = self.items() => format!("a list, each item {}", items.kind()),
+            None if self.is("integer") => "an integer".into(),
             None if self.is("number") => "a number".into(),
             None if self.is("object") => "a section with arbitrary keys".into(),
             None => "any value".into(),
@@ -123,8 +124,8 @@ impl Key {
 }
 
 /// `number` with a comma after each group of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+fn grouped(number: &Number) -> String {
+    let Some(digits) = number.as_u64().map(|number| number.to_string()) else { return number.to_string() };
     let groups: Vec<_> =
         digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).expect("digits are ASCII")).collect();
     groups.join(",")

@@ -52,18 +52,14 @@ pub struct ServerBuilder {
 
 impl ServerBuilder {
     /// Adds an output whose configuration is the section `name`, such as `jsonl`. Without that section in the
-    /// configuration, the output is off. An output with the name of another one replaces it.
+    /// configuration, the output is off. An output with the name of a built-in one replaces it.
     ///
     /// # Panics
-    /// If `name` cannot be the name of a section: it must consist of lower-case letters, digits and single `_`, begin
-    /// with a letter, and not be a key of the server's own configuration.
+    /// If an output with this `name` has been added before, or if `name` cannot be the name of a section: it must consist
+    /// of lower-case letters, digits and single `_`, begin with a letter, and not be a key of the server's own
+    /// configuration.
     pub fn output<O: ConfiguredOutput>(mut self, name: &'static str) -> Self {
-        sections::check_name(name);
-        let own = Section::new::<O>(name);
-        match self.sections.iter_mut().find(|section| section.name == name) {
-            Some(section) => *section = Section { replaces_kept_logs: section.replaces_kept_logs, ..own },
-            None => self.sections.push(own),
-        }
+        sections::add(&mut self.sections, Section::new::<O>(name));
         self
     }
 

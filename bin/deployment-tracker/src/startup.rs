@@ -8,7 +8,7 @@ use tracker_server::{Address, Listener};
 use tracker_sql::{SqlStore, SqlStoreOptions};
 
 use crate::config::{Config, Loaded};
-use crate::sections::Section;
+use crate::sections::{Configured, Origin, Section};
 
 /// Less than the 90 seconds after which systemd kills a service that has not started.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -73,16 +73,12 @@ pub fn log(
     for note in &notes.ignored {
         log::warn!("configuration: ignored {note}");
     }
-    let described = sections.iter().map(|Section { name, .. }| {
-        let configured = outputs.iter().find(|configured| configured.output.name() == *name);
-        format!("{name} {}", configured.map_or("off", |configured| &configured.location))
-    });
     let joined = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     log::info!(
         addresses = joined,
         store:% = config.database_url()?,
         logs = if *keep_logs { "kept" } else { "not kept" },
-        outputs = described.collect::<Vec<_>>().join("; ");
+        outputs = described(sections, outputs);
         "listening"
     );
     if config.database.logs.is_none() && !keep_logs {
@@ -95,6 +91,16 @@ pub fn log(
         log::info!("deployments older than {age} are deleted (`retention.deployments`)");
     }
     Ok(())
+}
+
+/// The outputs of this build, each with its destination.
+fn described(sections: &[Section], outputs: &[Configured]) -> String {
+    let of_this_build = sections.iter().filter(|section| section.origin != Origin::NotBuiltIn);
+    let described = of_this_build.map(|Section { name, .. }| {
+        let configured = outputs.iter().find(|configured| configured.output.name() == *name);
+        format!("{name} {}", configured.map_or("off", |configured| &configured.location))
+    });
+    described.collect::<Vec<_>>().join("; ")
 }
 
 /// Warns of settings that are likely to be mistakes.
@@ -117,5 +123,19 @@ pub fn warn(config: &Config, tracker: &TrackerBuilder, listeners: &[Listener], a
     }
     if !tracker.takes_logs() {
         log::warn!("log messages are refused: `database.logs` is false and no output takes them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{legacy_config, sections};
+
+    #[test]
+    fn the_start_up_log_lists_the_outputs_of_this_build_only() {
+        let mut all = vec![Section::not_built_in("absent", Some(legacy_config::STATSD))];
+        all.extend(sections::built_in().into_iter().filter(|section| section.origin == Origin::BuiltIn).take(1));
+        let expected = all.get(1).map(|section| format!("{} off", section.name)).unwrap_or_default();
+        assert_eq!(described(&all, &[]), expected);
     }
 }

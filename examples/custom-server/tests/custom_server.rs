@@ -82,6 +82,8 @@ fn the_program_describes_itself() {
     {
         assert!(page.contains(text), "{text} in {page}");
     }
+    // A file of the packaged server only.
+    assert!(!page.contains("packaging/config.toml"), "{page}");
     let (output, effective, stderr) = run(&["--check-config"], None, &[]);
     assert!(output.status.success(), "{stderr}");
     let effective: Value = serde_json::from_str(&effective).expect("JSON");

@@ -1,12 +1,15 @@
 //! The configuration keys, derived from the JSON schema of the configuration types.
 
-use std::ops::RangeInclusive;
+use std::iter;
 
-use serde_json::{Map, Value};
-use tracker_server::REDACTED;
+use serde_json::{Map, Value, json};
 
+use crate::config::schema::{Schema, Unknown};
 use crate::config::{Config, ConfigError};
-use crate::sections::{self, Section};
+use crate::sections::{self, Origin, Section};
+
+/// The maximum position in a list for which [`Keys::secret_in`] considers its own schema.
+const MAX_POSITIONS: usize = 64;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -35,17 +38,6 @@ impl Key {
         types == kind
             || types.as_array().is_some_and(|types| types.iter().any(|each| each == kind))
             || choices.is_some_and(|each| each == kind)
-    }
-
-    /// The range of an integer key.
-    pub fn range(&self) -> Option<RangeInclusive<u64>> {
-        let bound = |name| self.schema.get(name).and_then(Value::as_u64);
-        self.is("integer").then(|| bound("minimum").unwrap_or(0)..=bound("maximum").unwrap_or(u64::MAX))
-    }
-
-    /// Whether the value is a secret.
-    fn is_secret(&self) -> bool {
-        self.schema.get("writeOnly").is_some_and(|is_secret| is_secret == true)
     }
 
     /// The item of a list, if this is a list.
@@ -81,27 +73,12 @@ impl Key {
     }
 }
 
-/// Replaces the values at `path` within `config`, except nulls. `[]` in a path stands for each item of a list.
-fn replace(config: &mut Value, path: &str, with: &str) {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let Some(value) = config.get_mut(first.trim_end_matches("[]")) else { return };
-    let values = match value {
-        Value::Array(items) if first.ends_with("[]") => items.iter_mut().collect(),
-        other => vec![other],
-    };
-    for value in values {
-        match rest {
-            Some(rest) => replace(value, rest, with),
-            None if value.is_null() => {}
-            None => *value = with.into(),
-        }
-    }
-}
-
 /// All keys, in the order of the fields; within a section, values come before subsections.
 #[derive(Debug)]
 pub struct Keys {
     pub all: Vec<Key>,
+    /// The JSON schema of the whole configuration.
+    schema: Value,
     /// The sections of the outputs.
     pub sections: Vec<Section>,
 }
@@ -114,24 +91,58 @@ impl Keys {
             schema["properties"][section.name] = (section.schema)(section.name);
             schema["required"].as_array_mut().expect("the configuration has fields").push(section.name.into());
         }
-        Self { sections, ..Self::of(&schema) }
+        Self { sections, ..Self::of(schema) }
     }
 
     /// The keys in `schema`.
-    fn of(schema: &Value) -> Self {
+    fn of(schema: Value) -> Self {
         let mut all = Vec::new();
-        Key::new(String::new(), schema).flatten_into(&mut all);
-        Self { all, sections: Vec::new() }
+        Key::new(String::new(), &schema).flatten_into(&mut all);
+        Self { all, schema, sections: Vec::new() }
     }
 
     /// `config` without secrets: neither the values that their schema marks with `writeOnly`, nor those that look like
-    /// secrets.
+    /// secrets. In the section of an output of the program, it has no value that the schema does not describe.
     pub fn redact(&self, config: &Value) -> Value {
+        let is_own = |name: &str| self.sections.iter().any(|own| own.name == name && own.origin == Origin::Own);
         let mut redacted = tracker_server::redact(config);
-        for key in self.all.iter().filter(|key| key.is_secret()) {
-            replace(&mut redacted, &key.path, REDACTED);
-        }
+        self.redact_marked(&mut redacted, |name| if is_own(name) { Unknown::Hide } else { Unknown::Show });
         redacted
+    }
+
+    fn redact_marked(&self, config: &mut Value, unknown: impl Fn(&str) -> Unknown) {
+        for (name, value) in config.as_object_mut().into_iter().flatten() {
+            // References in the schema of a section are relative to it.
+            if let Some(schema) = self.schema["properties"].get(name) {
+                Schema::new(schema).redact(value, unknown(name));
+            }
+        }
+    }
+
+    /// Whether the value at `path` may be a secret, or a part of one.
+    pub fn may_be_secret(&self, path: &[String]) -> bool {
+        let has_name = |name: &String| tracker_server::redact(&json!({ name: 1 })) != json!({ name: 1 });
+        path.iter().any(has_name) || self.secret_in(path).is_some()
+    }
+
+    /// The number of parts of `path` up to a value with `writeOnly`, if `path` is that of such a value or below one.
+    pub fn secret_in(&self, path: &[String]) -> Option<usize> {
+        (1..=path.len()).find(|&length| {
+            let mut value = path[..length].iter().rev().fold(json!("x"), |below, part| match part.parse::<usize>() {
+                // `prefixItems` depends on the position.
+                Ok(index) => iter::repeat_n(Value::Null, index.min(MAX_POSITIONS)).chain([below]).collect(),
+                Err(_) => json!({ part: below }),
+            });
+            self.redact_marked(&mut value, |_| Unknown::Show);
+            let mut redacted = &value;
+            loop {
+                redacted = match redacted {
+                    Value::Object(members) => members.values().next().expect("made with one member above"),
+                    Value::Array(items) => items.last().expect("made with an item above"),
+                    value => break value != "x",
+                };
+            }
+        })
     }
 
     /// Interprets the `text` of an environment variable as the value of `key`.
@@ -179,20 +190,15 @@ impl Keys {
         })
     }
 
-    /// Checks the range of every integer in `config`, which includes every default.
+    /// Checks the range of every number in `config`, which has no sections of outputs.
     ///
     /// # Errors
     /// [`ConfigError`] with the key and its range.
     pub fn check_ranges(&self, config: &Value) -> Result<(), ConfigError> {
-        for key in &self.all {
-            let value = config.pointer(&format!("/{}", key.path.replace('.', "/"))).and_then(Value::as_u64);
-            let Some((value, range)) = value.zip(key.range()) else { continue };
-            if !range.contains(&value) {
-                let (from, to) = range.into_inner();
-                return Err(ConfigError::new(&key.path, format_args!("must be an integer from {from} to {to}")));
-            }
+        match Schema::new(&self.schema).out_of_range(config) {
+            Some((path, range)) => Err(ConfigError::new(&path, format_args!("must be {range}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

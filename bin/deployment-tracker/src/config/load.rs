@@ -12,6 +12,7 @@ use figment::providers::{Env, Format, Json, Serialized, Toml};
 use serde_json::{Value, json};
 
 use super::keys::Keys;
+use super::secrets::Secrets;
 use super::{Config, ConfigError};
 use crate::legacy_config::{self, Notes, variables};
 use crate::sections::{Configured, Problem, Section};
@@ -121,12 +122,13 @@ fn current(layers: &Figment, key: &str) -> Option<Value> {
 /// Translates legacy options in the merged layers, and extracts and checks the configuration. `file` is the file among
 /// the layers.
 fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let explained = |error: figment::Error| explain(&error, &known.sections, file);
-    let raw: Value = layers.extract().map_err(explained)?;
+    let raw: Value = layers.extract().map_err(|error| explain(&error, known, file, &Secrets::default()))?;
     let mut translated = raw.clone();
     let environment = std::env::var_os("NODE_ENV").map(OsString::into_string).transpose();
     let environment = environment.map_err(|_| ConfigError::new("NODE_ENV", "is not UTF-8"))?;
     let notes = legacy_config::translate(&mut translated, &known.sections, environment.as_deref())?;
+    let secrets = Secrets::of(known, [&raw, &translated]);
+    let explained = |error: figment::Error| explain(&error, known, file, &secrets);
     if let Some(path) = known.list_for_section(&translated) {
         let error = Kind::InvalidType(Actual::Seq, "a map".to_owned());
         return Err(explained(figment::Error::from(error).with_path(&path)));
@@ -141,6 +143,7 @@ fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded
     // The only place that decides the default of `database.logs`: the server overrides that of the core.
     let keep_logs = config.database.logs.unwrap_or(!given.iter().any(|(section, _)| section.replaces_kept_logs));
     let mut effective = json!(config);
+    known.check_ranges(&effective)?;
     effective["database"]["logs"] = keep_logs.into();
     for section in &known.sections {
         effective[section.name] = Value::Null;
@@ -148,14 +151,17 @@ fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded
     let mut outputs = Vec::new();
     for (section, value) in given {
         let figment = Figment::from(Serialized::default(section.name, value));
-        let configured = (section.read)(section.name, &figment).map_err(|problem| match problem {
+        let mut configured = (section.read)(section.name, &figment).map_err(|problem| match problem {
             Problem::Unreadable(error) => explained(*error),
-            Problem::Unusable(error) => error,
+            Problem::Unusable { key, problem } => {
+                let path: Vec<_> = key.split('.').map(str::to_owned).collect();
+                ConfigError::new(&key, without_secrets(&problem, known, &path, &secrets))
+            }
         })?;
+        configured.location = secrets.hide(&configured.location);
         effective[section.name] = configured.section.clone();
         outputs.push(configured);
     }
-    known.check_ranges(&effective)?;
     config.check()?;
     Ok(Loaded { config, outputs, keep_logs, effective, raw, file: file.map(Path::to_owned), notes })
 }
@@ -171,8 +177,9 @@ pub fn variable(key: &str) -> String {
 }
 
 /// Converts `error` to one line with the problem, the key, and the variable or file that set it.
-fn explain(error: &figment::Error, sections: &[Section], file: Option<&Path>) -> ConfigError {
+fn explain(error: &figment::Error, known: &Keys, file: Option<&Path>, secrets: &Secrets) -> ConfigError {
     let mut path = error.path.clone();
+    let sections = &known.sections;
     let problem = match &error.kind {
         Kind::UnknownField(name, known) => {
             if path.last() != Some(name) {
@@ -187,8 +194,14 @@ fn explain(error: &figment::Error, sections: &[Section], file: Option<&Path>) ->
             format!("must be {}, not {}", in_words(expected), type_of(found))
         }
         Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
-        other => without_values(&other.to_string()),
+        Kind::Unsupported(found) | Kind::UnsupportedKey(found, _) => format!("must not be {}", type_of(found)),
+        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "is out of range".to_owned(),
+        other => without_secrets(&without_values(&other.to_string()), known, &path, secrets),
     };
+    if let Some(length) = known.secret_in(&path) {
+        // Names below a secret are a part of it.
+        path.truncate(length);
+    }
     let mut variables = (1..=path.len()).rev().map(|length| variable(&path[..length].join(".")));
     let origin = match file {
         _ if let Some(variable) = variables.find(|variable| std::env::var_os(variable).is_some()) => {
@@ -201,6 +214,11 @@ fn explain(error: &figment::Error, sections: &[Section], file: Option<&Path>) ->
         return ConfigError::from_message(format_args!("{problem}{origin}"));
     }
     ConfigError::new(&path.join("."), format_args!("{problem}{origin}"))
+}
+
+/// Removes the secrets from a message about the value at `path`, which other code wrote.
+fn without_secrets(message: &str, known: &Keys, path: &[String], secrets: &Secrets) -> String {
+    if known.may_be_secret(path) { secrets.hide_in_message_on_secret(message) } else { secrets.hide(message) }
 }
 
 /// Removes quoted lines of the file and quoted values from the message of a parser, because they may be secret.
@@ -221,6 +239,8 @@ fn in_words(expected: &str) -> String {
         "u8" => "an integer from 0 to 255".into(),
         "u16" => "an integer from 0 to 65535".into(),
         "u32" | "u64" | "usize" => "a non-negative integer".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer".into(),
+        "f32" | "f64" => "a number".into(),
         "a boolean" => "true or false".into(),
         "a string" | "path string" => "a string".into(),
         "a sequence" => "a list".into(),
@@ -243,3 +263,5 @@ fn type_of(found: &Actual) -> &'static str {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tests;

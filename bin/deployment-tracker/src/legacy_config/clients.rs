@@ -6,9 +6,15 @@ use super::{Legacy, Notes, Section, normalize, redis_url};
 use crate::config::ConfigError;
 
 /// The section `redis` of the legacy service, which passed it to ioredis.
-pub const REDIS: Legacy = Legacy { expand: redis_url::section, has_short_variable: true, translate: redis };
+pub const REDIS: Legacy =
+    Legacy { expand: redis_url::section, has_short_variable: true, note_on_short_form: None, translate: redis };
 /// The section `statsd` of the legacy service, which passed it to node-statsd.
-pub const STATSD: Legacy = Legacy { expand: statsd_host, has_short_variable: false, translate: statsd };
+pub const STATSD: Legacy = Legacy {
+    expand: statsd_host,
+    has_short_variable: false,
+    note_on_short_form: Some("used as `statsd.host`"),
+    translate: statsd,
+};
 
 /// Renamed options: the legacy name and the current name.
 const REDIS_RENAMED: [(&str, &str); 6] = [

@@ -211,6 +211,10 @@ fn a_section_may_have_the_forms_that_the_legacy_clients_accept() {
         let (translated, _) = read(json!({ "redis": value, "statsd": value }), None).expect("translated");
         assert_eq!(translated, json!({}), "{value}");
     }
-    let (translated, _) = read(json!({ "statsd": "stats.example.com" }), None).expect("translated");
+    let (translated, notes) = read(json!({ "statsd": "stats.example.com" }), None).expect("translated");
     assert_eq!(translated, json!({ "statsd": { "host": "stats.example.com" } }));
+    assert_eq!(notes.understood, ["`statsd`: used as `statsd.host`"]);
+    // A documented form needs no remark.
+    let (_, notes) = read(json!({ "redis": "redis://h" }), None).expect("translated");
+    assert_eq!((notes.understood, notes.ignored), (vec![], vec![]));
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use tracker_server::REDACTED;
 
 use super::*;
 
@@ -25,7 +26,7 @@ struct Section {
 }
 
 fn everything() -> Keys {
-    Keys::of(&sections::generator().into_root_schema_for::<Everything>().to_value())
+    Keys::of(sections::generator().into_root_schema_for::<Everything>().to_value())
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn values_that_the_schema_marks_as_write_only_are_redacted() {
         signature: String,
         host: String,
     }
-    let keys = Keys::of(&sections::generator().into_root_schema_for::<Section>().to_value());
+    let keys = Keys::of(sections::generator().into_root_schema_for::<Section>().to_value());
     let config = json!({ "seal": "s", "rarely_written": "s", "servers": [{ "signature": "s", "host": "h" }, { "signature": null }, 5], "x": 1 });
     let expected = json!({ "seal": REDACTED, "rarely_written": REDACTED, "servers": [{ "signature": REDACTED, "host": "h" },
         { "signature": null }, 5], "x": 1 });
