@@ -14,7 +14,6 @@ use serde_json::json;
 use thiserror::Error;
 use tracker_core::OutboxLimits;
 use tracker_server::{Address, AllowedHost, Limits, Tls, TlsConfig, TlsError, TokenConfig, TokenError, Tokens};
-use tracker_sql::DatabaseUrl;
 
 use crate::age::Age;
 
@@ -189,14 +188,6 @@ impl Config {
         })
     }
 
-    /// The URL of the database.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if `database.url` is not a valid URL.
-    pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
-        DatabaseUrl::parse(&self.database.url).map_err(|error| ConfigError::new("database.url", error))
-    }
-
     /// The addresses to listen on.
     pub fn addresses(&self) -> Vec<Address> {
         if !self.listen.is_empty() {
@@ -257,7 +248,6 @@ impl Config {
             return Err(ConfigError::new("limits.buffered_bytes", "must be at least twice `limits.body_bytes`"));
         }
         self.check_addresses()?;
-        self.database_url()?;
         self.tokens()?;
         self.tls()?;
         Ok(())

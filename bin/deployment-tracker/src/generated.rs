@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::config::keys::Keys;
+use crate::stores::Stores;
 use crate::{reference, sections};
 
 /// Checks that `file`, a path relative to the repository, contains `text`. With `UPDATE=1`, writes it instead.
@@ -31,7 +32,7 @@ fn check(file: &str, text: &str) {
 const NAME: &str = "deployment-tracker";
 
 fn keys() -> Keys {
-    Keys::of_server(sections::built_in())
+    Keys::of_server(sections::built_in(), Stores::built_in())
 }
 
 fn command() -> clap::Command {

@@ -11,7 +11,7 @@
 //! }
 //! ```
 //!
-//! An output implements [`ConfiguredOutput`]. The packaged server is the same program without further outputs.
+//! An output implements [`ConfiguredOutput`]. [`ServerBuilder::store`] adds a [`ConfiguredStore`]. The packaged server is the same program without further parts.
 
 mod age;
 mod allocator;
@@ -28,9 +28,10 @@ mod sections;
 mod server;
 mod signals;
 mod startup;
+mod stores;
 mod token;
 
 pub use mimalloc::MiMalloc;
 pub use server::{Server, ServerBuilder};
-pub use tracker_config::{ConfigError, ConfiguredOutput};
+pub use tracker_config::{ConfigError, ConfiguredOutput, ConfiguredStore, StoreOptions};
 pub use tracker_core;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::rt::System;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use sd_notify::NotifyState;
-use tracker_config::ConfiguredOutput;
+use tracker_config::{ConfiguredOutput, ConfiguredStore};
 use tracker_core::{Delivery, supervise};
 use tracker_server::{Access, Listener, Settings};
 
@@ -24,6 +24,7 @@ use crate::reload::Reloader;
 use crate::sections::{self, Section};
 use crate::signals::{Signals, notify_systemd};
 use crate::startup;
+use crate::stores::Stores;
 use crate::token::{self, TokenCommand};
 
 /// How long the check of an output at start may take.
@@ -34,10 +35,10 @@ const START_CHECK_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Server(());
 
 impl Server {
-    /// Builds a server with the built-in outputs and further ones. `name` and `version` are those of your program, for
+    /// Builds a server with the built-in outputs and stores, and further ones. `name` and `version` are those of your program, for
     /// `--help` and `--version`: `env!("CARGO_PKG_NAME")` and `env!("CARGO_PKG_VERSION")`.
     pub fn builder(name: &'static str, version: &'static str) -> ServerBuilder {
-        ServerBuilder { name, version, sections: sections::built_in() }
+        ServerBuilder { name, version, sections: sections::built_in(), stores: Stores::built_in() }
     }
 }
 
@@ -48,6 +49,7 @@ pub struct ServerBuilder {
     name: &'static str,
     version: &'static str,
     sections: Vec<Section>,
+    stores: Stores,
 }
 
 impl ServerBuilder {
@@ -60,6 +62,16 @@ impl ServerBuilder {
     /// configuration.
     pub fn output<O: ConfiguredOutput>(mut self, name: &'static str) -> Self {
         sections::add(&mut self.sections, Section::new::<O>(name));
+        self
+    }
+
+    /// Adds a store, which the server opens when `database.url` begins with one of its schemes. A path without a scheme
+    /// remains an SQLite file.
+    ///
+    /// # Panics
+    /// If one of its schemes is invalid, or belongs to a built-in store or to one that has been added before.
+    pub fn store<S: ConfiguredStore>(mut self) -> Self {
+        self.stores.add::<S>();
         self
     }
 
@@ -92,7 +104,7 @@ impl ServerBuilder {
         if let Some(Command::Token(TokenCommand::New(token))) = arguments.command {
             return token::new(token);
         }
-        let known = Keys::of_server(self.sections);
+        let known = Keys::of_server(self.sections, self.stores);
         if arguments.config_reference {
             let page = reference::page(self.name, &known);
             return write!(std::io::stdout(), "{page}").context("cannot print the reference");
@@ -146,15 +158,19 @@ async fn serve(mut loaded: Loaded, file: Option<PathBuf>, known: Keys) -> anyhow
     let listeners = startup::bind(config)?;
     let addresses = listeners.iter().map(Listener::address).collect::<Result<Vec<_>, _>>()?;
     let opening = tokio::task::spawn_blocking({
-        let (config, address) = (config.clone(), addresses[0].clone());
-        move || startup::store(&config, &address)
+        let (chosen, config, address) = (loaded.store.clone(), config.clone(), addresses[0].clone());
+        move || startup::store(&chosen, &config, &address)
     });
     let store = tokio::select! {
-        store = opening => store.context("opening the database panicked")??,
+        store = opening => {
+            let opened = store.context("opening the database panicked")?;
+            // The text of a store may quote its URL.
+            opened.map_err(|error| anyhow!(loaded.secrets.hide(&format!("{error:#}"))))?
+        }
         () = signals.next() => return Ok(()),
     };
     let tracker = startup::tracker(&loaded, store);
-    startup::log(&loaded, &known.sections, &addresses)?;
+    startup::log(&loaded, &known.sections, &addresses);
     startup::warn(config, &tracker, &listeners, &addresses);
     let tracker = tracker.start();
 

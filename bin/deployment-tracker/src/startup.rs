@@ -1,14 +1,16 @@
 //! Creates the parts of the server before it serves requests, and writes the start-up log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use tracker_core::{OutboxLimits, Tracker, TrackerBuilder};
+use anyhow::{Context, anyhow};
+use tracker_config::StoreOptions;
+use tracker_core::{OutboxLimits, Store, Tracker, TrackerBuilder};
 use tracker_server::{Address, Listener};
-use tracker_sql::{SqlStore, SqlStoreOptions};
 
 use crate::config::{Config, Loaded};
 use crate::sections::{Configured, Origin, Section};
+use crate::stores::Chosen;
 
 /// Less than the 90 seconds after which systemd kills a service that has not started.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -29,19 +31,20 @@ pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
 ///
 /// # Errors
 /// If the database cannot be used.
-pub fn store(config: &Config, address: &Address) -> anyhow::Result<SqlStore> {
-    let url = config.database_url()?;
+pub fn store(chosen: &Chosen, config: &Config, address: &Address) -> anyhow::Result<Arc<dyn Store>> {
     // As long as an instance with the same configuration takes to stop.
     let stopping = Duration::from_secs(config.shutdown_seconds) * 2 + Duration::from_secs(2);
-    let options = SqlStoreOptions::default()
+    let options = StoreOptions::default()
         .instance(config.instance_name(address))
         .max_waiting_queries(config.limits.queued_queries)
         .lock_wait(stopping.min(MAX_LOCK_WAIT));
-    SqlStore::open(url.clone(), options).with_context(|| format!("cannot open the database {url}"))
+    chosen
+        .open(&options)
+        .map_err(|error| anyhow!(error).context(format!("cannot open the database {}", chosen.location)))
 }
 
 /// Adds the configured outputs to `store`.
-pub fn tracker(loaded: &Loaded, store: SqlStore) -> TrackerBuilder {
+pub fn tracker(loaded: &Loaded, store: Arc<dyn Store>) -> TrackerBuilder {
     let Loaded { config, outputs, keep_logs, .. } = loaded;
     let limits = OutboxLimits::default().max_messages(config.outbox.max_messages).max_bytes(config.outbox.max_bytes);
     let tracker = Tracker::builder(store)
@@ -53,14 +56,11 @@ pub fn tracker(loaded: &Loaded, store: SqlStore) -> TrackerBuilder {
 }
 
 /// Logs the origin of the configuration, and where the server listens, stores and delivers.
-///
-/// # Errors
-/// If the database URL is invalid.
 pub fn log(
-    Loaded { config, outputs, keep_logs, file, notes, .. }: &Loaded,
+    Loaded { config, store, outputs, keep_logs, file, notes, .. }: &Loaded,
     sections: &[Section],
     addresses: &[Address],
-) -> anyhow::Result<()> {
+) {
     match file {
         Some(file) => log::info!(file:% = file.display(); "configuration: read from the file and the environment"),
         None => log::info!(
@@ -76,7 +76,7 @@ pub fn log(
     let joined = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     log::info!(
         addresses = joined,
-        store:% = config.database_url()?,
+        store:% = store.location,
         logs = if *keep_logs { "kept" } else { "not kept" },
         outputs = described(sections, outputs);
         "listening"
@@ -90,7 +90,6 @@ pub fn log(
     if let Some(age) = &config.retention.deployments {
         log::info!("deployments older than {age} are deleted (`retention.deployments`)");
     }
-    Ok(())
 }
 
 /// The outputs of this build, each with its destination.

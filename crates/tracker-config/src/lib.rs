@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod secret;
+mod store;
 
 use std::error::Error;
 use std::fmt;
@@ -11,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tracker_core::Output;
 
 pub use secret::Secret;
+pub use store::{ConfiguredStore, StoreOptions};
+
 // The crates whose traits an implementation of `ConfiguredOutput` needs.
 pub use {schemars, serde, tracker_core};
 

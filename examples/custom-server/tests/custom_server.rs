@@ -102,3 +102,23 @@ fn a_configuration_of_the_legacy_service_keeps_the_section() {
     let effective: Value = serde_json::from_str(&effective).expect("JSON");
     assert_eq!(effective["jsonl"]["path"], "/a");
 }
+
+#[test]
+fn the_scheme_of_the_database_url_chooses_the_store() {
+    let server = Server::start(BINARY, json!({ "database": { "url": "memory:" } }));
+    assert_eq!(server.post(&format!("/v1/deployments/{ID}"), &json!({ "package": "shop" })).status, 201);
+    assert_eq!(server.get(&format!("/v1/deployments/{ID}")).json()["package"], "shop");
+    assert!(server.stderr().contains(r#"store="memory""#), "{}", server.stderr());
+
+    for (url, expected) in [
+        ("memory:x", "`database.url`: must be `memory:`, without a name"),
+        ("oracle:x", "the schemes of this build are sqlite, postgres, postgresql, memory"),
+        ("mysql://h/x", "build with the cargo feature `mysql`"),
+    ] {
+        let (output, _, stderr) = run(&["--check-config"], Some(json!({ "database": { "url": url } })), &[]);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(expected), "expected {expected}, got {stderr}");
+    }
+    let (_, page, _) = run(&["--config-reference"], None, &[]);
+    assert!(page.contains("This build also has stores for URLs that begin with `memory:`."), "{page}");
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::config::schema::{Schema, Unknown};
 use crate::config::{Config, ConfigError};
 use crate::sections::{self, Origin, Section};
+use crate::stores::Stores;
 
 /// The maximum position in a list for which [`Keys::secret_in`] considers its own schema.
 const MAX_POSITIONS: usize = 64;
@@ -81,24 +82,31 @@ pub struct Keys {
     schema: Value,
     /// The sections of the outputs.
     pub sections: Vec<Section>,
+    pub stores: Stores,
 }
 
 impl Keys {
-    /// The keys of a server with `sections`.
-    pub fn of_server(sections: Vec<Section>) -> Self {
+    /// The keys of a server with `sections` and `stores`.
+    pub fn of_server(sections: Vec<Section>, stores: Stores) -> Self {
         let mut schema = sections::generator().into_root_schema_for::<Config>().to_value();
         for section in &sections {
             schema["properties"][section.name] = (section.schema)(section.name);
             schema["required"].as_array_mut().expect("the configuration has fields").push(section.name.into());
         }
-        Self { sections, ..Self::of(schema) }
+        let schemes: Vec<_> = stores.own_schemes().iter().map(|scheme| format!("`{scheme}:`")).collect();
+        if let Value::String(text) = &mut schema["properties"]["database"]["properties"]["url"]["description"]
+            && !schemes.is_empty()
+        {
+            text.push_str(&format!("\n\nThis build also has stores for URLs that begin with {}.", schemes.join(", ")));
+        }
+        Self { sections, stores, ..Self::of(schema) }
     }
 
     /// The keys in `schema`.
     fn of(schema: Value) -> Self {
         let mut all = Vec::new();
         Key::new(String::new(), &schema).flatten_into(&mut all);
-        Self { all, schema, sections: Vec::new() }
+        Self { all, schema, sections: Vec::new(), stores: Stores::built_in() }
     }
 
     /// `config` without secrets: neither the values that their schema marks with `writeOnly`, nor those that look like

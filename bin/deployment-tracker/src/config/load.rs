@@ -16,6 +16,7 @@ use super::secrets::Secrets;
 use super::{Config, ConfigError};
 use crate::legacy_config::{self, Notes, variables};
 use crate::sections::{Configured, Problem, Section};
+use crate::stores::Chosen;
 
 const PREFIX: &str = "DEPLOYMENT_TRACKER_";
 /// Variables with the prefix that are not configuration keys.
@@ -26,6 +27,10 @@ pub const NOT_KEYS: [&str; 3] = ["config", "log_level", "log_format"];
 pub struct Loaded {
     /// The configuration, without the sections of the outputs.
     pub config: Config,
+    /// The store of `database.url`.
+    pub store: Chosen,
+    /// The secrets in the file and the environment.
+    pub secrets: Secrets,
     /// The configured outputs.
     pub outputs: Vec<Configured>,
     /// Whether the database keeps log messages.
@@ -162,8 +167,9 @@ fn extract(layers: &Figment, known: &Keys, file: Option<&Path>) -> Result<Loaded
         effective[section.name] = configured.section.clone();
         outputs.push(configured);
     }
+    let store = known.stores.choose(&config.database.url, &secrets)?;
     config.check()?;
-    Ok(Loaded { config, outputs, keep_logs, effective, raw, file: file.map(Path::to_owned), notes })
+    Ok(Loaded { config, store, secrets, outputs, keep_logs, effective, raw, file: file.map(Path::to_owned), notes })
 }
 
 /// Takes `section` out of `config`. A null counts as absent.

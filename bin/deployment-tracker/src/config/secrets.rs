@@ -106,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::sections;
+    use crate::stores::Stores;
 
     #[test]
     fn messages_lose_the_secrets_and_keep_their_other_words() {
@@ -115,7 +116,7 @@ mod tests {
             "auth": { "tokens": [{ "name": "n", "secret": { "a": [12345, "-----BEGIN\nabcdefgh\n"] } }] },
             "nats": { "token": "x" },
         });
-        let secrets = Secrets::of(&Keys::of_server(sections::built_in()), [&config, &json!({})]);
+        let secrets = Secrets::of(&Keys::of_server(sections::built_in(), Stores::built_in()), [&config, &json!({})]);
         for (message, expected) in [
             ("bad hun\"ter2 or \"hun\\\"ter2\"", "bad [REDACTED] or \"[REDACTED]\""),
             ("p%40ssword, p@ssword, second, require", "[REDACTED], [REDACTED], [REDACTED], require"),

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::sections;
+use crate::stores::Stores;
 
 /// A secret that no output may contain.
 const SECRET: &str = "hunter2";
@@ -149,7 +150,7 @@ fn load_text(folder: &TempDir, name: &str, text: &[u8]) -> Result<Loaded, Config
 }
 
 fn known() -> Keys {
-    Keys::of_server(sections::built_in())
+    Keys::of_server(sections::built_in(), Stores::built_in())
 }
 
 /// Checks that the result does not show `secret`, and that the effective configuration loads again unchanged.

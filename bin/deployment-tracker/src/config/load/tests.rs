@@ -8,6 +8,7 @@ use tracker_core::{Batch, Delivery, Event, Output, OutputError, async_trait};
 
 use super::*;
 use crate::sections;
+use crate::stores::Stores;
 
 /// A secret that each error quotes.
 #[derive(Serialize, JsonSchema)]
@@ -123,7 +124,7 @@ fn read(known: &Keys, file: &Value, variables: &[(&str, &str)]) -> Result<Loaded
 fn with_vault() -> Keys {
     let mut all = sections::built_in();
     sections::add(&mut all, Section::new::<Vault>("vault"));
-    Keys::of_server(all)
+    Keys::of_server(all, Stores::built_in())
 }
 
 #[test]
@@ -195,10 +196,13 @@ fn the_shown_configuration_and_location_have_no_secrets() {
 
 #[test]
 fn every_form_of_a_section_that_is_not_built_in_names_the_feature() {
-    let known = Keys::of_server(vec![
-        Section::not_built_in("redis", Some(legacy_config::REDIS)),
-        Section::not_built_in("statsd", Some(legacy_config::STATSD)),
-    ]);
+    let known = Keys::of_server(
+        vec![
+            Section::not_built_in("redis", Some(legacy_config::REDIS)),
+            Section::not_built_in("statsd", Some(legacy_config::STATSD)),
+        ],
+        Stores::built_in(),
+    );
     for name in ["redis", "statsd"] {
         let expected = format!("`{name}`: this build has no {name} output; build it with the cargo feature `{name}`");
         let below = format!("{name}.host");
