@@ -11,7 +11,8 @@
 //! }
 //! ```
 //!
-//! An output implements [`ConfiguredOutput`]. [`ServerBuilder::store`] adds a [`ConfiguredStore`]. The packaged server is the same program without further parts.
+//! An output implements [`ConfiguredOutput`]. [`ServerBuilder::store`] adds a [`ConfiguredStore`]. The packaged
+//! server is the same program without further parts.
 
 mod age;
 mod allocator;

@@ -35,8 +35,8 @@ const START_CHECK_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Server(());
 
 impl Server {
-    /// Builds a server with the built-in outputs and stores, and further ones. `name` and `version` are those of your program, for
-    /// `--help` and `--version`: `env!("CARGO_PKG_NAME")` and `env!("CARGO_PKG_VERSION")`.
+    /// Builds a server with the built-in outputs and stores, and further ones. `name` and `version` are those of your
+    /// program, for `--help` and `--version`: `env!("CARGO_PKG_NAME")` and `env!("CARGO_PKG_VERSION")`.
     pub fn builder(name: &'static str, version: &'static str) -> ServerBuilder {
         ServerBuilder { name, version, sections: sections::built_in(), stores: Stores::built_in() }
     }
@@ -53,12 +53,12 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Adds an output whose configuration is the section `name`, such as `jsonl`. Without that section in the
+    /// Adds an output whose configuration is the section `name`, such as `nats`. Without that section in the
     /// configuration, the output is off. An output with the name of a built-in one replaces it.
     ///
     /// # Panics
-    /// If an output with this `name` has been added before, or if `name` cannot be the name of a section: it must consist
-    /// of lower-case letters, digits and single `_`, begin with a letter, and not be a key of the server's own
+    /// If an output with this `name` has been added before, or if `name` cannot be the name of a section: it must
+    /// consist of lower-case letters, digits and single `_`, begin with a letter, and not be a key of the server's own
     /// configuration.
     pub fn output<O: ConfiguredOutput>(mut self, name: &'static str) -> Self {
         sections::add(&mut self.sections, Section::new::<O>(name));

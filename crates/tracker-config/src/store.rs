@@ -13,15 +13,15 @@ use tracker_core::{MemoryStore, Store};
 /// use tracker_config::{ConfiguredStore, StoreOptions};
 /// use tracker_core::MemoryStore;
 ///
-/// assert_eq!(MemoryStore::SCHEMES, ["memory"]);
 /// # fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+/// assert_eq!(MemoryStore::SCHEMES, ["memory"]);
 /// let store = MemoryStore::open("memory:", &StoreOptions::default())?;
 /// # Ok(())
 /// # }
 /// ```
 pub trait ConfiguredStore: Store + Sized {
-    /// The schemes of its URLs, such as `memory` for `memory:`. Each consists of lower-case letters, digits, `+`, `-` and
-    /// `.`, and begins with a letter.
+    /// The schemes of its URLs, such as `memory` for `memory:`. Each consists of lower-case letters, digits, `+`, `-`
+    /// and `.`, and begins with a letter.
     const SCHEMES: &'static [&'static str];
 
     /// Checks `url`, which has one of the schemes, and returns the place of the records for the log, without secrets.
