@@ -83,8 +83,6 @@ impl Stack {
                 nats.create_stream(json!({ "duplicate_window": 100_000_000 }));
                 let url = format!("nats://127.0.0.1:{}", nats.port);
                 config["nats"] = json!({ "url": url, "instance": "one", "timeout_millis": timeout_millis });
-                // As with Redis, so that log messages are in no store.
-                config["database"]["logs"] = json!(false);
                 (Redis::absent(), Some(nats))
             }
         };
