@@ -70,7 +70,7 @@ impl Nats {
         nats
     }
 
-    /// Replaces the settings; [`Nats::restart`] or [`Nats::reload`] applies them.
+    /// Replaces the settings; [`Nats::restart`] applies them.
     pub fn configure(&self, settings: &str) {
         let config = format!(
             "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\" }}\n{settings}\n",
@@ -120,11 +120,6 @@ impl Nats {
     /// Resumes the server with `SIGCONT` after [`Nats::freeze`].
     pub fn thaw(&self) {
         self.signal("CONT");
-    }
-
-    /// Makes the server read its settings again.
-    pub fn reload(&self) {
-        self.signal("HUP");
     }
 
     fn signal(&self, name: &str) {
