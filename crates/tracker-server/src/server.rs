@@ -22,8 +22,9 @@ const H2_WINDOW: u32 = 65_535;
 /// The server then stops accepting connections. It returns when it has answered all requests in flight, or after
 /// [`Settings::shutdown_timeout`]. It does not shut the tracker down.
 ///
-/// Run it on the tokio runtime that runs the tracker. Inside an [`actix_web::rt::System`], a worker wakes up once for
-/// all answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
+/// Run it on the tokio runtime that runs the tracker. Inside an
+/// [`actix_web::rt::System`](https://docs.rs/actix-web/4/actix_web/rt/struct.System.html), a worker wakes up once for all
+/// answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
 /// takes up to 8 % longer.
 ///
 /// The server logs requests and failures with the crate [`log`](https://docs.rs/log). A program that embeds it must

@@ -6,7 +6,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::Bool;
 
-/// A condition on any table. Unlike with [`diesel::dsl::sql`], the statement stays prepared: preparing it each time
+/// A condition on any table. Unlike with `diesel::dsl::sql`, the statement stays prepared: preparing it each time
 /// takes a tenth of the time of a page of servers.
 #[derive(Debug, Clone, Copy, ValidGrouping)]
 pub struct Condition(pub &'static str);
