@@ -84,7 +84,8 @@ impl Section {
             origin: Origin::NotBuiltIn,
             schema: |name| {
                 let text = format!("This build has no {name} output: build it with the cargo feature `{name}`.");
-                json!({ "not": {}, "description": text, "default": null })
+                // Without a type, so that a value of any type reaches `read`.
+                json!({ "properties": {}, "description": text, "default": null })
             },
             read: |name, _| {
                 let problem = format!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracker_config::{ConfiguredStore, StoreOptions};
 use tracker_core::Store;
+use tracker_server::REDACTED;
 use tracker_sql::{DatabaseUrl, SqlStore, SqlStoreOptions};
 
 use crate::config::ConfigError;
@@ -112,6 +113,15 @@ impl Stores {
     /// The schemes of the stores that the program added.
     pub fn own_schemes(&self) -> Vec<&'static str> {
         self.schemes(|origin| origin == Origin::Own)
+    }
+
+    /// `url` without user information, which may be a token. `None` if it has none, or if no store of the program takes
+    /// it.
+    pub fn without_user_information(&self, url: &str) -> Option<String> {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| self.own_schemes().contains(scheme))?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (_, host) = rest[..end].rsplit_once('@')?;
+        Some(format!("{scheme}://{REDACTED}@{host}{}", &rest[end..]))
     }
 
     /// The store of `url`. `secrets` are those of the configuration.

@@ -7,6 +7,9 @@ use tracker_core::{MemoryStore, Store};
 
 /// A store that a server opens when `database.url` begins with one of its schemes.
 ///
+/// A server shows its configuration, but not the user information of the URL (`vault://TOKEN@host`), nor parameters with
+/// a name like `password` or `token`. Take a secret from no other part of the URL.
+///
 /// ```
 /// use std::error::Error;
 ///

@@ -110,11 +110,17 @@ impl Keys {
     }
 
     /// `config` without secrets: neither the values that their schema marks with `writeOnly`, nor those that look like
-    /// secrets. In the section of an output of the program, it has no value that the schema does not describe.
+    /// secrets. In the section of an output of the program, it has no value that the schema does not describe, and in the
+    /// URL of a store of the program, no user information.
     pub fn redact(&self, config: &Value) -> Value {
         let is_own = |name: &str| self.sections.iter().any(|own| own.name == name && own.origin == Origin::Own);
         let mut redacted = tracker_server::redact(config);
         self.redact_marked(&mut redacted, |name| if is_own(name) { Unknown::Hide } else { Unknown::Show });
+        if let Some(Value::String(url)) = redacted.pointer_mut("/database/url")
+            && let Some(shown) = self.stores.without_user_information(url)
+        {
+            *url = shown;
+        }
         redacted
     }
 
@@ -189,7 +195,8 @@ impl Keys {
 
     /// The path of a list in `config` where a section should be. serde would read its items as the keys of the section.
     pub fn list_for_section(&self, config: &Value) -> Option<String> {
-        self.all.iter().filter(|key| key.is_section()).find_map(|key| {
+        let mut sections = self.all.iter().filter(|key| key.is_section() && key.schema.contains_key("type"));
+        sections.find_map(|key| {
             let list = config.pointer(&format!("/{}", key.path.replace('.', "/")))?.as_array()?;
             match key.items() {
                 None => Some(key.path.clone()),

@@ -33,7 +33,8 @@ fn the_scheme_of_a_url_chooses_the_store() {
         ("postgres://me:hunter2@db/x", "postgres://db/x"),
         ("host=db dbname=x password=hunter2", "postgres:host=db dbname=x"),
         ("vault:ok", "vault:ok"),
-        ("x-vault+1://me:hunter2@h/ok", "x-vault+1://me:[REDACTED]@h/ok"),
+        ("vault://s.hunter2@h/a@ok", "vault://[REDACTED]@h/a@ok"),
+        ("x-vault+1://me:hunter2@h/ok", "x-vault+1://[REDACTED]@h/ok"),
     ] {
         assert_eq!(choose(url).as_deref(), Ok(location), "{url}");
     }
@@ -42,7 +43,7 @@ fn the_scheme_of_a_url_chooses_the_store() {
     for (url, problem, is_listed) in [
         ("oracle://me:hunter2@h", "`oracle:` is not a supported scheme", true),
         ("Vault:ok", "`Vault:` is not a supported scheme", true),
-        ("vault://me:hunter2@h", "bad vault://me:[REDACTED]@h", false),
+        ("vault://me:hunter2@h", "bad vault://[REDACTED]@h", false),
         ("hunter2@x:1", "give a path such as", false),
     ] {
         let error = choose(url).expect_err("refused");
@@ -55,6 +56,23 @@ fn the_scheme_of_a_url_chooses_the_store() {
         let expected = "configuration: `database.url`: this build does not support mysql; build with the cargo feature \
                         `mysql`";
         assert_eq!(choose(url), Err(expected.to_owned()));
+    }
+}
+
+#[test]
+fn the_configuration_shows_no_user_information_of_a_store_of_the_program() {
+    let mut stores = Stores::built_in();
+    add(&mut stores, &["vault"]);
+    let known = Keys::of_server(sections::built_in(), stores);
+    for (url, shown) in [
+        ("vault://s.hunter2@h/x", "vault://[REDACTED]@h/x"),
+        ("vault://a@b@h?x=@", "vault://[REDACTED]@h?x=@"),
+        ("vault://h/a@b", "vault://h/a@b"),
+        ("vault:x", "vault:x"),
+        ("postgres://me@h/x", "postgres://me@h/x"),
+    ] {
+        let config = json!({ "database": { "url": url } });
+        assert_eq!(known.redact(&config)["database"]["url"], shown);
     }
 }
 
