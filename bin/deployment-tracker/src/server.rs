@@ -10,7 +10,7 @@ use actix_web::rt::System;
 use anyhow::{Context, anyhow};
 use sd_notify::NotifyState;
 use tracker_config::{ConfiguredOutput, ConfiguredStore};
-use tracker_core::{Delivery, supervise};
+use tracker_core::{Delivery, OutputStatus, supervise};
 use tracker_server::{Access, Listener, Settings};
 
 use crate::allocator;
@@ -205,7 +205,16 @@ async fn serve(mut loaded: Loaded, file: Option<PathBuf>, known: Keys) -> anyhow
     returning.abort();
     served.context("the server failed")?;
     if !tracker.shutdown(shutdown_timeout).await {
-        log::warn!("some events were not delivered within {shutdown_timeout:?}; the next run delivers them");
+        log::warn!("the tasks of the tracker did not end within {shutdown_timeout:?}");
+    }
+    for OutputStatus { name, backlog, .. } in tracker.outputs() {
+        let messages = backlog.messages;
+        if messages > 0 {
+            log::warn!(
+                output = name.as_str(), messages = messages;
+                "{messages} messages for output `{name}` are pending; the next run delivers them"
+            );
+        }
     }
     log::info!("stopped");
     Ok(())

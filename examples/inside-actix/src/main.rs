@@ -18,8 +18,8 @@ async fn home() -> impl Responder {
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // The crates of the tracker log requests, failed deliveries and queries with the crate `log`.
-    env_logger::init();
+    // The crates of the tracker log failed deliveries and queries as warnings. `env_logger::init()` would hide them.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(database)) = (arguments.next(), arguments.next()) else {
         return Err("usage: inside-actix ADDRESS DATABASE".into());
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Returns after SIGINT or SIGTERM, when no request is in flight. Only then may the tracker stop.
     let served = server.run().await;
     if !tracker.shutdown(GRACE_PERIOD).await {
-        eprintln!("some events are not delivered yet");
+        eprintln!("the tracker did not end in time");
     }
     Ok(served?)
 }
