@@ -45,11 +45,12 @@ fn read_until_closed(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The resident memory of the process, in megabytes.
+/// The resident memory of the process, in megabytes, without the pages of its program file: the system loads more or
+/// fewer of them at once.
 pub fn megabytes(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("/proc is readable");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the status has VmRSS");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("VmRSS is a number") / 1_024
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the status has RssAnon");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("RssAnon is a number") / 1_024
 }
 
 fn assert_serves(server: &Server) {
