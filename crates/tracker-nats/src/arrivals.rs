@@ -5,18 +5,20 @@
 //! without gaps, so the highest place of a batch tells which of them have arrived. After a restart, the last message of
 //! the subject says where to start reading; after an error, the output reads on from the last message that it knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracker_core::Uuid;
 
 /// The header of the mark.
 pub(crate) const MARK: &str = "Deployment-Tracker-Batch";
 /// How long a batch that the tracker does not forget stays known. The tracker never forgets a batch whose delivery has
-/// failed before, and delivers or removes each within minutes of reaching its store.
+/// failed before, and delivers or removes each within minutes of reaching its store and NATS.
 const KNOWN: Duration = Duration::from_secs(3_600);
+/// The longest time between two deliveries that counts. The tracker may have been unable to reach its store for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The place of a message: `<batch> <place> <oldest>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +56,25 @@ impl FromStr for Mark {
 }
 
 /// The messages that are known to be in the stream.
-#[derive(Debug, Default)]
+///
+/// The time of outages does not count for the age of a batch: the tracker cannot deliver or remove batches meanwhile.
+#[derive(Debug)]
 pub(crate) struct Arrivals {
     /// The sequence of the last message of the subject, 0 if there is none. `None` before the first read.
     last: Option<u64>,
     batches: HashMap<Uuid, Arrived>,
+    /// The `first` of each batch.
+    firsts: BTreeSet<(u64, Uuid)>,
+    /// The time that has passed without outages.
+    now: Duration,
+    /// The age at which a batch is dropped.
+    pub(crate) known: Duration,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self { last: None, batches: HashMap::new(), firsts: BTreeSet::new(), now: Duration::ZERO, known: KNOWN }
+    }
 }
 
 #[derive(Debug)]
@@ -67,14 +83,17 @@ struct Arrived {
     first: u64,
     /// The number of its messages, from the start of the batch.
     messages: usize,
-    known_since: Instant,
+    /// When the tracker last delivered it.
+    delivered: Duration,
 }
 
 impl Arrivals {
     /// Adds the message at `sequence` of the subject.
     pub(crate) fn add(&mut self, mark: Mark, sequence: u64) {
-        let arrived = Arrived { first: sequence, messages: 0, known_since: Instant::now() };
-        let arrived = self.batches.entry(mark.batch).or_insert(arrived);
+        let arrived = self.batches.entry(mark.batch).or_insert_with(|| {
+            self.firsts.insert((sequence, mark.batch));
+            Arrived { first: sequence, messages: 0, delivered: self.now }
+        });
         arrived.messages = arrived.messages.max(mark.place);
         self.last = Some(sequence);
     }
@@ -92,9 +111,30 @@ impl Arrivals {
         self.batches.get(&batch).map_or(0, |arrived| arrived.messages)
     }
 
+    /// As [`Arrivals::of`], for a batch that the tracker delivers now.
+    pub(crate) fn deliver(&mut self, batch: Uuid) -> usize {
+        if let Some(arrived) = self.batches.get_mut(&batch) {
+            arrived.delivered = self.now;
+        }
+        self.of(batch)
+    }
+
     /// Removes a batch that will not be delivered again.
     pub(crate) fn forget(&mut self, batch: Uuid) {
-        self.batches.remove(&batch);
+        if let Some(arrived) = self.batches.remove(&batch) {
+            self.firsts.remove(&(arrived.first, batch));
+        }
+    }
+
+    /// Counts the time between two deliveries without an outage, and drops batches from the oldest on that will not be
+    /// delivered again.
+    pub(crate) fn pass(&mut self, pause: Duration) {
+        self.now += pause.min(LONGEST_PAUSE);
+        while let Some(&(_, batch)) = self.firsts.first()
+            && self.batches[&batch].delivered + self.known <= self.now
+        {
+            self.forget(batch);
+        }
     }
 
     /// The sequence of the last message of the subject, 0 if there is none.
@@ -113,10 +153,8 @@ impl Arrivals {
     }
 
     /// The `oldest` of the next mark.
-    pub(crate) fn oldest(&mut self) -> u64 {
-        self.batches.retain(|_, arrived| arrived.known_since.elapsed() < KNOWN);
-        let first = self.batches.values().map(|arrived| arrived.first).min();
-        first.unwrap_or(u64::MAX).min(self.next())
+    pub(crate) fn oldest(&self) -> u64 {
+        self.firsts.first().map_or(self.next(), |&(first, _)| first.min(self.next()))
     }
 
     fn next(&self) -> u64 {
@@ -160,5 +198,25 @@ mod tests {
         // The stream was deleted and created again.
         arrivals.set_last(0);
         assert_eq!(arrivals.oldest(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_dropped_an_hour_after_its_last_delivery_without_the_time_of_outages() {
+        let mut arrivals = Arrivals::default();
+        let known = |arrivals: &Arrivals| [1, 2].map(|batch| arrivals.of(Uuid::from_u128(batch)));
+        arrivals.add(mark(1, 1), 10);
+        arrivals.add(mark(2, 1), 11);
+        // The store was away for a day.
+        arrivals.pass(24 * KNOWN);
+        assert_eq!((known(&arrivals), arrivals.oldest()), ([1, 1], 10));
+        for _ in 0..59 {
+            assert_eq!(arrivals.deliver(Uuid::from_u128(2)), 1);
+            arrivals.pass(LONGEST_PAUSE);
+        }
+        assert_eq!((known(&arrivals), arrivals.oldest()), ([0, 1], 11));
+        for _ in 0..59 {
+            arrivals.pass(LONGEST_PAUSE);
+        }
+        assert_eq!((known(&arrivals), arrivals.oldest()), ([0, 0], 12));
     }
 }

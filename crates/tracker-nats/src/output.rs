@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex as SyncMutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -39,8 +39,8 @@ pub struct NatsOutput {
 
 #[derive(Debug, Default)]
 struct State {
-    /// `None` before the first delivery, and after an error.
-    connection: Option<Connection>,
+    /// The connection, and the start of the last delivery. `None` before the first delivery, and after an error.
+    connection: Option<(Connection, Instant)>,
     arrivals: Arrivals,
     window: Window,
 }
@@ -125,8 +125,12 @@ impl Output for NatsOutput {
         }
         // After an error, or when the caller drops the future, the connection is dropped, and the next delivery reads
         // from the stream which messages have arrived.
-        let connection = match kept.take().filter(Connection::is_usable) {
-            Some(connection) => connection,
+        let started = Instant::now();
+        let connection = match kept.take().filter(|(connection, _)| connection.is_usable()) {
+            Some((connection, last)) => {
+                arrivals.pass(started - last);
+                connection
+            }
             None => self.connect(arrivals).await?,
         };
         let (mut batches, mut waiting, mut outdated) = (batches.iter(), VecDeque::new(), 0);
@@ -152,7 +156,7 @@ impl Output for NatsOutput {
             connection.read(&self.subject, arrivals).await?;
             waiting.retain(|outgoing: &Outgoing| outgoing.place > arrivals.of(outgoing.batch));
         }
-        *kept = Some(connection);
+        *kept = Some((connection, started));
         Ok(())
     }
 
@@ -177,3 +181,6 @@ impl Output for NatsOutput {
         *self.checks.lock().await = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ impl Window {
     /// Moves batches to `waiting` until it has enough messages for any run.
     pub(crate) fn fill<'a>(
         waiting: &mut VecDeque<Outgoing>,
-        arrivals: &Arrivals,
+        arrivals: &mut Arrivals,
         mut batches: impl Iterator<Item = &'a Arc<Batch>>,
     ) {
         let mut bytes: usize = waiting.iter().map(|outgoing| outgoing.message.payload.len()).sum();
@@ -75,7 +75,7 @@ impl Window {
             && let Some(batch) = batches.next()
         {
             let messages = batch.events.iter().flat_map(|event| encode::messages(event));
-            for (message, place) in messages.zip(1..).skip(arrivals.of(batch.id)) {
+            for (message, place) in messages.zip(1..).skip(arrivals.deliver(batch.id)) {
                 bytes += message.payload.len();
                 waiting.push_back(Outgoing { batch: batch.id, place, message });
             }
