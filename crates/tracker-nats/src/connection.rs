@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Event, HeaderMap};
@@ -108,16 +109,11 @@ impl Connection {
         info.map_err(|error| failed("find the stream in", &error))
     }
 
-    /// Reads the messages of `subject` that are new to `arrivals`.
+    /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on.
     pub(crate) async fn read(&self, subject: &str, arrivals: &mut Arrivals) -> Result<(), OutputError> {
-        let last = self.stream.get_last_raw_message_by_subject(subject);
-        let last = match self.within(Duration::ZERO, last).await? {
-            Ok(last) => last,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                arrivals.set_last(0);
-                return Ok(());
-            }
-            Err(error) => return Err(failed("read the last message of the subject from", &error)),
+        let Some(last) = self.last(subject).await? else {
+            arrivals.set_last(0);
+            return Ok(());
         };
         let mark = mark(&last.headers);
         let unread = arrivals.unread(mark);
@@ -128,6 +124,16 @@ impl Connection {
         }
         arrivals.set_last(last.sequence);
         Ok(())
+    }
+
+    /// The last message of `subject`, if there is one.
+    async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, OutputError> {
+        let last = self.stream.get_last_raw_message_by_subject(subject);
+        match self.within(Duration::ZERO, last).await? {
+            Ok(last) => Ok(Some(last)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(failed("read the last message of the subject from", &error)),
+        }
     }
 
     /// Reads the headers of the messages from `first` to `last`.
@@ -155,14 +161,21 @@ impl Connection {
                 if let Some(mark) = message.headers.as_ref().and_then(mark) {
                     arrivals.add(mark, sequence);
                 }
+                arrivals.set_last(sequence);
                 if sequence >= last {
                     return Ok(());
                 }
                 is_empty = false;
             }
-            // Messages may have been deleted meanwhile.
             if is_empty {
-                return Ok(());
+                // Messages may have been deleted meanwhile. Otherwise a replica has the consumer, and lags behind.
+                return match self.last(subject).await? {
+                    Some(message) if message.sequence >= last => Err(OutputError::message(
+                        "cannot read the last messages of the subject from NATS yet; if this does not end, check that the \
+                         replicas of the stream are current",
+                    )),
+                    _ => Ok(()),
+                };
             }
         }
     }

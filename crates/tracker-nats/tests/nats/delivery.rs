@@ -176,6 +176,46 @@ async fn a_suspended_server_delays_a_delivery_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_replica_that_lags_behind_delays_a_delivery_and_repeats_nothing() {
+    let mut nats = Nats::start_with("", json!({}));
+    nats.create_stream(json!({ "duplicate_window": 100_000_000 }));
+    let batches: Vec<_> = numbered(0..40).into_iter().map(|text| log_messages([text])).collect();
+    output(&nats).deliver(&batches[..30]).await.expect("NATS runs");
+    let delivered = Instant::now();
+    eventually("the duplicate window has ended", async || delivered.elapsed() > Duration::from_millis(300)).await;
+    // A consumer that has no message answers instead of one that has not received the last messages yet.
+    for (verb, body) in [
+        ("STREAM.CREATE.empty", json!({ "name": "empty", "subjects": ["empty"] })),
+        (
+            "CONSUMER.DURABLE.CREATE.empty.0",
+            json!({ "stream_name": "empty", "config": { "durable_name": "0", "ack_policy": "none" } }),
+        ),
+    ] {
+        let answer = nats.request(&format!("$JS.API.{verb}"), &body).expect("NATS answers");
+        assert_eq!(answer.get("error"), None);
+    }
+    nats.kill();
+    // The only partition is 0.
+    nats.configure(
+        r#"mappings {
+            "$JS.API.CONSUMER.MSG.NEXT.deployments.*": "$JS.API.CONSUMER.MSG.NEXT.empty.{{partition(1,1)}}"
+        }"#,
+    );
+    nats.restart();
+    let output = output(&nats);
+    eventually("the output notices that messages are missing", async || {
+        let error = output.deliver(&batches).await.expect_err("messages are missing");
+        crate::support::message(&error).contains("check that the replicas of the stream are current")
+    })
+    .await;
+    nats.kill();
+    nats.configure("");
+    nats.restart();
+    deliver_at_last(&output, &batches).await;
+    assert_eq!(texts(&nats), numbered(0..40));
+}
+
+#[tokio::test]
 async fn two_outputs_with_one_subject_lose_and_repeat_nothing() {
     let nats = Nats::start();
     let (one, two) = (output(&nats), output(&nats));
