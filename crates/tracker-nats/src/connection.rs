@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
@@ -109,8 +110,14 @@ impl Connection {
         info.map_err(|error| failed("find the stream in", &error))
     }
 
-    /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on.
-    pub(crate) async fn read(&self, subject: &str, arrivals: &mut Arrivals) -> Result<(), OutputError> {
+    /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on. It is an error
+    /// if that takes longer than `limit`.
+    pub(crate) async fn read(
+        &self,
+        subject: &str,
+        arrivals: &mut Arrivals,
+        limit: Duration,
+    ) -> Result<(), OutputError> {
         let Some(last) = self.last(subject).await? else {
             arrivals.set_last(0);
             return Ok(());
@@ -118,7 +125,7 @@ impl Connection {
         let mark = mark(&last.headers);
         let unread = arrivals.unread(mark);
         if unread < last.sequence {
-            self.scan(subject, unread, last.sequence, arrivals).await?;
+            self.scan(subject, unread..=last.sequence, arrivals, Instant::now() + limit).await?;
         } else if let (Some(mark), true) = (mark, unread == last.sequence) {
             arrivals.add(mark, last.sequence);
         }
@@ -136,8 +143,15 @@ impl Connection {
         }
     }
 
-    /// Reads the headers of the messages from `first` to `last`.
-    async fn scan(&self, subject: &str, first: u64, last: u64, arrivals: &mut Arrivals) -> Result<(), OutputError> {
+    /// Reads the headers of the messages with these sequences.
+    async fn scan(
+        &self,
+        subject: &str,
+        sequences: RangeInclusive<u64>,
+        arrivals: &mut Arrivals,
+        deadline: Instant,
+    ) -> Result<(), OutputError> {
+        let (first, last) = sequences.into_inner();
         let reading = |error: &dyn Error| failed("read the messages of the subject from", error);
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
@@ -165,14 +179,20 @@ impl Connection {
                 if sequence >= last {
                     return Ok(());
                 }
+                if Instant::now() >= deadline {
+                    return Err(OutputError::message(format!(
+                        "reading which messages have arrived in NATS takes long; the next attempt continues after \
+                         message {sequence} of {last}"
+                    )));
+                }
                 is_empty = false;
             }
             if is_empty {
                 // Messages may have been deleted meanwhile. Otherwise a replica has the consumer, and lags behind.
                 return match self.last(subject).await? {
                     Some(message) if message.sequence >= last => Err(OutputError::message(
-                        "cannot read the last messages of the subject from NATS yet; if this does not end, check that the \
-                         replicas of the stream are current",
+                        "cannot read the last messages of the subject from NATS yet; if this does not end, check \
+                         that the replicas of the stream are current",
                     )),
                     _ => Ok(()),
                 };

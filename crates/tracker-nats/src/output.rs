@@ -17,6 +17,8 @@ use crate::run::{self, End, Outgoing, Window};
 
 /// The timeout of a health check.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
+/// The longest time that a delivery reads which messages have arrived. The next one reads on.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 /// The number of times in a row that a run may find another last message than expected.
 const MAX_OUTDATED: u32 = 3;
 
@@ -35,6 +37,7 @@ pub struct NatsOutput {
     /// The batches that the next delivery removes from the arrivals.
     forgotten: SyncMutex<Vec<Uuid>>,
     warning: SyncMutex<Option<String>>,
+    read_limit: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,7 @@ impl NatsOutput {
             checks: Mutex::default(),
             forgotten: SyncMutex::default(),
             warning: SyncMutex::default(),
+            read_limit: READ_LIMIT,
         })
     }
 
@@ -73,7 +77,7 @@ impl NatsOutput {
     async fn connect(&self, arrivals: &mut Arrivals) -> Result<Connection, OutputError> {
         let connection = Connection::open(&self.config, &self.subject).await?;
         *self.warning.lock().expect("no holder panics") = connection.warning();
-        connection.read(&self.subject, arrivals).await?;
+        connection.read(&self.subject, arrivals, self.read_limit).await?;
         Ok(connection)
     }
 
@@ -153,7 +157,7 @@ impl Output for NatsOutput {
                     self.subject
                 )));
             }
-            connection.read(&self.subject, arrivals).await?;
+            connection.read(&self.subject, arrivals, self.read_limit).await?;
             waiting.retain(|outgoing: &Outgoing| outgoing.place > arrivals.of(outgoing.batch));
         }
         *kept = Some((connection, started));

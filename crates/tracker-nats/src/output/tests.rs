@@ -43,3 +43,20 @@ async fn an_outage_that_is_longer_than_batches_are_known_repeats_nothing() {
     eventually("the delivery succeeds", async || output.deliver(&[large.clone(), small.clone()]).await.is_ok()).await;
     assert_eq!(texts(&nats), [1_000..1_001, 0..1_000].map(numbered).concat());
 }
+
+#[tokio::test]
+async fn a_long_subject_is_read_in_several_deliveries() {
+    let nats = Nats::start_with("", json!({}));
+    nats.create_stream(json!({ "duplicate_window": 100_000_000 }));
+    let batches = [0..3, 3..6].map(|range| log_messages(&numbered(range)));
+    output(&nats).deliver(&batches[..1]).await.expect("NATS runs");
+    let delivered = Instant::now();
+    eventually("the duplicate window has ended", async || delivered.elapsed() > Duration::from_millis(300)).await;
+    let restarted = NatsOutput { read_limit: Duration::ZERO, ..output(&nats) };
+    for place in [1, 2] {
+        let error = restarted.deliver(&batches).await.expect_err("there is more to read").to_string();
+        assert!(error.ends_with(&format!("continues after message {place} of 3")), "{error}");
+    }
+    restarted.deliver(&batches).await.expect("everything is read");
+    assert_eq!(texts(&nats), numbered(0..6));
+}
