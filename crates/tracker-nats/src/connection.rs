@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Event, HeaderMap};
 use futures_util::StreamExt;
@@ -38,8 +38,8 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects, and finds the stream of `subject`.
-    pub(crate) async fn open(config: &NatsConfig, subject: &str) -> Result<Self, OutputError> {
+    /// Connects, and finds the stream of `subject`. Also returns a warning about the stream.
+    pub(crate) async fn open(config: &NatsConfig, subject: &str) -> Result<(Self, Option<String>), OutputError> {
         let servers = config.servers().expect("`NatsOutput::new` has checked the URL");
         let count = u32::try_from(servers.len()).unwrap_or(u32::MAX);
         let (report, problem) = watch::channel(None);
@@ -71,14 +71,8 @@ impl Connection {
             context.get_stream(name).await.map_err(|error| failed("find the stream in", &error))
         };
         let stream = within(config.timeout(), &problem, find).await??;
-        let settings = &stream.cached_info().config;
-        if settings.no_ack {
-            return Err(OutputError::message(format!(
-                "the stream `{}` in NATS has the option `no_ack`; turn it off, so that messages are acknowledged",
-                settings.name
-            )));
-        }
-        Ok(Self { context, stream, timeout: config.timeout(), problem })
+        let warning = examine(&stream.cached_info().config)?;
+        Ok((Self { context, stream, timeout: config.timeout(), problem }, warning))
     }
 
     /// Whether nothing is known that keeps the connection from working.
@@ -86,28 +80,15 @@ impl Connection {
         self.problem.borrow().is_none()
     }
 
-    /// A setting of the stream that weakens the guarantees.
-    pub(crate) fn warning(&self) -> Option<String> {
-        let settings = &self.stream.cached_info().config;
-        (settings.retention != RetentionPolicy::Limits).then(|| {
-            format!(
-                "the stream `{}` in NATS deletes messages that were consumed, so a message that was sent before a \
-                 restart can arrive twice; set its retention policy to `limits`",
-                settings.name
-            )
-        })
-    }
-
     /// Runs `work` for up to the timeout and `extra`, as long as the connection works.
     pub(crate) async fn within<T>(&self, extra: Duration, work: impl Future<Output = T>) -> Result<T, OutputError> {
         within(self.timeout + extra, &self.problem, work).await
     }
 
-    /// Asks for the stream again.
-    pub(crate) async fn check(&self) -> Result<(), OutputError> {
-        let mut stream = self.stream.clone();
-        let info = self.within(Duration::ZERO, async { stream.info().await.map(drop) }).await?;
-        info.map_err(|error| failed("find the stream in", &error))
+    /// Asks for the stream again, and returns a warning about it.
+    pub(crate) async fn check(&self) -> Result<Option<String>, OutputError> {
+        let info = self.within(Duration::ZERO, self.stream.get_info()).await?;
+        examine(&info.map_err(|error| failed("find the stream in", &error))?.config)
     }
 
     /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on. It is an error
@@ -199,6 +180,22 @@ impl Connection {
             }
         }
     }
+}
+
+/// Returns a warning about a setting of the stream that weakens the guarantees.
+fn examine(settings: &stream::Config) -> Result<Option<String>, OutputError> {
+    let name = &settings.name;
+    if settings.no_ack {
+        return Err(OutputError::message(format!(
+            "the stream `{name}` in NATS has the option `no_ack`; turn it off, so that messages are acknowledged"
+        )));
+    }
+    Ok((settings.retention != RetentionPolicy::Limits).then(|| {
+        format!(
+            "the stream `{name}` in NATS deletes messages that were consumed, so a message that was sent before a \
+             restart can arrive twice; set its retention policy to `limits`"
+        )
+    }))
 }
 
 fn mark(headers: &HeaderMap) -> Option<Mark> {

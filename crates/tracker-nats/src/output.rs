@@ -75,8 +75,8 @@ impl NatsOutput {
     }
 
     async fn connect(&self, arrivals: &mut Arrivals) -> Result<Connection, OutputError> {
-        let connection = Connection::open(&self.config, &self.subject).await?;
-        *self.warning.lock().expect("no holder panics") = connection.warning();
+        let (connection, warning) = Connection::open(&self.config, &self.subject).await?;
+        self.warn(warning);
         connection.read(&self.subject, arrivals, self.read_limit).await?;
         Ok(connection)
     }
@@ -85,11 +85,25 @@ impl NatsOutput {
         let mut checks = self.checks.lock().await;
         let connection = match checks.take().filter(Connection::is_usable) {
             Some(connection) => connection,
-            None => Connection::open(&self.config, &self.subject).await?,
+            None => Connection::open(&self.config, &self.subject).await?.0,
         };
-        connection.check().await?;
+        self.warn(connection.check().await?);
         *checks = Some(connection);
         Ok(())
+    }
+
+    /// Replaces the warning, and logs a change.
+    fn warn(&self, new: Option<String>) {
+        let mut warning = self.warning.lock().expect("no holder panics");
+        if *warning == new {
+            return;
+        }
+        let name = self.name.as_str();
+        match &new {
+            Some(text) => log::warn!(output = name; "output `{name}`: {text}"),
+            None => log::info!(output = name; "output `{name}`: the stream in NATS keeps messages that were consumed"),
+        }
+        *warning = new;
     }
 }
 

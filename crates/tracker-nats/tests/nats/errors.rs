@@ -1,5 +1,7 @@
 //! Errors say what to do, come within a deadline, and contain no secret.
 
+use std::sync::Mutex;
+
 use serde_json::json;
 use test_servers::{Certificates, Nats};
 use tracker_core::testing::eventually;
@@ -127,12 +129,56 @@ async fn a_stream_that_cannot_keep_the_promises_is_named() {
         assert!(error.contains("has the option `no_ack`; turn it off"), "{error}");
     }
     nats.request("$JS.API.STREAM.DELETE.deployments", &json!({})).expect("NATS answers");
+}
+
+#[tokio::test]
+async fn the_warning_about_a_stream_that_deletes_messages_follows_its_settings_and_is_logged_once() {
+    log::set_logger(&Capture).expect("no other test sets a logger");
+    log::set_max_level(log::LevelFilter::Warn);
+    let nats = Nats::start_with("", json!({}));
     nats.create_stream(json!({ "retention": "workqueue" }));
-    let output = output(&nats);
-    assert_eq!(output.warning(), None);
+    let [output, delivering] = [output(&nats), output(&nats)];
+    assert_eq!(output.warning(), None, "it is not connected yet");
+    delivering.deliver(&[start()]).await.expect("the stream acknowledges");
+    for _ in 0..2 {
+        output.check().await.expect("the stream acknowledges");
+    }
     output.deliver(&[start()]).await.expect("the stream acknowledges");
-    let warning = output.warning().expect("a warning");
-    assert!(warning.contains("set its retention policy to `limits`"), "{warning}");
+    for output in [&output, &delivering] {
+        let warning = output.warning().expect("a warning");
+        assert!(warning.contains("set its retention policy to `limits`"), "{warning}");
+    }
+    let logged = || WARNINGS.lock().expect("no holder panics").len();
+    assert_eq!(logged(), 2, "once for each output");
+
+    nats.request("$JS.API.STREAM.DELETE.deployments", &json!({})).expect("NATS answers");
+    nats.create_stream(json!({}));
+    output.check().await.expect("the stream acknowledges");
+    assert_eq!((output.warning(), logged()), (None, 2));
+    nats.request("$JS.API.STREAM.DELETE.deployments", &json!({})).expect("NATS answers");
+    nats.create_stream(json!({ "retention": "interest" }));
+    output.check().await.expect("the stream acknowledges");
+    assert_eq!((output.warning().is_some(), logged()), (true, 3));
+}
+
+/// Keeps the warnings about the retention policy.
+struct Capture;
+
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        let text = record.args().to_string();
+        if text.contains("retention policy") {
+            WARNINGS.lock().expect("no holder panics").push(text);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 #[tokio::test]
