@@ -115,6 +115,15 @@ impl Nats {
     /// Suspends the server with `SIGSTOP`; connections stay open but get no answer.
     pub fn freeze(&self) {
         self.signal("STOP");
+        // The signal reaches its threads one by one.
+        let threads = format!("/proc/{}/task", self.child.as_ref().expect("nats-server runs").id());
+        eventually("every thread is suspended", || {
+            let mut threads = fs::read_dir(&threads).expect("the process exists");
+            threads.all(|thread| {
+                let path = thread.expect("the folder is readable").path().join("status");
+                fs::read_to_string(path).is_ok_and(|status| status.contains("State:\tT"))
+            })
+        });
     }
 
     /// Resumes the server with `SIGCONT` after [`Nats::freeze`].

@@ -15,6 +15,7 @@ use crate::support::{config, deliver_at_last, log_messages, output, start, texts
 struct Harness {
     nats: Nats,
     output: Arc<NatsOutput>,
+    is_frozen: bool,
 }
 
 #[async_trait]
@@ -31,8 +32,17 @@ impl OutputHarness for Harness {
         self.nats.kill();
     }
 
+    async fn fall_silent(&mut self) {
+        self.nats.freeze();
+        self.is_frozen = true;
+    }
+
     async fn bring_back(&mut self) {
-        self.nats.restart();
+        if std::mem::take(&mut self.is_frozen) {
+            self.nats.thaw();
+        } else {
+            self.nats.restart();
+        }
     }
 }
 
@@ -44,7 +54,7 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 async fn the_output_keeps_its_promises() {
     let nats = Nats::start();
     let output = Arc::new(output(&nats));
-    output_suite(&mut Harness { nats, output }).await;
+    output_suite(&mut Harness { nats, output, is_frozen: false }).await;
 }
 
 #[tokio::test]
