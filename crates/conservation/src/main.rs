@@ -9,8 +9,8 @@
 //! 3. Meanwhile [`faults`] breaks the service and the servers around it: processes are killed, terminated or suspended,
 //!    connections are cut, Redis rejects pushes, and the disk fills up.
 //! 4. All faults end, and the service delivers its pending batches.
-//! 5. The [`oracle`] compares the ledger with the records, the Redis list or NATS stream, and the StatsD counters. Its documentation
-//!    lists the invariants.
+//! 5. The [`oracle`] compares the ledger with the records, the Redis list or NATS stream, and the StatsD counters. Its
+//!    documentation lists the invariants.
 //!
 //! The random numbers of a round come from its seed; threads and timing still differ between two runs. `--cases` runs
 //! the [`cases`] instead, in which at most one thing breaks at a steady load. The exit code is 1 if there was a

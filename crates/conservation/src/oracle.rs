@@ -1,7 +1,8 @@
 //! The oracle: judges from the ledger whether the service has kept its promises.
 //!
 //! It compares what the engines sent, and how it was answered, with the [`Outcome`]: the records, the elements of the
-//! Redis list (or the messages of the NATS stream) and the StatsD counters, all read after every fault has ended and the outbox is empty.
+//! Redis list (or the messages of the NATS stream) and the StatsD counters, all read after every fault has ended and the
+//! outbox is empty.
 //!
 //! # Invariants
 //!

@@ -91,8 +91,8 @@ impl Connection {
         examine(&info.map_err(|error| failed("find the stream in", &error))?.config)
     }
 
-    /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on. It is an error
-    /// if that takes longer than `limit`.
+    /// Reads the messages of `subject` that are new to `arrivals`. After an error, the next call reads on. It is an
+    /// error if that takes longer than `limit`.
     pub(crate) async fn read(
         &self,
         subject: &str,

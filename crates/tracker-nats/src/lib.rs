@@ -7,7 +7,10 @@ mod encode;
 mod output;
 mod run;
 
-// Its types are in public signatures.
 pub use config::{NatsConfig, Tls};
 pub use output::NatsOutput;
-pub use tracker_config::{ConfigError, Secret};
+// Its types are in public signatures.
+pub use tracker_config::{self, ConfigError, Secret};
+
+/// The crate of [`Output`](tracker_core::Output), which [`NatsOutput`] implements.
+pub use tracker_core;

@@ -26,8 +26,9 @@ use crate::encode::{self, Message};
 
 /// The header with the kind of event.
 const KIND: &str = "Deployment-Tracker-Event";
-/// The maximum number of messages in a run, and their maximum size in bytes if there is more than one.
+/// The maximum number of messages in a run.
 const MAX_MESSAGES: usize = 256;
+/// The maximum size of a run of more than one message, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 /// The slowest link, in bytes per second.
 const SLOWEST: u64 = 8 << 10;
