@@ -62,7 +62,7 @@ use crate::stalled_connections::{StallTimeouts, on_connect};
 ///
 /// [`run`](crate::run) also limits how long the head of a later request on a connection may take; `HttpServer` cannot.
 ///
-/// Install a logger of the crate [`log`]: the scope logs its requests and failures.
+/// Install a logger of the crate [`log`](https://docs.rs/log): the scope logs its requests and failures.
 #[derive(Debug, Clone)]
 pub struct Api {
     tracker: Data<Tracker>,

@@ -23,12 +23,12 @@ const H2_WINDOW: u32 = 65_535;
 /// [`Settings::shutdown_timeout`]. It does not shut the tracker down.
 ///
 /// Run it on the tokio runtime that runs the tracker. Inside an
-/// [`actix_web::rt::System`](https://docs.rs/actix-web/4/actix_web/rt/struct.System.html), a worker wakes up once for all
-/// answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
+/// [`actix_web::rt::System`](https://docs.rs/actix-web/4/actix_web/rt/struct.System.html), a worker wakes up once for
+/// all answers of the tracker that arrive together. Elsewhere it wakes up for each answer, and posting log messages
 /// takes up to 8 % longer.
 ///
 /// The server logs requests and failures with the crate [`log`](https://docs.rs/log). A program that embeds it must
-/// install a logger that shows warnings; otherwise these failures are invisible. The documentation of [`tracker_core`] shows one.
+/// install a logger that shows warnings, as `examples/embedded` does; otherwise these failures are invisible.
 ///
 /// # Errors
 /// When there is no listener, when a listener cannot be used, or when an HTTPS listener has no certificates or the cargo
