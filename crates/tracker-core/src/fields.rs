@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::DeploymentId;
 use crate::input_error::{InputError, InputErrorCode};
-use crate::json::Object;
+use crate::json::{Object, text};
 
 /// The maximum length of a text field, in characters.
 pub const MAX_TEXT: usize = 2_048;
@@ -208,9 +208,11 @@ impl Object<'_> {
 
     pub(crate) fn result(&self) -> Result<Option<DeploymentResult>, InputError> {
         let Some(value) = self.get("result") else { return Ok(None) };
-        serde_json::from_str(value.get())
-            .map(Some)
-            .map_err(|_| InputError::field("result", "must be `success` or `failure`"))
+        // Not by serde, which would also read `{"success": null}` as the variant.
+        match text(value).and_then(|text| DeploymentResult::parse(&text)) {
+            Some(result) => Ok(Some(result)),
+            None => Err(InputError::field("result", "must be `success` or `failure`")),
+        }
     }
 
     pub(crate) fn elapsed_seconds(&self) -> Result<Option<i64>, InputError> {

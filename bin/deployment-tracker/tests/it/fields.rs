@@ -17,7 +17,15 @@ fn invalid_texts() -> [Value; 7] {
 fn invalid_numbers_and_results() -> Vec<(&'static str, Value)> {
     let numbers = [json!(1.5), json!("12"), json!(-1), json!(null), json!(true), json!({}), json!([1])];
     let too_large = [json!(2_147_483_648_u64), json!(1e30), json!(u64::MAX)];
-    let results = [json!("maybe"), json!("Success"), json!(""), json!(null), json!(1), json!(["success"])];
+    let results = [
+        json!({ "success": null }),
+        json!("maybe"),
+        json!("Success"),
+        json!(""),
+        json!(null),
+        json!(1),
+        json!(["success"]),
+    ];
     let numbers = numbers.into_iter().chain(too_large).map(|value| ("elapsed_seconds", value));
     numbers.chain(results.into_iter().map(|value| ("result", value))).collect()
 }
